@@ -1,0 +1,79 @@
+//! The global allocator: wipes every block that it frees.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+/// The system allocator, wiping on free.
+///
+/// `realloc` is left at the trait's default (allocate, copy, free), because the system's own
+/// moves a block without wiping the place it left.
+pub struct WipingAllocator;
+
+// SAFETY: every call is passed to `System` with the arguments that came in; `dealloc` writes
+// only inside the block, which its caller owns until the call returns.
+unsafe impl GlobalAlloc for WipingAllocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's guarantees are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's guarantees are passed on.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: `block` is valid for `layout.size()` bytes until it is freed below.
+        unsafe {
+            wipe(block, layout.size());
+            System.dealloc(block, layout);
+        }
+    }
+}
+
+/// Zeroes `len` bytes at `start` in a way that the compiler may not leave out.
+///
+/// # Safety
+/// `start` must be valid for writes of `len` bytes.
+#[inline]
+unsafe fn wipe(start: *mut u8, len: usize) {
+    // SAFETY: the caller's guarantee.
+    unsafe { std::ptr::write_bytes(start, 0, len) };
+    // SAFETY: no instruction at all: it only tells the compiler that the memory is looked at.
+    unsafe { core::arch::asm!("/* {0} */", in(reg) start, options(nostack, preserves_flags)) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wipe_zeroes_all_of_the_block() {
+        let mut block = [7u8; 33];
+        // SAFETY: the array is valid for its own length.
+        unsafe { wipe(block.as_mut_ptr(), block.len()) };
+        assert_eq!(block, [0; 33]);
+    }
+
+    #[test]
+    fn a_moved_block_keeps_its_content_and_alignment() {
+        let layout = Layout::from_size_align(100, 64).unwrap();
+        // SAFETY: allocated, moved and freed with matching layouts.
+        unsafe {
+            let block = WipingAllocator.alloc(layout);
+            block.write_bytes(9, 100);
+            let moved = WipingAllocator.realloc(block, layout, 5000);
+            assert_eq!(moved as usize % 64, 0);
+            assert!((0..100).all(|i| *moved.add(i) == 9));
+            let back = WipingAllocator.realloc(
+                moved,
+                Layout::from_size_align_unchecked(5000, 64),
+                10,
+            );
+            assert!((0..10).all(|i| *back.add(i) == 9));
+            WipingAllocator.dealloc(back, Layout::from_size_align_unchecked(10, 64));
+        }
+    }
+}

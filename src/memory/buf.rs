@@ -1,0 +1,231 @@
+//! `SecretBuf`: the one owner of plaintext.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+/// Plaintext of a fixed length, wiped when dropped.
+///
+/// Deliberately without `Clone`, `Display`, `Serialize`, `PartialEq` or `Deref`: the content
+/// leaves only through [`expose`](Self::expose).
+pub struct SecretBuf {
+    bytes: Box<[u8]>,
+}
+
+impl SecretBuf {
+    /// A buffer of `len` zero bytes, to be filled through [`expose_mut`](Self::expose_mut).
+    pub fn zeroed(len: usize) -> Self {
+        Self { bytes: vec![0; len].into_boxed_slice() }
+    }
+
+    /// Copies `plaintext`; wiping the source remains with its owner.
+    pub fn copy_from(plaintext: &[u8]) -> Self {
+        Self { bytes: plaintext.into() }
+    }
+
+    /// Reads a whole file with `read(2)` straight into the buffer, without a trailing newline.
+    ///
+    /// # Errors
+    /// The file's own I/O error, or `InvalidData` when it is longer than `limit` bytes.
+    pub fn read_file(path: &Path, limit: usize) -> io::Result<Self> {
+        let mut file = std::fs::File::open(path)?;
+        let mut buffer = SecretWriter::with_capacity(1024);
+        loop {
+            let mut chunk = Self::zeroed(1024);
+            let read = match file.read(chunk.expose_mut()) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            buffer.push(chunk.expose().get(..read).unwrap_or_default());
+            if buffer.len() > limit {
+                let message = format!("longer than {limit} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+        }
+        let content = buffer.finish();
+        Ok(Self::copy_from(content.expose().trim_ascii()))
+    }
+
+    /// The plaintext itself. Each caller is a place where it is used; keep them few.
+    #[inline]
+    pub fn expose(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The plaintext, to write it in place.
+    #[inline]
+    pub fn expose_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Length in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// True for a buffer of length zero.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Compares in a time that depends on the lengths alone.
+    pub fn constant_time_eq(&self, other: &[u8]) -> bool {
+        self.bytes.ct_eq(other).into()
+    }
+
+    /// `range` of a shared buffer as response bytes, without a copy: the [`Bytes`] keeps the
+    /// buffer alive, and the last holder's drop wipes it. An out-of-bounds range is empty.
+    pub fn share(self: &Arc<Self>, range: std::ops::Range<usize>) -> Bytes {
+        if range.end > self.len() || range.start >= range.end {
+            return Bytes::new();
+        }
+        Bytes::from_owner(SharedBuf(Arc::clone(self))).slice(range)
+    }
+}
+
+impl Drop for SecretBuf {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+/// Shows the length alone.
+impl fmt::Debug for SecretBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[redacted {} bytes]", self.len())
+    }
+}
+
+struct SharedBuf(Arc<SecretBuf>);
+
+impl AsRef<[u8]> for SharedBuf {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+/// Plaintext of a length not known beforehand: grows by moving to a larger [`SecretBuf`],
+/// wiping the smaller one.
+pub struct SecretWriter {
+    buffer: SecretBuf,
+    len: usize,
+}
+
+impl SecretWriter {
+    /// An empty writer with room for `capacity` bytes before it has to grow.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { buffer: SecretBuf::zeroed(capacity), len: 0 }
+    }
+
+    /// Appends `plaintext`.
+    pub fn push(&mut self, plaintext: &[u8]) {
+        let end = self.len + plaintext.len();
+        if end > self.buffer.len() {
+            self.grow(end);
+        }
+        if let Some(room) = self.buffer.expose_mut().get_mut(self.len..end) {
+            room.copy_from_slice(plaintext);
+            self.len = end;
+        }
+    }
+
+    fn grow(&mut self, at_least: usize) {
+        let mut larger = SecretBuf::zeroed(at_least.max(self.buffer.len() * 2).max(64));
+        let written = self.expose().len();
+        if let Some(room) = larger.expose_mut().get_mut(..written) {
+            room.copy_from_slice(self.expose());
+        }
+        self.buffer = larger;
+    }
+
+    /// What was written so far.
+    pub fn expose(&self) -> &[u8] {
+        self.buffer.expose().get(..self.len).unwrap_or_default()
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True while nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Ends the writing. The result has exactly the written length.
+    pub fn finish(self) -> SecretBuf {
+        if self.len == self.buffer.len() {
+            return self.buffer;
+        }
+        SecretBuf::copy_from(self.expose())
+    }
+}
+
+/// So that `serde_json` and `write!` can render into it. Never fails.
+impl io::Write for SecretWriter {
+    fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
+        self.push(plaintext);
+        Ok(plaintext.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_the_length_alone() {
+        let buf = SecretBuf::copy_from(b"canary");
+        assert_eq!(format!("{buf:?}"), "[redacted 6 bytes]");
+    }
+
+    #[test]
+    fn writer_keeps_what_it_grew_over() {
+        let mut writer = SecretWriter::with_capacity(1);
+        for n in 0..200u8 {
+            writer.push(&[n]);
+        }
+        let all = writer.finish();
+        assert!(all.expose().iter().copied().eq(0..200u8));
+    }
+
+    #[test]
+    fn compares_content_and_length() {
+        let buf = SecretBuf::copy_from(b"token");
+        assert!(buf.constant_time_eq(b"token"));
+        assert!(!buf.constant_time_eq(b"tokem"));
+        assert!(!buf.constant_time_eq(b"toke"));
+    }
+
+    #[test]
+    fn shares_a_range_without_a_copy() {
+        let buf = Arc::new(SecretBuf::copy_from(b"0123456789"));
+        let bytes = buf.share(2..5);
+        assert_eq!(&bytes[..], b"234");
+        assert!(std::ptr::eq(bytes.as_ptr(), buf.expose()[2..].as_ptr()));
+        assert!(buf.share(5..11).is_empty());
+    }
+
+    #[test]
+    fn reads_a_file_up_to_the_limit_and_trims_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "value\n").unwrap();
+        assert_eq!(SecretBuf::read_file(file.path(), 16).unwrap().expose(), b"value");
+        let error = SecretBuf::read_file(file.path(), 3).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}

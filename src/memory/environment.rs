@@ -1,0 +1,70 @@
+//! Secrets that arrive by environment: copied, then overwritten where they came from.
+
+use std::ffi::{CStr, c_char};
+
+use zeroize::Zeroize;
+
+use super::SecretBuf;
+
+unsafe extern "C" {
+    static environ: *const *mut c_char;
+}
+
+/// Copies the value of `name` and overwrites it with zeros in the process's environment
+/// block, so that neither a search of the memory nor `/proc/PID/environ` shows it afterwards.
+/// The variable stays set, to the empty string. An unset or empty variable is `None`.
+///
+/// # Safety
+/// No other thread may run yet: it could read the environment while this writes to it.
+pub unsafe fn take_env(name: &str) -> Option<SecretBuf> {
+    // SAFETY: `environ` points to a NULL-terminated array of NUL-terminated strings, and no
+    // other thread changes it meanwhile (the caller's guarantee).
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            if let Some(value) = value_of(*entry, name) {
+                let taken = SecretBuf::copy_from(value);
+                value.zeroize();
+                return (!taken.is_empty()).then_some(taken);
+            }
+            entry = entry.add(1);
+        }
+    }
+    None
+}
+
+/// The value part of a `NAME=value` string when its name is `name`.
+///
+/// # Safety
+/// `entry` must be a writable NUL-terminated string that nothing else reads or writes while
+/// the returned slice lives.
+unsafe fn value_of<'a>(entry: *mut c_char, name: &str) -> Option<&'a mut [u8]> {
+    // SAFETY: the caller's guarantee.
+    let bytes = unsafe {
+        let len = CStr::from_ptr(entry).count_bytes();
+        std::slice::from_raw_parts_mut(entry.cast::<u8>(), len)
+    };
+    let (key, value) = bytes.split_at_mut_checked(name.len())?;
+    if key != name.as_bytes() {
+        return None;
+    }
+    let (equals, value) = value.split_first_mut()?;
+    (*equals == b'=').then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_value_of_the_exact_name_alone() {
+        let mut entry = *b"TOKEN=canary\0";
+        let start = entry.as_mut_ptr().cast::<c_char>();
+        // SAFETY: a NUL-terminated array of this test's own.
+        unsafe {
+            assert!(value_of(start, "TOKE").is_none());
+            assert!(value_of(start, "TOKENS").is_none());
+            assert_eq!(value_of(start, "TOKEN").unwrap(), b"canary");
+        }
+    }
+}
