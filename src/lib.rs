@@ -1,4 +1,7 @@
 //! placeholder
 
 pub mod config;
+pub mod lease;
 pub mod memory;
+pub mod secret;
+pub mod cache;

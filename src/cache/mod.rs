@@ -1,0 +1,5 @@
+//! What is ready to serve.
+
+mod entry;
+
+pub use entry::{Freshness, ReadError, Served, SecretKey};

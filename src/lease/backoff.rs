@@ -1,0 +1,99 @@
+//! Waiting between attempts: capped, doubling, jittered.
+
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// Doubles from `first` to `cap`; each wait is a random 50 to 100 % of its step, so that many
+/// sidecars that failed together do not come back together.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    cap: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// A back-off that starts at `first` (at least 1 ms) and never waits longer than `cap`.
+    pub fn new(first: Duration, cap: Duration) -> Self {
+        let first = first.max(Duration::from_millis(1));
+        Self { first, cap: cap.max(first), failures: 0 }
+    }
+
+    /// The wait after one more failure: never less than `asked`, the server's `Retry-After`,
+    /// itself bounded by ten times the cap.
+    pub fn after_failure(&mut self, asked: Option<Duration>) -> Duration {
+        let step = self.first.saturating_mul(1 << self.failures.min(20)).min(self.cap);
+        self.failures = self.failures.saturating_add(1);
+        let asked = asked.unwrap_or_default().min(self.cap.saturating_mul(10));
+        jittered(step, 0.5).max(asked)
+    }
+
+    /// Starts over after a success.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+/// A random duration from `(1 - share) * full` up to `full`.
+pub fn jittered(full: Duration, share: f64) -> Duration {
+    full.mul_f64(1.0 - share * random_fraction())
+}
+
+/// Uniform in `[0, 1)`. Without randomness from the kernel it is 0: no jitter, nothing worse.
+fn random_fraction() -> f64 {
+    let mut bytes = [0; 4];
+    if SystemRandom::new().fill(&mut bytes).is_err() {
+        return 0.0;
+    }
+    f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn doubles_up_to_the_cap() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        for step in [1, 2, 4, 8, 16, 30, 30, 30] {
+            let wait = backoff.after_failure(None);
+            assert!(wait <= Duration::from_secs(step), "{wait:?} after a step of {step}");
+            assert!(wait >= Duration::from_secs(step) / 2, "{wait:?} after a step of {step}");
+        }
+        backoff.reset();
+        assert!(backoff.after_failure(None) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_servers_wish_is_honored_but_bounded() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        assert_eq!(
+            backoff.after_failure(Some(Duration::from_secs(90))),
+            Duration::from_secs(90)
+        );
+        assert_eq!(
+            backoff.after_failure(Some(Duration::from_secs(86_400))),
+            Duration::from_secs(300)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn never_zero_and_never_over_the_cap(first in 0u64..100_000, cap in 0u64..1_000_000, failures in 0usize..80) {
+            let cap = Duration::from_millis(cap);
+            let mut backoff = Backoff::new(Duration::from_millis(first), cap);
+            for _ in 0..failures {
+                let wait = backoff.after_failure(None);
+                prop_assert!(wait > Duration::ZERO);
+                prop_assert!(wait <= cap.max(Duration::from_millis(first.max(1))));
+            }
+        }
+    }
+}

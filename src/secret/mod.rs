@@ -1,0 +1,111 @@
+//! One secret as it was read: rendered once, at fetch time, into one [`SecretBuf`].
+//!
+//! Serving hands out ranges of that buffer ([`SecretBuf::share`]): the JSON object as Vault
+//! sent it, and the bare value of each field. A field whose JSON form is its bare form (most
+//! passwords) is a range inside the JSON object and takes no further room.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::lease::Lease;
+use crate::memory::SecretBuf;
+
+mod etag;
+mod format;
+mod render;
+
+pub use etag::{Etag, EtagKey};
+pub use format::{Format, Unrepresentable};
+pub use render::{RenderError, render};
+
+/// A secret, ready to serve. Immutable; a changed value is a new `Secret`.
+#[derive(Debug)]
+pub struct Secret {
+    plaintext: Arc<SecretBuf>,
+    json: Range<usize>,
+    fields: BTreeMap<Box<str>, Field>,
+    etag: Etag,
+    kv_version: Option<u64>,
+    lease: Option<Lease>,
+}
+
+/// Where one field's value stands in the buffer.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    pub(crate) range: Range<usize>,
+    pub(crate) kind: Kind,
+}
+
+/// What a field's range holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The characters of a JSON string, unescaped.
+    Text,
+    /// The JSON text of a number, `true`, `false` or `null`.
+    Scalar,
+    /// The JSON text of an object or array.
+    Structure,
+}
+
+/// A field's value and its kind, borrowed from the secret.
+#[derive(Clone, Copy)]
+pub(crate) struct Value<'a> {
+    pub(crate) plaintext: &'a [u8],
+    pub(crate) kind: Kind,
+}
+
+impl Secret {
+    /// All fields, as a JSON object. No copy is made.
+    pub fn json(&self) -> Bytes {
+        self.plaintext.share(self.json.clone())
+    }
+
+    /// The bare value of one field and its kind. No copy is made.
+    pub fn field(&self, name: &str) -> Option<(Bytes, Kind)> {
+        let field = self.fields.get(name)?;
+        Some((self.plaintext.share(field.range.clone()), field.kind))
+    }
+
+    /// All fields in `format`, rendered into a buffer of their own.
+    ///
+    /// # Errors
+    /// The first field that the format cannot express, by name.
+    pub fn formatted(&self, format: Format) -> Result<SecretBuf, Unrepresentable> {
+        format::write(self, format)
+    }
+
+    /// Names the content: equal content has an equal tag for the life of the process.
+    pub fn etag(&self) -> &Etag {
+        &self.etag
+    }
+
+    /// The version that KV v2 gave it.
+    pub fn kv_version(&self) -> Option<u64> {
+        self.kv_version
+    }
+
+    /// The lease it came with, when it has one.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// Bytes of plaintext held.
+    pub fn len(&self) -> usize {
+        self.plaintext.len()
+    }
+
+    /// True for a secret that holds no plaintext at all.
+    pub fn is_empty(&self) -> bool {
+        self.plaintext.is_empty()
+    }
+
+    fn values(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        self.fields.iter().map(|(name, field)| {
+            let plaintext = self.plaintext.expose().get(field.range.clone()).unwrap_or_default();
+            (&**name, Value { plaintext, kind: field.kind })
+        })
+    }
+}

@@ -1,0 +1,190 @@
+//! From the JSON object that Vault sent to the one buffer that is served.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::{EtagKey, Field, Kind, Secret};
+use crate::lease::Lease;
+use crate::memory::SecretWriter;
+
+/// Deeper nesting is refused: no secret needs it, and it is what breaks JSON parsers.
+const MAX_DEPTH: usize = 64;
+
+/// Why an object cannot be served. Never holds any of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// Not a JSON object with unique names, or invalid inside.
+    #[error("not a well-formed JSON object with unique field names")]
+    Malformed,
+    /// Nested deeper than 64 levels.
+    #[error("nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+}
+
+/// Renders `data`, a JSON object.
+///
+/// # Errors
+/// [`RenderError`] for hostile or broken JSON.
+pub fn render(
+    data: &str,
+    key: &EtagKey,
+    kv_version: Option<u64>,
+    lease: Option<Lease>,
+) -> Result<Secret, RenderError> {
+    if depth(data.as_bytes()) > MAX_DEPTH {
+        return Err(RenderError::TooDeep);
+    }
+    let Object(raw) = serde_json::from_str(data).map_err(|_| RenderError::Malformed)?;
+    let escaped: usize = raw.values().map(|v| v.get().len()).filter(|&l| l > 0).sum();
+    let mut buffer = SecretWriter::with_capacity(data.len() + escaped);
+    buffer.push(data.as_bytes());
+
+    let mut fields = BTreeMap::new();
+    for (name, value) in raw {
+        let field = place(value.get(), data, &mut buffer)?;
+        fields.insert(name, field);
+    }
+    let plaintext = Arc::new(buffer.finish());
+    let etag = key.tag(data.as_bytes());
+    Ok(Secret { plaintext, json: 0..data.len(), fields, etag, kv_version, lease })
+}
+
+/// Finds `value` inside the JSON text already in `buffer`, or appends its bare form.
+fn place(value: &str, data: &str, buffer: &mut SecretWriter) -> Result<Field, RenderError> {
+    let start = value.as_ptr() as usize - data.as_ptr() as usize;
+    let whole = start..start + value.len();
+    match value.as_bytes().first() {
+        Some(b'"') if !value.contains('\\') => {
+            Ok(Field { range: whole.start + 1..whole.end - 1, kind: Kind::Text })
+        }
+        Some(b'"') => {
+            let bare: Zeroizing<String> =
+                serde_json::from_str(value).map(Zeroizing::new).map_err(|_| RenderError::Malformed)?;
+            let start = buffer.len();
+            buffer.push(bare.as_bytes());
+            Ok(Field { range: start..buffer.len(), kind: Kind::Text })
+        }
+        Some(b'{' | b'[') => Ok(Field { range: whole, kind: Kind::Structure }),
+        _ => Ok(Field { range: whole, kind: Kind::Scalar }),
+    }
+}
+
+/// The deepest nesting of arrays and objects, without recursion.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for &byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// A JSON object whose values stay where they are in the input.
+struct Object<'a>(BTreeMap<Box<str>, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueFields)
+    }
+}
+
+struct UniqueFields;
+
+impl<'de> Visitor<'de> for UniqueFields {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with unique field names")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry::<Box<str>, &'de RawValue>()? {
+            match fields.entry(name) {
+                Entry::Vacant(room) => room.insert(value),
+                Entry::Occupied(_) => return Err(A::Error::custom("a field name repeats")),
+            };
+        }
+        Ok(Object(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rendered(data: &str) -> Secret {
+        render(data, &EtagKey::random().unwrap(), None, None).unwrap()
+    }
+
+    fn field(secret: &Secret, name: &str) -> (String, Kind) {
+        let (bytes, kind) = secret.field(name).unwrap();
+        (String::from_utf8(bytes.to_vec()).unwrap(), kind)
+    }
+
+    #[test]
+    fn each_json_type_has_a_bare_form() {
+        let secret = rendered(
+            r#"{"s":"plain","e":"a\"b\\c\u00e9\n","n":12345678901234567890.50,"t":true,"z":null,"o":{"a":[1, 2]},"":""}"#,
+        );
+        assert_eq!(field(&secret, "s"), ("plain".into(), Kind::Text));
+        assert_eq!(field(&secret, "e"), ("a\"b\\cé\n".into(), Kind::Text));
+        assert_eq!(field(&secret, "n"), ("12345678901234567890.50".into(), Kind::Scalar));
+        assert_eq!(field(&secret, "t"), ("true".into(), Kind::Scalar));
+        assert_eq!(field(&secret, "z"), ("null".into(), Kind::Scalar));
+        assert_eq!(field(&secret, "o"), (r#"{"a":[1, 2]}"#.into(), Kind::Structure));
+        assert_eq!(field(&secret, ""), (String::new(), Kind::Text));
+        assert!(secret.field("missing").is_none());
+    }
+
+    #[test]
+    fn the_json_form_is_what_vault_sent() {
+        let sent = r#"{"b":1e400,"a":"\u003c"}"#;
+        assert_eq!(&rendered(sent).json()[..], sent.as_bytes());
+    }
+
+    #[test]
+    fn a_plain_text_takes_no_further_room() {
+        let sent = r#"{"password":"hunter2"}"#;
+        assert_eq!(rendered(sent).len(), sent.len());
+    }
+
+    #[test]
+    fn hostile_json_is_refused() {
+        let key = EtagKey::random().unwrap();
+        let refused = |data: &str| render(data, &key, None, None).unwrap_err();
+        assert_eq!(refused("[1]"), RenderError::Malformed);
+        assert_eq!(refused(r#"{"a":1,"a":2}"#), RenderError::Malformed);
+        assert_eq!(refused(r#"{"a":"\ud800"}"#), RenderError::Malformed);
+        assert_eq!(refused(r#"{"a":1"#), RenderError::Malformed);
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(refused(&deep), RenderError::TooDeep);
+        assert!(render(r#"{"a":"[[[[\"[[["}"#, &key, None, None).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives(name in ".*", value in ".*") {
+            let data = serde_json::json!({ name.as_str(): value.as_str() }).to_string();
+            let secret = rendered(&data);
+            prop_assert_eq!(field(&secret, &name), (value, Kind::Text));
+        }
+    }
+}
