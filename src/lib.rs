@@ -1,7 +1,9 @@
 //! placeholder
 
+pub mod cache;
 pub mod config;
 pub mod lease;
 pub mod memory;
+pub mod observe;
 pub mod secret;
-pub mod cache;
+pub mod vault;

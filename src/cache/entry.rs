@@ -1,89 +1,252 @@
-//! One answer of the cache, and why there may be none.
+//! One cached name (or one version of it): its value, its last failure, and what they mean now.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::config::SecretName;
-use crate::secret::Secret;
+use arc_swap::ArcSwapOption;
+use tokio::time::Instant;
+
+use super::answer::{Freshness, ReadError, Served};
+use crate::config::{SecretName, SecretSpec};
+use crate::lease::{Backoff, refresh_after, replace_after};
+use crate::observe::event;
+use crate::secret::{Etag, Secret};
+use crate::vault::{Failure, Upstream, VaultError};
 
 /// What is asked for: a name, and for KV v2 perhaps one version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SecretKey {
-    /// The declared name.
-    pub name: SecretName,
+pub(super) struct SecretKey {
+    pub(super) name: SecretName,
     /// `?version=`; `None` is the latest.
-    pub version: Option<u64>,
+    pub(super) version: Option<u64>,
 }
 
-/// How good an answer is. An expired value is no answer at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
-    /// Read from Vault within `refresh`.
-    Fresh,
-    /// Older, because Vault could not be asked; still within `max_stale`.
-    Stale,
+/// A declaration, and what has to survive an eviction of its value.
+pub(super) struct Declared {
+    pub(super) spec: SecretSpec,
+    /// The values seen so far, for engines that do not number them.
+    seen: Mutex<(u64, Option<Etag>)>,
 }
 
-impl Freshness {
-    /// The value of the `Sidekey-Freshness` header.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::Stale => "stale",
+impl Declared {
+    pub(super) fn new(spec: &SecretSpec) -> Self {
+        Self { spec: spec.clone(), seen: Mutex::new((0, None)) }
+    }
+
+    /// The version to show for `secret`: KV v2's own, else a count of different values.
+    fn version_of(&self, secret: &Secret) -> u64 {
+        if let Some(version) = secret.kv_version() {
+            return version;
         }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.1.as_ref() != Some(secret.etag()) {
+            *seen = (seen.0 + 1, Some(*secret.etag()));
+        }
+        seen.0
     }
 }
 
-/// An answer.
-#[derive(Debug, Clone)]
-pub struct Served {
-    /// The value, immutable and shared.
-    pub secret: Arc<Secret>,
-    /// The `Sidekey-Version` header: KV v2's own version, else a count of the values seen.
-    pub version: u64,
-    /// How good it is.
-    pub freshness: Freshness,
-    /// Time since Vault last confirmed it.
-    pub age: Duration,
-    /// Life left, for a leased value.
-    pub expires_in: Option<Duration>,
+pub(super) struct Entry {
+    pub(super) key: SecretKey,
+    declared: Arc<Declared>,
+    value: ArcSwapOption<Value>,
+    failure: ArcSwapOption<LastFailure>,
+    /// Held during a fetch, so that there is one at a time.
+    fetching: tokio::sync::Mutex<Backoff>,
 }
 
-/// Why there is no answer. Holds names and durations alone, so that it can be shown to anybody
-/// who may ask for the name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// Nothing was fetched yet and Vault has not been logged in to.
-    #[error("not fetched yet")]
-    NotReady,
-    /// Vault cannot be asked, and no value within `max_stale` is left.
-    #[error("Vault cannot be asked")]
-    Unavailable {
-        /// When the next attempt is due.
-        retry_after: Option<Duration>,
-    },
-    /// The last value expired and could not be replaced.
-    #[error("the last value expired")]
-    Expired,
-    /// Vault's policy does not let us read the path.
-    #[error("Vault refuses to let the sidecar read it")]
-    Denied,
-    /// Nothing is stored at the path.
-    #[error("nothing is stored there")]
-    Missing,
-    /// KV v2: the version was deleted (and can be undeleted).
-    #[error("the version was deleted")]
-    Deleted,
-    /// KV v2: the version was destroyed for good.
-    #[error("the version was destroyed")]
-    Destroyed,
-    /// KV v2: there is no such version.
-    #[error("there is no such version")]
-    NoSuchVersion,
-    /// Vault's answer was not a secret that can be served.
-    #[error("Vault's answer cannot be served")]
-    Malformed,
-    /// Vault's answer was larger than the sidecar takes.
-    #[error("Vault's answer is too large")]
-    TooLarge,
+struct Value {
+    secret: Arc<Secret>,
+    version: u64,
+    /// When Vault last confirmed it.
+    confirmed: Instant,
+    /// When the lease ends.
+    dies: Option<Instant>,
+}
+
+struct LastFailure {
+    error: ReadError,
+    not_logged_in: bool,
+    at: Instant,
+    retry_at: Instant,
+}
+
+impl Entry {
+    pub(super) fn new(key: SecretKey, declared: Arc<Declared>) -> Self {
+        let longest = declared.spec.refresh.clamp(Duration::from_secs(1), Duration::from_secs(60));
+        Self {
+            key,
+            declared,
+            value: ArcSwapOption::empty(),
+            failure: ArcSwapOption::empty(),
+            fetching: tokio::sync::Mutex::new(Backoff::new(Duration::from_secs(1), longest)),
+        }
+    }
+
+    pub(super) fn is_of(&self, declared: &Arc<Declared>) -> bool {
+        Arc::ptr_eq(&self.declared, declared)
+    }
+
+    /// What a caller gets now. Never a value past its end, not even in its last instant.
+    pub(super) fn answer(&self) -> Result<Served, ReadError> {
+        let now = Instant::now();
+        match self.value.load().as_ref() {
+            Some(value) => value.serve(&self.declared.spec, now).ok_or(ReadError::Expired),
+            None => Err(self.last_failure().unwrap_or(ReadError::NotReady)),
+        }
+    }
+
+    /// Why the last fetch failed, when it did, with the time that is left until the next one.
+    pub(super) fn last_failure(&self) -> Option<ReadError> {
+        let failure = self.failure.load();
+        let failure = failure.as_ref()?;
+        let left = failure.retry_at.saturating_duration_since(Instant::now());
+        Some(match &failure.error {
+            ReadError::Unavailable { .. } => ReadError::Unavailable { retry_after: Some(left) },
+            error => error.clone(),
+        })
+    }
+
+    /// Whether an answer needs a fetch first: there is nothing fresh, and no attempt failed
+    /// just now.
+    pub(super) fn wants_fetch(&self) -> bool {
+        let now = Instant::now();
+        let waiting = self.failure.load().as_ref().is_some_and(|f| f.retry_at > now);
+        let fresh = self.answer().is_ok_and(|served| served.freshness == Freshness::Fresh);
+        !waiting && !fresh
+    }
+
+    pub(super) fn confirmed_ago(&self) -> Option<Duration> {
+        self.value.load().as_ref().map(|value| value.confirmed.elapsed())
+    }
+
+    /// The last attempt failed because there was no login.
+    pub(super) fn waits_for_login(&self) -> bool {
+        self.failure.load().as_ref().is_some_and(|failure| failure.not_logged_in)
+    }
+
+    /// When the background refresh is due.
+    pub(super) fn due_in(&self) -> Duration {
+        let now = Instant::now();
+        let value = self.value.load();
+        let dies = value.as_ref().map(|value| value.end(&self.declared.spec));
+        let until_dead = dies.map_or(Duration::MAX, |dies| dies.saturating_duration_since(now));
+        match (self.failure.load().as_ref(), value.as_ref()) {
+            (Some(failure), _) => {
+                let wait = failure.retry_at.saturating_duration_since(now);
+                if until_dead.is_zero() { wait } else { wait.min(until_dead) }
+            }
+            (None, Some(value)) => match value.dies {
+                Some(dies) => replace_after(dies.saturating_duration_since(now)),
+                None => refresh_after(self.declared.spec.refresh),
+            },
+            (None, None) => self.declared.spec.refresh,
+        }
+    }
+
+    /// Asks Vault, unless another task did so while this one waited its turn.
+    pub(super) async fn fetch(&self, upstream: &Upstream) {
+        let asked_at = Instant::now();
+        let mut backoff = self.fetching.lock().await;
+        let answered = self.value.load().as_ref().is_some_and(|value| value.confirmed > asked_at);
+        let failed = self.failure.load().as_ref().is_some_and(|failure| failure.at > asked_at);
+        if answered || failed {
+            return;
+        }
+        let sent = Instant::now();
+        match upstream.read(&self.declared.spec.path, self.key.version).await {
+            Ok(secret) => {
+                backoff.reset();
+                self.take(secret, sent);
+            }
+            Err(error) => self.fail(&error, &mut backoff),
+        }
+    }
+
+    /// A lease runs from the moment it was asked for: Vault's clock started no later.
+    fn take(&self, secret: Secret, sent: Instant) {
+        let version = self.declared.version_of(&secret);
+        let dies = secret.lease().filter(|lease| !lease.duration.is_zero());
+        let dies = dies.map(|lease| sent + lease.duration);
+        let old = self.value.load();
+        let unchanged = old.as_ref().filter(|old| {
+            old.version == version && old.secret.etag() == secret.etag() && dies.is_none()
+        });
+        let changed = unchanged.is_none();
+        let secret = unchanged.map_or_else(|| Arc::new(secret), |old| Arc::clone(&old.secret));
+        let confirmed = Instant::now();
+        self.value.store(Some(Arc::new(Value { secret, version, confirmed, dies })));
+        let recovered = self.failure.swap(None).is_some();
+        event::secret_fetched(
+            &self.key.name,
+            &self.declared.spec.path,
+            version,
+            changed,
+            recovered,
+        );
+    }
+
+    fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
+        let retry_in = backoff.after_failure(error.retry_after);
+        let seen_before = self.value.load().is_some();
+        let told = ReadError::from_vault(error, seen_before);
+        event::fetch_failed(&self.key.name, error, retry_in);
+        if told.is_gone() {
+            self.wipe();
+        }
+        self.wipe_if_dead();
+        let now = Instant::now();
+        self.failure.store(Some(Arc::new(LastFailure {
+            error: told,
+            not_logged_in: error.failure == Failure::NotLoggedIn,
+            at: now,
+            retry_at: now + retry_in,
+        })));
+    }
+
+    /// Lets go of the value: it is wiped with its last reader.
+    pub(super) fn wipe(&self) {
+        self.value.store(None);
+    }
+
+    pub(super) fn wipe_if_dead(&self) {
+        let dead = |value: &Arc<Value>| value.end(&self.declared.spec) <= Instant::now();
+        if self.value.load().as_ref().is_some_and(dead) {
+            if self.failure.load().is_none() {
+                let (error, now) = (ReadError::Expired, Instant::now());
+                let failure =
+                    LastFailure { error, not_logged_in: false, at: now, retry_at: now };
+                self.failure.store(Some(Arc::new(failure)));
+            }
+            self.wipe();
+            event::secret_expired(&self.key.name);
+        }
+    }
+
+    /// Bytes of plaintext held.
+    pub(super) fn len(&self) -> usize {
+        self.value.load().as_ref().map_or(0, |value| value.secret.len())
+    }
+}
+
+impl Value {
+    /// From when on it must not be served.
+    fn end(&self, spec: &SecretSpec) -> Instant {
+        self.dies.unwrap_or(self.confirmed + spec.refresh + spec.max_stale)
+    }
+
+    fn serve(&self, spec: &SecretSpec, now: Instant) -> Option<Served> {
+        if now >= self.end(spec) {
+            return None;
+        }
+        let age = now.saturating_duration_since(self.confirmed);
+        let fresh = self.dies.is_some() || age <= spec.refresh;
+        Some(Served {
+            secret: Arc::clone(&self.secret),
+            version: self.version,
+            freshness: if fresh { Freshness::Fresh } else { Freshness::Stale },
+            age,
+            expires_in: self.dies.map(|dies| dies.saturating_duration_since(now)),
+        })
+    }
 }

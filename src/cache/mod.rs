@@ -1,5 +1,256 @@
 //! What is ready to serve.
+//!
+//! moka gives capacity and single flight. Freshness is ours, on tokio's clock: moka runs its
+//! own clock, and drops what expired only when somebody calls it.
 
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{SecretName, SecretSpec};
+use crate::vault::{Login, Upstream};
+
+mod answer;
 mod entry;
+mod refresh;
 
-pub use entry::{Freshness, ReadError, Served, SecretKey};
+pub use answer::{Freshness, ReadError, Served};
+
+use entry::{Declared, Entry, SecretKey};
+
+/// Values that died are wiped this soon after, even when nobody asks for them.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// The served secrets of the process. Cheap to clone.
+#[derive(Clone)]
+pub struct SecretCache {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    declared: ArcSwap<HashMap<SecretName, Arc<Declared>>>,
+    entries: moka::future::Cache<SecretKey, Arc<Entry>>,
+    upstream: Upstream,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl SecretCache {
+    /// An empty cache for the secrets in `specs`, holding at most about `capacity` bytes.
+    pub fn new(
+        specs: &BTreeMap<SecretName, SecretSpec>,
+        capacity: u64,
+        upstream: Upstream,
+    ) -> Self {
+        let weight = |key: &SecretKey, entry: &Arc<Entry>| {
+            let bytes = key.name.as_str().len() + entry.len() + 128;
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        let entries = moka::future::Cache::builder().max_capacity(capacity).weigher(weight).build();
+        let declared = ArcSwap::from_pointee(declare(specs, None));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let cache = Self { shared: Arc::new(Shared { declared, entries, upstream, tasks, stop }) };
+        let sweeper = cache.clone();
+        cache.shared.tasks.spawn(async move { sweeper.sweep().await });
+        cache
+    }
+
+    /// The answer for a declared name, fetched first when it is not there yet. Simultaneous
+    /// callers share one fetch.
+    ///
+    /// # Errors
+    /// [`ReadError`]; for an undeclared name it is [`ReadError::Missing`].
+    pub async fn get(&self, name: &SecretName, version: Option<u64>) -> Result<Served, ReadError> {
+        if let Some(answer) = self.cached(name, version) {
+            return answer;
+        }
+        let entry = self.entry(name, version).await?;
+        if version.is_some() && entry.wants_fetch() {
+            entry.fetch(&self.shared.upstream).await;
+        }
+        entry.answer()
+    }
+
+    /// The answer when it is there without a fetch; never waits.
+    pub fn cached(
+        &self,
+        name: &SecretName,
+        version: Option<u64>,
+    ) -> Option<Result<Served, ReadError>> {
+        let entry = self.present(name, version)?;
+        (version.is_none() || !entry.wants_fetch()).then(|| entry.answer())
+    }
+
+    /// Reads the name again now, at most once a second.
+    ///
+    /// # Errors
+    /// [`ReadError`], also when an older value is still good: the caller asked for a new one.
+    pub async fn refresh(&self, name: &SecretName) -> Result<Served, ReadError> {
+        let entry = match self.present(name, None) {
+            Some(entry) => {
+                if entry.confirmed_ago().is_none_or(|ago| ago >= Duration::from_secs(1)) {
+                    entry.fetch(&self.shared.upstream).await;
+                }
+                entry
+            }
+            None => self.entry(name, None).await?,
+        };
+        match entry.last_failure() {
+            Some(error) => Err(error),
+            None => entry.answer(),
+        }
+    }
+
+    /// The names in `required` without an answer at the moment.
+    pub fn pending(&self) -> Vec<SecretName> {
+        let declared = self.shared.declared.load();
+        let missing = |name: &SecretName| !matches!(self.cached(name, None), Some(Ok(_)));
+        let required = declared.iter().filter(|(_, declared)| declared.spec.required);
+        let mut names: Vec<_> =
+            required.filter(|(name, _)| missing(name)).map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// Starts to fetch every required name, and to keep it fresh.
+    pub fn fetch_required(&self) {
+        for (name, declared) in self.shared.declared.load().iter() {
+            if declared.spec.required {
+                let (cache, name) = (self.clone(), name.clone());
+                self.shared.tasks.spawn(async move {
+                    let _ = cache.get(&name, None).await;
+                });
+            }
+        }
+    }
+
+    /// Takes over other declarations: what changed or is gone is dropped at once.
+    pub async fn redeclare(&self, specs: &BTreeMap<SecretName, SecretSpec>) {
+        let old = self.shared.declared.load_full();
+        let new = Arc::new(declare(specs, Some(&old)));
+        self.shared.declared.store(Arc::clone(&new));
+        for (key, entry) in &self.shared.entries {
+            let kept = new.get(&key.name).is_some_and(|now| entry.is_of(now));
+            if !kept {
+                entry.wipe();
+                self.shared.entries.invalidate(&*key).await;
+            }
+        }
+        self.shared.entries.run_pending_tasks().await;
+        self.fetch_required();
+    }
+
+    /// Stops refreshing and wipes everything. Answers in flight end first: they hold on to
+    /// what they serve.
+    pub async fn close(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        for (_, entry) in &self.shared.entries {
+            entry.wipe();
+        }
+        self.shared.entries.invalidate_all();
+        self.shared.entries.run_pending_tasks().await;
+    }
+
+    /// Cached entries and their plaintext, in bytes.
+    pub fn size(&self) -> (usize, usize) {
+        self.shared.entries.iter().fold((0, 0), |(n, bytes), (_, e)| (n + 1, bytes + e.len()))
+    }
+
+    fn declared(&self, name: &SecretName) -> Option<Arc<Declared>> {
+        self.shared.declared.load().get(name).cloned()
+    }
+
+    fn present(&self, name: &SecretName, version: Option<u64>) -> Option<Arc<Entry>> {
+        let key = SecretKey { name: name.clone(), version };
+        // moka's lookup is async for its own upkeep; it never waits for anything of ours.
+        let lookup = pin!(self.shared.entries.get(&key));
+        match lookup.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(found) => found,
+            Poll::Pending => None,
+        }
+    }
+
+    async fn entry(
+        &self,
+        name: &SecretName,
+        version: Option<u64>,
+    ) -> Result<Arc<Entry>, ReadError> {
+        let declared = self.declared(name).ok_or(ReadError::Missing)?;
+        let key = SecretKey { name: name.clone(), version };
+        let first_fetch = async {
+            let entry = Arc::new(Entry::new(key.clone(), declared));
+            entry.fetch(&self.shared.upstream).await;
+            if version.is_none() {
+                self.keep_fresh(&entry);
+            }
+            entry
+        };
+        Ok(self.shared.entries.get_with(key.clone(), first_fetch).await)
+    }
+
+    fn keep_fresh(&self, entry: &Arc<Entry>) {
+        let keeper = refresh::Refresher {
+            entry: Arc::downgrade(entry),
+            upstream: self.shared.upstream.clone(),
+            login: self.login(),
+        };
+        let (cache, stop) = (self.clone(), self.shared.stop.clone());
+        self.shared.tasks.spawn(async move {
+            tokio::select! {
+                () = keeper.run(&cache) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    fn login(&self) -> watch::Receiver<Login> {
+        self.shared.upstream.login()
+    }
+
+    /// Weighs an entry again whose value changed its size.
+    async fn reweigh(&self, entry: Arc<Entry>) {
+        if self.shared.entries.contains_key(&entry.key) {
+            self.shared.entries.insert(entry.key.clone(), entry).await;
+        }
+    }
+
+    async fn sweep(&self) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP) => {}
+                () = self.shared.stop.cancelled() => return,
+            }
+            for (_, entry) in &self.shared.entries {
+                entry.wipe_if_dead();
+            }
+            self.shared.entries.run_pending_tasks().await;
+        }
+    }
+}
+
+/// Declarations by name; one that did not change stays the same object, with its history.
+fn declare(
+    specs: &BTreeMap<SecretName, SecretSpec>,
+    old: Option<&HashMap<SecretName, Arc<Declared>>>,
+) -> HashMap<SecretName, Arc<Declared>> {
+    let same = |name: &SecretName, spec: &SecretSpec| {
+        old.and_then(|old| old.get(name)).filter(|old| old.spec == *spec).cloned()
+    };
+    specs
+        .iter()
+        .map(|(name, spec)| {
+            let declared = same(name, spec).unwrap_or_else(|| Arc::new(Declared::new(spec)));
+            (name.clone(), declared)
+        })
+        .collect()
+}

@@ -41,7 +41,7 @@ impl Backoff {
 }
 
 /// A random duration from `(1 - share) * full` up to `full`.
-pub fn jittered(full: Duration, share: f64) -> Duration {
+pub(super) fn jittered(full: Duration, share: f64) -> Duration {
     full.mul_f64(1.0 - share * random_fraction())
 }
 
@@ -74,10 +74,7 @@ mod tests {
     #[test]
     fn the_servers_wish_is_honored_but_bounded() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
-        assert_eq!(
-            backoff.after_failure(Some(Duration::from_secs(90))),
-            Duration::from_secs(90)
-        );
+        assert_eq!(backoff.after_failure(Some(Duration::from_secs(90))), Duration::from_secs(90));
         assert_eq!(
             backoff.after_failure(Some(Duration::from_secs(86_400))),
             Duration::from_secs(300)

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 mod backoff;
+mod schedule;
 
 pub use backoff::Backoff;
+pub use schedule::{refresh_after, renew_after, replace_after};
 
 /// A lease on a secret, as Vault granted it:
 /// <https://developer.hashicorp.com/vault/docs/concepts/lease>.

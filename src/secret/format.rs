@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn yaml_quotes_texts_and_reserved_keys() {
-        let json = serde_json::json!({"no": "yes", "port": 5432, "a b": "x\u{7f}\"\n", "list": [1, "2"]});
+        let json =
+            serde_json::json!({"no": "yes", "port": 5432, "a b": "x\u{7f}\"\n", "list": [1, "2"]});
         assert_eq!(
             formatted(json, Format::Yaml).unwrap(),
             "\"a b\": \"x\\u007f\\\"\\n\"\nlist: [1,\"2\"]\n\"no\": \"yes\"\nport: 5432\n"

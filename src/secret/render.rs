@@ -64,8 +64,9 @@ fn place(value: &str, data: &str, buffer: &mut SecretWriter) -> Result<Field, Re
             Ok(Field { range: whole.start + 1..whole.end - 1, kind: Kind::Text })
         }
         Some(b'"') => {
-            let bare: Zeroizing<String> =
-                serde_json::from_str(value).map(Zeroizing::new).map_err(|_| RenderError::Malformed)?;
+            let bare: Zeroizing<String> = serde_json::from_str(value)
+                .map(Zeroizing::new)
+                .map_err(|_| RenderError::Malformed)?;
             let start = buffer.len();
             buffer.push(bare.as_bytes());
             Ok(Field { range: start..buffer.len(), kind: Kind::Text })

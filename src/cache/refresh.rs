@@ -1,0 +1,50 @@
+//! Keeping one entry fresh in the background, for as long as it is cached.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::watch;
+
+use super::SecretCache;
+use super::entry::Entry;
+use crate::vault::{Login, Upstream};
+
+pub(super) struct Refresher {
+    pub(super) entry: Weak<Entry>,
+    pub(super) upstream: Upstream,
+    pub(super) login: watch::Receiver<Login>,
+}
+
+impl Refresher {
+    /// Ends when the entry is evicted.
+    pub(super) async fn run(mut self, cache: &SecretCache) {
+        while let Some(entry) = self.entry.upgrade() {
+            let due = tokio::time::sleep(entry.due_in());
+            let waits_for_login = entry.waits_for_login();
+            self.login.mark_unchanged();
+            drop(entry);
+            tokio::select! {
+                () = due => {}
+                () = logged_in(&mut self.login), if waits_for_login => {}
+            }
+            let Some(entry) = self.entry.upgrade() else { return };
+            entry.wipe_if_dead();
+            let before = entry.len();
+            entry.fetch(&self.upstream).await;
+            if entry.len() != before {
+                cache.reweigh(Arc::clone(&entry)).await;
+            }
+        }
+    }
+}
+
+/// The next login. One that is held already does not count: with it the fetch failed.
+async fn logged_in(login: &mut watch::Receiver<Login>) {
+    loop {
+        if login.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        if matches!(*login.borrow_and_update(), Login::In) {
+            return;
+        }
+    }
+}

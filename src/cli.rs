@@ -1,0 +1,144 @@
+//! The command line. No logic.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A credential-serving localhost sidecar for Vault: a URL instead of a file.
+#[derive(Debug, Parser)]
+#[command(name = "sidekey", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 ok, 64 usage, 69 Vault cannot be reached at start-up, \
+    70 internal, 71 cannot bind, 77 Vault refused the login, 78 configuration.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// Form of the log lines on stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, env = "SIDEKEY_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// Least severe level that is logged.
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Info, env = "SIDEKEY_LOG_LEVEL")]
+    pub log_level: LogLevel,
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Least severe level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What has to be seen to.
+    Error,
+    /// What may have to be seen to.
+    Warn,
+    /// What happens.
+    Info,
+    /// Each fetch, connection and decision.
+    Debug,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the configured secrets on loopback.
+    Serve(ServeArgs),
+    /// Start an embedded Vault-compatible server and serve from it: no set-up, memory only.
+    #[cfg(feature = "dev")]
+    Dev(DevArgs),
+    /// Ask a running sidecar for a secret and print the value alone.
+    Get(GetArgs),
+    /// Report every problem of the configuration at once.
+    Check(CheckArgs),
+    /// Ask a running sidecar for its health: exit status 0 or 1.
+    Health(HealthArgs),
+    /// Print shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Configuration file (TOML). Small set-ups need only the flags below.
+    #[arg(long, short, value_name = "FILE", env = "SIDEKEY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Serve PATH of Vault under NAME; repeatable.
+    #[arg(long = "secret", value_name = "NAME=PATH")]
+    pub secrets: Vec<String>,
+    /// Listen here: 127.0.0.1:PORT, [::1]:PORT or @NAME; repeatable.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<String>,
+    /// Address of the Vault server.
+    #[arg(long, value_name = "URL")]
+    pub vault_addr: Option<String>,
+    /// Login method.
+    #[arg(long, value_name = "METHOD", value_parser = ["token", "approle", "kubernetes", "jwt", "cert"])]
+    pub auth: Option<String>,
+    /// Role to log in to.
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+}
+
+/// Arguments of `sidekey dev`.
+#[cfg(feature = "dev")]
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Seed the server with a value; repeatable. Without any there is an example.
+    #[arg(long = "secret", value_name = "NAME.FIELD=VALUE")]
+    pub secrets: Vec<String>,
+    /// Listen here instead of 127.0.0.1:7433.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<String>,
+}
+
+/// Arguments of `sidekey get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// What to read.
+    #[arg(value_name = "NAME[/FIELD]")]
+    pub what: String,
+    /// The sidecar: http://127.0.0.1:PORT, or unix:@NAME.
+    #[arg(long, value_name = "ADDR", env = "SIDEKEY_ADDR", default_value = "http://127.0.0.1:7433")]
+    pub addr: String,
+    /// Form of a whole secret.
+    #[arg(long, value_name = "FORMAT", value_parser = ["json", "env", "yaml", "properties"])]
+    pub format: Option<String>,
+}
+
+/// Arguments of `sidekey check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration to check.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Also log in and read each secret; prints names and outcomes, never values.
+    #[arg(long)]
+    pub online: bool,
+}
+
+/// Arguments of `sidekey health`.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// Ask whether every required secret is loaded, not only whether the process works.
+    #[arg(long)]
+    pub ready: bool,
+    /// The health listener.
+    #[arg(long, value_name = "HOST:PORT", env = "SIDEKEY_HEALTH_ADDR", default_value = "127.0.0.1:7434")]
+    pub addr: String,
+}

@@ -1,0 +1,86 @@
+//! What ends the process, and the exit status for it.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::config::ConfigError;
+use crate::server::BindError;
+use crate::vault::VaultError;
+
+/// Why a command failed. `Display` prints one level; [`report`] prints the chain.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration has problems, all of which are listed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Vault said no to the login.
+    #[error(
+        "Vault refused the login: method {method}, mount auth/{mount}, role {role}"
+    )]
+    LoginRefused {
+        /// The login method.
+        method: &'static str,
+        /// Where it is mounted.
+        mount: String,
+        /// The role, as far as it is known by name.
+        role: String,
+        /// Vault's answer.
+        source: VaultError,
+    },
+    /// Vault was not reached within the start-up deadline.
+    #[error("no login to Vault at {address} within {waited:?}")]
+    VaultUnreachable {
+        /// The address that was tried.
+        address: String,
+        /// How long it was tried.
+        waited: Duration,
+        /// The last attempt's failure.
+        source: VaultError,
+    },
+    /// Vault's settings cannot work.
+    #[error("cannot set up the connection to Vault")]
+    VaultSettings(#[source] VaultError),
+    /// A running sidecar gave no good answer to `get` or `health`.
+    #[error("{0}")]
+    Client(String),
+    /// The arguments make no sense together.
+    #[error("{0}")]
+    Usage(String),
+    /// The operating system refused something basic.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// The exit status, after BSD's sysexits.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Client(_) => 1,
+            Self::Usage(_) => 64,
+            Self::VaultUnreachable { .. } => 69,
+            Self::System { .. } => 70,
+            Self::Bind(_) => 71,
+            Self::LoginRefused { .. } => 77,
+            Self::Config(_) | Self::VaultSettings(_) => 78,
+        })
+    }
+
+    /// The error and everything below it, one line each.
+    pub fn report(&self) -> String {
+        let mut lines = vec![format!("error: {self}")];
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            lines.push(format!("  caused by: {error}"));
+            source = error.source();
+        }
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,5 @@
+//! Start, ready, stop.
+
+mod signal;
+
+pub use signal::{Signal, Signals};

@@ -1,0 +1,127 @@
+//! AppRole's secret-id: plain, or response-wrapped and unwrapped once.
+//!
+//! <https://developer.hashicorp.com/vault/docs/concepts/response-wrapping>: a wrapping token
+//! that was used before us was intercepted, or is the one that an earlier run of this sidecar
+//! used. Both are reported as what they are.
+
+use ring::digest::{SHA256, digest};
+use rustify::endpoint::Endpoint;
+use rustify::enums::{RequestMethod, RequestType, ResponseType};
+use rustify::errors::ClientError;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use vaultrs::api::sys::requests::{UnwrapRequest, WrappingLookupRequest};
+
+use super::auth::read_credential;
+use super::error::{Failure, Refusal, VaultError};
+use super::transport::Transport;
+use crate::config::{SecretIdSource, VaultPath};
+use crate::memory::SecretBuf;
+
+/// A secret-id in hand, and which content of the file it came from.
+pub(super) struct SecretId {
+    pub(super) value: SecretBuf,
+    /// Vault did not take it the last time.
+    pub(super) refused: bool,
+    origin: [u8; 32],
+}
+
+/// The secret-id to log in with: what is `known`, as long as the file still holds what it came
+/// from, else what the file holds now.
+pub(super) async fn read_secret_id(
+    transport: &Transport,
+    mount: &VaultPath,
+    source: &SecretIdSource,
+    known: Option<SecretId>,
+) -> Result<SecretId, VaultError> {
+    let path = format!("auth/{mount}/login");
+    let content = match (read_credential(&source.file, &path), known) {
+        (Ok(content), None) => content,
+        (Ok(content), Some(known)) if fingerprint(&content) == known.origin => {
+            // Unwrapping twice cannot work, and a plain secret-id did not change.
+            return Ok(known);
+        }
+        (Ok(content), Some(_)) => content,
+        // The delivered file may be gone by now; what came from it is still good.
+        (Err(_), Some(known)) if !known.refused => return Ok(known),
+        (Err(error), _) => return Err(error),
+    };
+    let origin = fingerprint(&content);
+    let value = if source.wrapped { unwrap(transport, mount, &content).await? } else { content };
+    Ok(SecretId { value, refused: false, origin })
+}
+
+fn fingerprint(content: &SecretBuf) -> [u8; 32] {
+    let mut origin = [0; 32];
+    origin.iter_mut().zip(digest(&SHA256, content.expose()).as_ref()).for_each(|(to, from)| {
+        *to = *from;
+    });
+    origin
+}
+
+/// Looks the wrapping token up first: one that another path made is refused unused.
+async fn unwrap(
+    transport: &Transport,
+    mount: &VaultPath,
+    wrapping: &SecretBuf,
+) -> Result<SecretBuf, VaultError> {
+    let path = "sys/wrapping/lookup";
+    let not_text = || VaultError::new(Failure::Refused(400, Refusal::WrappingToken), path);
+    let token = std::str::from_utf8(wrapping.expose()).map_err(|_| not_text())?.to_owned();
+    let found = transport.call(&WrappingLookupRequest { token }, None).await.map_err(used_up)?;
+    let made_by = found.data.map(|data| data.creation_path).unwrap_or_default();
+    let ours = made_by.starts_with(&format!("auth/{mount}/role/"))
+        && (made_by.ends_with("/secret-id") || made_by.ends_with("/custom-secret-id"));
+    if !ours {
+        return Err(VaultError::new(Failure::Refused(400, Refusal::ForeignWrappingToken), path));
+    }
+    let answer = transport.call(&Unwrap(UnwrapRequest { token: None }), Some(wrapping)).await;
+    let unwrapped = answer.map_err(used_up)?.data;
+    match unwrapped {
+        Some(SecretIdAnswer { secret_id }) => {
+            Ok(SecretBuf::copy_from(secret_id.expose_secret().as_bytes()))
+        }
+        None => {
+            Err(VaultError::new(Failure::Malformed("no secret-id in it"), "sys/wrapping/unwrap"))
+        }
+    }
+}
+
+/// Vault answers a dead wrapping token with 400 or, as a token of the request, with 403.
+fn used_up(error: VaultError) -> VaultError {
+    match error.failure {
+        Failure::Refused(status, Refusal::Other) => {
+            VaultError { failure: Failure::Refused(status, Refusal::WrappingToken), ..error }
+        }
+        Failure::Denied => {
+            VaultError { failure: Failure::Refused(403, Refusal::WrappingToken), ..error }
+        }
+        _ => error,
+    }
+}
+
+#[derive(Deserialize)]
+struct SecretIdAnswer {
+    secret_id: SecretString,
+}
+
+/// vaultrs' unwrap with a response type that is wiped.
+struct Unwrap(UnwrapRequest);
+
+impl Endpoint for Unwrap {
+    type Response = SecretIdAnswer;
+    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
+    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
+
+    fn path(&self) -> String {
+        self.0.path()
+    }
+
+    fn method(&self) -> RequestMethod {
+        self.0.method()
+    }
+
+    fn body(&self) -> Result<Option<Vec<u8>>, ClientError> {
+        self.0.body()
+    }
+}

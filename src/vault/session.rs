@@ -1,0 +1,313 @@
+//! Staying logged in: one task that logs in, renews, and logs in again.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::Instant;
+
+use super::auth::Authenticator;
+use super::ceiling::Ceiling;
+use super::error::{Failure, Retry, VaultError};
+use super::token::Token;
+use super::transport::Transport;
+use crate::config::{AuthMethod, VaultConfig};
+use crate::lease::{Backoff, renew_after, replace_after};
+use crate::observe::{Metrics, event};
+
+/// A token that dies sooner than this after its login does not count as a success, so that a
+/// Vault that grants and refuses in turn is not asked in a loop.
+const PROVEN_AFTER: Duration = Duration::from_secs(60);
+/// A 403 right after a login is about the path, not about the token.
+const NEW_FOR: Duration = Duration::from_secs(10);
+
+/// Whether we are logged in, for whoever waits for it or reports it.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// The first attempt has not ended yet.
+    Starting,
+    /// A token is held.
+    In,
+    /// The last attempt failed.
+    Out {
+        /// Why.
+        error: Arc<VaultError>,
+        /// When the next attempt is made.
+        retry_at: Instant,
+    },
+}
+
+/// Why a token is no longer held.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// Its planned replacement is due.
+    Due,
+    /// Vault does not know it any more.
+    Dead,
+}
+
+pub(super) struct Session {
+    settings: RefCell<VaultConfig>,
+    ceiling: RefCell<Arc<Ceiling>>,
+    metrics: Arc<Metrics>,
+    transport: RefCell<Rc<Transport>>,
+    authenticator: RefCell<Rc<Authenticator>>,
+    token: RefCell<Option<Rc<Token>>>,
+    state: watch::Sender<Login>,
+    /// Rung when the current token was found dead.
+    dead: Notify,
+    /// Rung when other settings make another login necessary.
+    reconfigured: Notify,
+    /// One check of a doubted token at a time; holds when it was last seen alive.
+    seen_alive: Mutex<Option<Instant>>,
+    stopping: Cell<bool>,
+}
+
+impl Session {
+    pub(super) fn new(
+        settings: VaultConfig,
+        auth: AuthMethod,
+        state: watch::Sender<Login>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, VaultError> {
+        let ceiling = Arc::new(Ceiling::new(settings.max_requests_per_second));
+        let transport = Transport::new(&settings, Arc::clone(&ceiling), Arc::clone(&metrics))?;
+        Ok(Self {
+            settings: RefCell::new(settings),
+            ceiling: RefCell::new(ceiling),
+            metrics,
+            transport: RefCell::new(Rc::new(transport)),
+            authenticator: RefCell::new(Rc::new(Authenticator::new(auth))),
+            token: RefCell::new(None),
+            state,
+            dead: Notify::new(),
+            reconfigured: Notify::new(),
+            seen_alive: Mutex::new(None),
+            stopping: Cell::new(false),
+        })
+    }
+
+    pub(super) fn transport(&self) -> Rc<Transport> {
+        Rc::clone(&self.transport.borrow())
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.settings.borrow().timeout
+    }
+
+    /// Takes over new settings; `login_again` when the old token is of no use with them.
+    pub(super) fn reconfigure(
+        &self,
+        settings: VaultConfig,
+        auth: AuthMethod,
+        login_again: bool,
+    ) -> Result<(), VaultError> {
+        let mut ceiling = Arc::clone(&self.ceiling.borrow());
+        if settings.max_requests_per_second != self.settings.borrow().max_requests_per_second {
+            ceiling = Arc::new(Ceiling::new(settings.max_requests_per_second));
+        }
+        let transport = Transport::new(&settings, Arc::clone(&ceiling), Arc::clone(&self.metrics))?;
+        self.transport.replace(Rc::new(transport));
+        self.ceiling.replace(ceiling);
+        self.settings.replace(settings);
+        if login_again {
+            self.authenticator.replace(Rc::new(Authenticator::new(auth)));
+            self.reconfigured.notify_one();
+        }
+        Ok(())
+    }
+
+    /// One attempt to log in. A client certificate is a credential too, and read anew.
+    async fn login(&self, authenticator: &Authenticator) -> Result<Token, VaultError> {
+        if matches!(authenticator.method, AuthMethod::Cert { .. }) {
+            let ceiling = Arc::clone(&self.ceiling.borrow());
+            let settings = self.settings.borrow().clone();
+            let transport = Transport::new(&settings, ceiling, Arc::clone(&self.metrics))?;
+            self.transport.replace(Rc::new(transport));
+        }
+        let outcome = authenticator.login(&self.transport()).await;
+        let word = outcome.as_ref().map_or_else(VaultError::outcome, |_| "ok");
+        self.metrics.login(authenticator.method.name(), word);
+        outcome
+    }
+
+    /// The token to use: the one held, or the one that the login under way brings.
+    pub(super) async fn token(&self, patience: Duration) -> Result<Rc<Token>, VaultError> {
+        if let Some(token) = self.held() {
+            return Ok(token);
+        }
+        let mut state = self.state.subscribe();
+        let decided = state.wait_for(|login| !matches!(login, Login::Starting));
+        let _ = tokio::time::timeout(patience, decided).await;
+        if self.stopping.get() {
+            return Err(VaultError::new(Failure::Stopping, "auth"));
+        }
+        if let Some(token) = self.held() {
+            return Ok(token);
+        }
+        let mut error = VaultError::new(Failure::NotLoggedIn, "auth");
+        if let Login::Out { retry_at, .. } = &*self.state.borrow() {
+            error.retry_after = Some(retry_at.saturating_duration_since(Instant::now()));
+        }
+        Err(error)
+    }
+
+    fn held(&self) -> Option<Rc<Token>> {
+        self.token.borrow().as_ref().filter(|token| !token.is_dead()).map(Rc::clone)
+    }
+
+    /// After a 403: is it the token? If so it is replaced, and the replacement is returned.
+    pub(super) async fn doubt(&self, token: &Rc<Token>, patience: Duration) -> Option<Rc<Token>> {
+        let mut seen_alive = self.seen_alive.lock().await;
+        match self.held() {
+            Some(current) if Rc::ptr_eq(&current, token) => {}
+            Some(current) => return Some(current),
+            None => {
+                drop(seen_alive);
+                return self.token(patience).await.ok();
+            }
+        }
+        let recently = |at: Instant| at.elapsed() < NEW_FOR;
+        if recently(token.obtained) || seen_alive.is_some_and(recently) {
+            return None;
+        }
+        match token.lookup(&self.transport()).await {
+            Err(error) if error.retry() == Retry::Reauthenticate => {
+                drop(seen_alive);
+                self.token.replace(None);
+                self.state.send_replace(Login::Starting);
+                self.dead.notify_one();
+                self.token(patience).await.ok()
+            }
+            _ => {
+                *seen_alive = Some(Instant::now());
+                None
+            }
+        }
+    }
+
+    /// Logs in and stays logged in. Never ends.
+    pub(super) async fn keep(&self) {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        loop {
+            let authenticator = Rc::clone(&self.authenticator.borrow());
+            let wait = match self.login(&authenticator).await {
+                Ok(token) => {
+                    event::logged_in(&authenticator.method, token.left());
+                    let token = Rc::new(token);
+                    self.token.replace(Some(Rc::clone(&token)));
+                    self.state.send_replace(Login::In);
+                    let end = self.hold(&token).await;
+                    if end == End::Due || token.obtained.elapsed() >= PROVEN_AFTER {
+                        backoff.reset();
+                    }
+                    match end {
+                        End::Due => Duration::ZERO,
+                        End::Dead => self.lost(&mut backoff),
+                    }
+                }
+                Err(error) => self.failed(&authenticator, error, &mut backoff),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.reconfigured.notified() => {}
+            }
+        }
+    }
+
+    /// The first loss of a token is made good at once, further ones after a back-off.
+    fn lost(&self, backoff: &mut Backoff) -> Duration {
+        self.token.replace(None);
+        let first = backoff.failures() == 0;
+        let wait = backoff.after_failure(None);
+        if first {
+            self.state.send_replace(Login::Starting);
+            return Duration::ZERO;
+        }
+        let error = Arc::new(VaultError::new(Failure::NotLoggedIn, "auth"));
+        self.state.send_replace(Login::Out { error, retry_at: Instant::now() + wait });
+        wait
+    }
+
+    fn failed(
+        &self,
+        authenticator: &Authenticator,
+        error: VaultError,
+        backoff: &mut Backoff,
+    ) -> Duration {
+        if matches!(error.failure, Failure::Refused(..) | Failure::Denied) {
+            authenticator.forget();
+        }
+        let retry_in = backoff.after_failure(error.retry_after);
+        event::login_failed(&authenticator.method, &error, retry_in);
+        let retry_at = Instant::now() + retry_in;
+        // A token that is still good stays in use.
+        self.state.send_replace(Login::Out { error: Arc::new(error), retry_at });
+        retry_in
+    }
+
+    /// Keeps `token` alive for as long as that works.
+    async fn hold(&self, token: &Token) -> End {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let mut extends = token.renewable;
+        let mut next = token.left().map(|ttl| Instant::now() + next_step(ttl, extends));
+        loop {
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.dead.notified() => return End::Dead,
+                () = self.reconfigured.notified() => return End::Due,
+            }
+            if !extends || token.is_dead() {
+                return End::Due;
+            }
+            let left = token.left();
+            match token.renew(&self.transport()).await {
+                Ok(ttl) => {
+                    backoff.reset();
+                    event::token_renewed(ttl);
+                    // Vault grants less and less when the maximum life comes near.
+                    extends = ttl.is_none() || ttl > left.map(|left| left.mul_f64(1.5));
+                    token.dies.set(ttl.map(|ttl| Instant::now() + ttl));
+                    next = ttl.map(|ttl| Instant::now() + next_step(ttl, extends));
+                }
+                Err(error) if error.retry() == Retry::Backoff => {
+                    let wait = backoff.after_failure(error.retry_after);
+                    event::token_renewal_failed(&error, wait);
+                    next = Some(Instant::now() + token.left().map_or(wait, |left| wait.min(left)));
+                }
+                Err(error) => {
+                    event::token_renewal_failed(&error, Duration::ZERO);
+                    return End::Dead;
+                }
+            }
+        }
+    }
+
+    /// Gives the token back. Nothing asks Vault afterwards.
+    pub(super) async fn end(&self, budget: Duration) {
+        self.stopping.set(true);
+        let Some(token) = self.token.take().filter(|token| token.ours) else { return };
+        let revoked = tokio::time::timeout(budget, token.revoke(&self.transport())).await;
+        match revoked {
+            Ok(Ok(())) => event::token_revoked(),
+            Ok(Err(error)) => event::token_not_revoked(&token.accessor, &error),
+            Err(_) => {
+                let error = VaultError::new(Failure::Timeout, "auth/token/revoke-self");
+                event::token_not_revoked(&token.accessor, &error);
+            }
+        }
+    }
+}
+
+fn next_step(ttl: Duration, extends: bool) -> Duration {
+    if extends { renew_after(ttl) } else { replace_after(ttl) }
+}
+
+async fn sleep_until(next: Option<Instant>) {
+    match next {
+        Some(next) => tokio::time::sleep_until(next).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,109 @@
+//! The token that a login gave us, and what keeps it alive.
+//!
+//! <https://developer.hashicorp.com/vault/api-docs/auth/token>
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use vaultrs::api::AuthInfo;
+use vaultrs::api::token::requests::{
+    LookupTokenSelfRequest, RenewTokenSelfRequest, RevokeTokenSelfRequest,
+};
+use zeroize::Zeroize;
+
+use super::error::{Failure, VaultError};
+use super::transport::Transport;
+use crate::memory::SecretBuf;
+
+/// A token, how long it lives, and whose it is.
+pub(super) struct Token {
+    pub(super) value: SecretBuf,
+    /// Names the token in logs without being one.
+    pub(super) accessor: Box<str>,
+    pub(super) obtained: Instant,
+    /// `None` for a token without an end, such as a root token.
+    pub(super) dies: Cell<Option<Instant>>,
+    pub(super) renewable: bool,
+    /// A login of ours made it, so it is ours to revoke.
+    pub(super) ours: bool,
+}
+
+impl Token {
+    /// From the `auth` part of a login's answer, which is wiped.
+    pub(super) fn from_login(mut auth: AuthInfo) -> Self {
+        let value = SecretBuf::copy_from(auth.client_token.as_bytes());
+        auth.client_token.zeroize();
+        Self {
+            value,
+            accessor: auth.accessor.into(),
+            obtained: Instant::now(),
+            dies: Cell::new(life(auth.lease_duration).map(|ttl| Instant::now() + ttl)),
+            renewable: auth.renewable,
+            ours: true,
+        }
+    }
+
+    /// A token that the operator brought: looked up, so that a bad one is noticed here.
+    pub(super) async fn adopt(transport: &Transport, value: SecretBuf) -> Result<Self, VaultError> {
+        let path = "auth/token/lookup-self";
+        let envelope = transport.call(&LookupTokenSelfRequest {}, Some(&value)).await?;
+        let Some(mut found) = envelope.data else {
+            return Err(VaultError::new(Failure::Malformed("no data"), path));
+        };
+        found.id.zeroize();
+        // A token in its last second has a ttl of 0 too; one without an end has no end time.
+        let ttl = found.expire_time.is_some().then(|| Duration::from_secs(found.ttl.max(1)));
+        Ok(Self {
+            value,
+            accessor: found.accessor.into(),
+            obtained: Instant::now(),
+            dies: Cell::new(ttl.map(|ttl| Instant::now() + ttl)),
+            renewable: found.renewable.unwrap_or_default(),
+            ours: false,
+        })
+    }
+
+    /// Life left; `None` without an end.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.dies.get().map(|dies| dies.saturating_duration_since(Instant::now()))
+    }
+
+    /// Past its end, by our own clock.
+    pub(super) fn is_dead(&self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+
+    /// Whether Vault still knows it.
+    pub(super) async fn lookup(&self, transport: &Transport) -> Result<(), VaultError> {
+        let envelope = transport.call(&LookupTokenSelfRequest {}, Some(&self.value)).await?;
+        if let Some(mut found) = envelope.data {
+            found.id.zeroize();
+        }
+        Ok(())
+    }
+
+    /// Asks for more life; returns what is left from now on.
+    pub(super) async fn renew(
+        &self,
+        transport: &Transport,
+    ) -> Result<Option<Duration>, VaultError> {
+        let request = RenewTokenSelfRequest { increment: None };
+        let envelope = transport.call(&request, Some(&self.value)).await?;
+        let path = "auth/token/renew-self";
+        let Some(mut auth) = envelope.auth else {
+            return Err(VaultError::new(Failure::Malformed("no auth"), path));
+        };
+        auth.client_token.zeroize();
+        Ok(life(auth.lease_duration))
+    }
+
+    /// Ends it, and with it every lease made under it.
+    pub(super) async fn revoke(&self, transport: &Transport) -> Result<(), VaultError> {
+        transport.call_empty(&RevokeTokenSelfRequest {}, Some(&self.value)).await
+    }
+}
+
+fn life(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}

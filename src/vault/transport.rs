@@ -1,0 +1,321 @@
+//! One request to Vault and its answer: every call of the process passes here, so the ceiling,
+//! the timeout, the size limit and the error mapping hold for all of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode};
+use rustify::endpoint::Endpoint;
+use tokio::time::Instant;
+use url::Url;
+use vaultrs::api::EndpointResult;
+
+use super::ceiling::Ceiling;
+use super::error::{Failure, NetworkReason, VaultError, recognize};
+use super::tls;
+use crate::config::VaultConfig;
+use crate::memory::{SecretBuf, SecretWriter};
+use crate::observe::Metrics;
+
+/// Answers above this are refused: a 1 MiB value whose every character is escaped fits.
+const MAX_ANSWER: usize = 8 << 20;
+
+const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
+const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
+const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
+
+pub(super) struct Transport {
+    http: reqwest::Client,
+    /// Scheme, host, port and `/v1`, where every path is appended.
+    base: String,
+    headers: HeaderMap,
+    timeout: Duration,
+    ceiling: Arc<Ceiling>,
+    metrics: Arc<Metrics>,
+}
+
+/// A 2xx or a 404.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: SecretBuf,
+}
+
+impl Transport {
+    /// Reads the trust anchors and the client certificate anew.
+    pub(super) fn new(
+        config: &VaultConfig,
+        ceiling: Arc<Ceiling>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, VaultError> {
+        let failed = |failure| VaultError::new(failure, config.address.as_str());
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config(config).map_err(failed)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .timeout(config.timeout)
+            .connect_timeout(config.timeout)
+            .user_agent(concat!("sidekey/", env!("CARGO_PKG_VERSION")));
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST, HeaderValue::from_static("true"));
+        let bad_header = |_| failed(Failure::Credential("not a valid header value".into()));
+        if let Some(namespace) = &config.namespace {
+            headers.insert(NAMESPACE, HeaderValue::from_str(namespace).map_err(bad_header)?);
+        }
+        if is_loopback(&config.address) {
+            // As the vault CLI does: no proxy stands between a host and itself.
+            builder = builder.no_proxy();
+        }
+        let mut address = config.address.clone();
+        if let Some(name) = &config.tls_server_name {
+            // The URL carries the name to verify; the resolver leads it to the real host.
+            let host = authority(&address);
+            headers.insert(HOST, HeaderValue::from_str(&host).map_err(bad_header)?);
+            builder = builder.dns_resolver(Redirected { host: host_name(&address) });
+            let bad_name = "tls_server_name is not a host name";
+            address
+                .set_host(Some(name))
+                .map_err(|_| failed(Failure::Credential(bad_name.into())))?;
+        }
+        let base = format!("{}/v1", address.as_str().trim_end_matches('/'));
+        let http = builder.build().map_err(|e| failed(from_reqwest(&e)))?;
+        Ok(Self { http, base, headers, timeout: config.timeout, ceiling, metrics })
+    }
+
+    /// Runs a vaultrs endpoint and returns Vault's whole envelope.
+    pub(super) async fn call<E: Endpoint>(
+        &self,
+        endpoint: &E,
+        token: Option<&SecretBuf>,
+    ) -> Result<EndpointResult<E::Response>, VaultError> {
+        let path = endpoint.path();
+        let path = path.trim_matches(['/', '\t']);
+        let answer = self.send_endpoint(endpoint, path, token).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            let failure = Failure::Refused(404, recognize(answer.body.expose()));
+            return Err(VaultError::new(failure, path));
+        }
+        serde_json::from_slice(answer.body.expose())
+            .map_err(|_| VaultError::new(Failure::Malformed("not the envelope expected"), path))
+    }
+
+    /// Runs a vaultrs endpoint whose success has no content.
+    pub(super) async fn call_empty<E: Endpoint>(
+        &self,
+        endpoint: &E,
+        token: Option<&SecretBuf>,
+    ) -> Result<(), VaultError> {
+        let path = endpoint.path();
+        let path = path.trim_matches(['/', '\t']);
+        self.send_endpoint(endpoint, path, token).await.map(|_| ())
+    }
+
+    async fn send_endpoint<E: Endpoint>(
+        &self,
+        endpoint: &E,
+        path: &str,
+        token: Option<&SecretBuf>,
+    ) -> Result<Answer, VaultError> {
+        // What rustify's error holds stays here: it can carry the body.
+        let method = Method::from_bytes(format!("{:?}", endpoint.method()).as_bytes());
+        let (Ok(method), Ok(body)) = (method, endpoint.body()) else {
+            return Err(VaultError::new(Failure::Malformed("the request"), path));
+        };
+        self.send(method, path, token, body).await
+    }
+
+    /// Reads `path`, which may have a query.
+    pub(super) async fn get(&self, path: &str, token: &SecretBuf) -> Result<Answer, VaultError> {
+        self.send(Method::GET, path, Some(token), None).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&SecretBuf>,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, VaultError> {
+        if !self.ceiling.pass(self.timeout).await {
+            return Err(VaultError::new(Failure::Ceiling, path));
+        }
+        let url = Url::parse(&format!("{}/{path}", self.base))
+            .map_err(|_| VaultError::new(Failure::Malformed("the request's path"), path))?;
+        let start = Instant::now();
+        let first = self.send_once(&method, url.clone(), token, body.clone()).await;
+        let answer = match first {
+            Ok(response) if response.status() == StatusCode::TEMPORARY_REDIRECT => {
+                match follow(&url, &response) {
+                    Some(active) => self.send_once(&method, active, token, body).await,
+                    None => Err(Failure::Redirect),
+                }
+            }
+            first => first,
+        };
+        let left = self.timeout.saturating_sub(start.elapsed());
+        let answer = match answer {
+            Ok(response) => receive(response, path, left).await,
+            Err(failure) => Err(VaultError::new(failure, path)),
+        };
+        let outcome = answer.as_ref().map_or_else(VaultError::outcome, |_| "ok");
+        self.metrics.upstream(operation(path), outcome, start.elapsed());
+        answer
+    }
+
+    async fn send_once(
+        &self,
+        method: &Method,
+        url: Url,
+        token: Option<&SecretBuf>,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response, Failure> {
+        let mut request = self.http.request(method.clone(), url).headers(self.headers.clone());
+        if let Some(token) = token {
+            let bad = "the token has characters that no header can carry";
+            let mut value = HeaderValue::from_bytes(token.expose())
+                .map_err(|_| Failure::Credential(bad.into()))?;
+            value.set_sensitive(true);
+            request = request.header(TOKEN, value);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        request.send().await.map_err(|e| from_reqwest(&e))
+    }
+}
+
+async fn receive(response: Response, path: &str, left: Duration) -> Result<Answer, VaultError> {
+    let status = response.status();
+    let retry_after = retry_after(&response);
+    let body = match tokio::time::timeout(left, collect(response)).await {
+        Ok(body) => body,
+        Err(_) => Err(Failure::Timeout),
+    };
+    let failure = match (status, body) {
+        (status, Ok(body)) if status.is_success() || status == StatusCode::NOT_FOUND => {
+            return Ok(Answer { status, body });
+        }
+        (status, Err(failure)) if status.is_success() => failure,
+        (status, body) => refused(status, body.ok().as_ref()),
+    };
+    Err(VaultError { retry_after, ..VaultError::new(failure, path) })
+}
+
+/// Reads the body into secret memory, up to the limit.
+async fn collect(mut response: Response) -> Result<SecretBuf, Failure> {
+    let announced = response.content_length().unwrap_or_default();
+    if announced > MAX_ANSWER as u64 {
+        return Err(Failure::TooLarge);
+    }
+    let mut body = SecretWriter::with_capacity(usize::try_from(announced).unwrap_or(0).max(1024));
+    while let Some(chunk) = response.chunk().await.map_err(|e| from_reqwest(&e))? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(Failure::TooLarge);
+        }
+        body.push(&chunk);
+    }
+    Ok(body.finish())
+}
+
+/// The word for metrics: login, token, wrapping or read.
+fn operation(path: &str) -> &'static str {
+    match path {
+        _ if path.starts_with("auth/token/") => "token",
+        _ if path.starts_with("auth/") && path.ends_with("/login") => "login",
+        _ if path.starts_with("sys/wrapping/") => "unwrap",
+        _ => "read",
+    }
+}
+
+/// What a status other than 2xx and 404 means.
+fn refused(status: StatusCode, body: Option<&SecretBuf>) -> Failure {
+    match status.as_u16() {
+        403 => Failure::Denied,
+        503 => Failure::Sealed,
+        code @ (412 | 429 | 472 | 473) => Failure::Busy(code),
+        code @ 300..=399 => {
+            let _ = code;
+            Failure::Redirect
+        }
+        code @ 500.. => Failure::Server(code),
+        code => {
+            Failure::Refused(code, body.map_or(super::Refusal::Other, |b| recognize(b.expose())))
+        }
+    }
+}
+
+/// Vault sends seconds; a date is not worth a parser here.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Where a standby sends us: followed once, and never from HTTPS to HTTP.
+fn follow(from: &Url, response: &Response) -> Option<Url> {
+    let to = from.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
+    let kept = to.scheme() == from.scheme() || to.scheme() == "https";
+    (kept && to.path() == from.path() && to.username().is_empty()).then_some(to)
+}
+
+/// Says what happened on the network without the URL, which reqwest would add.
+fn from_reqwest(error: &reqwest::Error) -> Failure {
+    if error.is_timeout() {
+        return Failure::Timeout;
+    }
+    let mut innermost: &(dyn std::error::Error + 'static) = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    if error.is_body() || error.is_decode() {
+        return Failure::Malformed("the body was cut off");
+    }
+    let reason = if let Some(io) = innermost.downcast_ref::<std::io::Error>() {
+        match io.raw_os_error() {
+            Some(_) => io.to_string(),
+            None => io.kind().to_string(),
+        }
+    } else if let Some(tls) = innermost.downcast_ref::<rustls::Error>() {
+        tls.to_string()
+    } else if error.is_connect() {
+        "the connection failed".into()
+    } else {
+        "the connection broke before the answer".into()
+    };
+    Failure::Unreachable(NetworkReason(reason.into()))
+}
+
+fn is_loopback(address: &Url) -> bool {
+    match address.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn host_name(address: &Url) -> String {
+    address.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned()
+}
+
+fn authority(address: &Url) -> String {
+    let host = address.host_str().unwrap_or_default();
+    address.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Resolves every name to the addresses of `host`.
+struct Redirected {
+    host: String,
+}
+
+impl Resolve for Redirected {
+    fn resolve(&self, _name: Name) -> Resolving {
+        let host = self.host.clone();
+        Box::pin(async move {
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
