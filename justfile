@@ -1,0 +1,101 @@
+# For developers of sidekey. A user needs only cargo: `cargo run -- dev` and `cargo test`.
+# CI runs these same recipes (.ci/run).
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# Seconds that fuzz-smoke gives each target.
+fuzz_seconds := "10"
+
+# List the recipes.
+default:
+    @just --list --unsorted
+
+# Enable the pre-commit hook in this clone.
+setup:
+    git config core.hooksPath .githooks
+
+# Format.
+fmt:
+    cargo fmt --all
+
+# Fail on anything that fmt would change.
+fmt-check:
+    cargo fmt --all --check
+
+# Clippy on every target, with all features and with none; a warning is an error.
+lint:
+    cargo clippy --locked --all-targets --all-features -- -D warnings
+    cargo clippy --locked --all-targets --no-default-features -- -D warnings
+
+# What the README tells a user to run.
+test:
+    cargo test
+
+# The cases that the dev server and a real Vault must answer alike.
+conformance *args:
+    VAULT_BIN="$(tests/vault/build.sh)" cargo test --test conformance {{ args }}
+
+# Build the real Vault once, and print where it is.
+vault:
+    @tests/vault/build.sh
+
+# The documentation, with broken links as errors.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+# Licences, banned crates, duplicates, sources; an exception no longer needed is an error too.
+deny:
+    cargo deny --locked check -D unmatched-skip -D unnecessary-skip bans licenses sources
+
+# Known vulnerabilities. Not part of CI: the database is a git repository on the network, and CI reaches package registries only.
+advisories:
+    cargo deny --locked check advisories
+
+# Every file that may contain unsafe code; src/memory/ alone should be listed.
+unsafe-list:
+    @grep -rlE '(allow|expect)\(.*unsafe_code' src tests --include='*.rs' || echo "none"
+
+# Build every fuzz target and run each for a few seconds.
+fuzz-smoke:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    targets=$(cargo +nightly fuzz list --fuzz-dir tests/fuzz)
+    if [[ -z "$targets" ]]; then
+        echo "tests/fuzz has no targets: nothing was fuzzed" >&2
+        exit 1
+    fi
+    cargo +nightly fuzz build --fuzz-dir tests/fuzz
+    for target in $targets; do
+        echo "fuzz $target: {{ fuzz_seconds }} s"
+        cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" -- \
+            -max_total_time={{ fuzz_seconds }} -verbosity=0 -print_final_stats=1
+    done
+
+# Run the benchmarks.
+bench *args:
+    cargo bench --locked {{ args }}
+
+# Only compile them.
+bench-build:
+    cargo bench --locked --no-run
+
+# Check the syntax of our shell scripts.
+shell:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    shopt -s nullglob globstar
+    for script in .ci/run .githooks/* tests/**/*.sh examples/**/*.sh compose/**/*.sh k8s/**/*.sh; do
+        case $script in */target/*) continue ;; esac
+        bash -n "$script"
+        [[ -x "$script" ]] || { echo "$script is not executable" >&2; exit 1; }
+        echo "ok $script"
+    done
+
+# The size of the program as the container image carries it.
+size:
+    cargo build --locked --release --no-default-features
+    @printf '%s bytes\n' "$(wc -c < "${CARGO_TARGET_DIR:-target}/release/sidekey")"
+
+# What CI does, installing what is missing.
+ci:
+    .ci/run

@@ -1,0 +1,12 @@
+// The real `vault` program, built from its published module for the tests.
+package main
+
+import (
+	"os"
+
+	"github.com/hashicorp/vault/command"
+)
+
+func main() {
+	os.Exit(command.Run(os.Args[1:]))
+}
