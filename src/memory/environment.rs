@@ -14,9 +14,26 @@ unsafe extern "C" {
 /// block, so that neither a search of the memory nor `/proc/PID/environ` shows it afterwards.
 /// The variable stays set, to the empty string. An unset or empty variable is `None`.
 ///
+/// Call it before any thread is started: another thread could read the environment at the same
+/// time, so with more than one thread the value is copied and not overwritten.
+pub fn take_env(name: &str) -> Option<SecretBuf> {
+    if !is_single_threaded() {
+        #[expect(clippy::disallowed_methods, reason = "the one reader of secret variables")]
+        let value = std::env::var_os(name)?;
+        let taken = SecretBuf::copy_from(value.as_encoded_bytes());
+        return (!taken.is_empty()).then_some(taken);
+    }
+    // SAFETY: this is the only thread, so nothing reads or changes the environment meanwhile.
+    unsafe { take(name) }
+}
+
+fn is_single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+}
+
 /// # Safety
-/// No other thread may run yet: it could read the environment while this writes to it.
-pub unsafe fn take_env(name: &str) -> Option<SecretBuf> {
+/// No other thread may run.
+unsafe fn take(name: &str) -> Option<SecretBuf> {
     // SAFETY: `environ` points to a NULL-terminated array of NUL-terminated strings, and no
     // other thread changes it meanwhile (the caller's guarantee).
     unsafe {

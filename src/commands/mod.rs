@@ -1,0 +1,60 @@
+//! What each subcommand does.
+
+mod check;
+#[cfg(feature = "dev")]
+mod dev;
+mod get;
+mod health;
+mod sidecar;
+mod serve;
+
+use std::io::Write as _;
+
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command};
+use crate::error::Error;
+use crate::memory::Hardening;
+use crate::observe::Metrics;
+
+/// Runs the command to its end.
+///
+/// # Errors
+/// What ends the process; [`Error::exit_code`] says with which status.
+pub fn run(cli: Cli, hardening: &Hardening) -> Result<(), Error> {
+    match cli.command {
+        Command::Serve(args) => serve::run(args, &cli.log, hardening),
+        #[cfg(feature = "dev")]
+        Command::Dev(args) => dev::run(&args, &cli.log),
+        Command::Get(args) => get::run(&args),
+        Command::Check(args) => check::run(args, &cli.log, hardening),
+        Command::Health(args) => health::run(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "sidekey", &mut script);
+            print(&script)
+        }
+    }
+}
+
+/// Writes to stdout; a reader that went away is no error.
+fn print(text: &[u8]) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::System { what: "cannot write to stdout", source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A runtime for the short commands and for the server: two workers serve more than one
+/// application asks, and each costs memory.
+fn runtime(workers: usize) -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System { what: "cannot start the runtime", source })
+}

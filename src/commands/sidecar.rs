@@ -1,0 +1,180 @@
+//! Asking a running sidecar, over loopback TCP or its abstract unix socket.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::AbstractName;
+use crate::error::Error;
+use crate::memory::{SecretBuf, SecretWriter};
+
+/// No answer of a sidecar is larger.
+const MAX_ANSWER: usize = 32 << 20;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a sidecar listens.
+pub(super) enum Address {
+    /// `HOST:PORT`.
+    Tcp(String),
+    /// An abstract unix socket.
+    Unix(AbstractName),
+}
+
+/// An answer, whatever its status.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: SecretBuf,
+}
+
+impl Address {
+    /// `http://HOST:PORT`, `HOST:PORT`, `unix:@NAME` or `@NAME`.
+    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+        let unix = text.strip_prefix("unix:").unwrap_or(text);
+        if unix.starts_with('@') {
+            let name = AbstractName::parse(unix);
+            return name.map(Self::Unix).ok_or_else(|| Error::Usage(format!("{text}: no socket name")));
+        }
+        let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let valid: Result<http::uri::Authority, _> = authority.parse();
+        match valid {
+            Ok(valid) if valid.port().is_some() => Ok(Self::Tcp(authority.into())),
+            _ => Err(Error::Usage(format!(
+                "{text}: expected http://127.0.0.1:PORT or unix:@NAME"
+            ))),
+        }
+    }
+
+    /// `GET path`.
+    pub(super) async fn get(&self, path: &str, token: Option<&SecretBuf>) -> Result<Answer, Error> {
+        let asked = async {
+            match self {
+                Self::Tcp(authority) => {
+                    let stream = TcpStream::connect(authority).await;
+                    let stream = stream.map_err(|e| self.unreachable(&e))?;
+                    ask(stream, authority, path, token).await
+                }
+                Self::Unix(name) => {
+                    let stream = connect_abstract(name).map_err(|e| self.unreachable(&e))?;
+                    ask(stream, "localhost", path, token).await
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Client(format!("no answer from {self} within {PATIENCE:?}"))),
+        }
+    }
+
+    fn unreachable(&self, error: &std::io::Error) -> Error {
+        Error::Client(format!("no sidecar answers at {self}: {error}"))
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(authority) => f.write_str(authority),
+            Self::Unix(name) => name.fmt(f),
+        }
+    }
+}
+
+impl Answer {
+    /// The refusal in the words of its problem document.
+    pub(super) fn refusal(&self) -> String {
+        #[derive(Deserialize)]
+        struct Problem {
+            code: String,
+            detail: Option<String>,
+        }
+        match serde_json::from_slice::<Problem>(self.body.expose()) {
+            Ok(Problem { code, detail }) => {
+                let detail = detail.map(|d| format!(": {d}")).unwrap_or_default();
+                format!("{} {code}{detail}", self.status.as_u16())
+            }
+            Err(_) => self.status.to_string(),
+        }
+    }
+}
+
+fn connect_abstract(name: &AbstractName) -> std::io::Result<UnixStream> {
+    use std::os::linux::net::SocketAddrExt as _;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name.as_str())?;
+    let stream = std::os::unix::net::UnixStream::connect_addr(&address)?;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+async fn ask<S>(
+    stream: S,
+    host: &str,
+    path: &str,
+    token: Option<&SecretBuf>,
+) -> Result<Answer, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let broken = |_| Error::Client("the connection broke".into());
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let mut request = Request::get(path)
+        .header(header::HOST, host)
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| Error::Usage("not a name or field that a URL can hold".into()))?;
+    if let Some(token) = token {
+        let mut value = SecretWriter::with_capacity(token.len() + 7);
+        value.push(b"Bearer ");
+        value.push(token.expose());
+        let mut value = HeaderValue::from_bytes(value.expose())
+            .map_err(|_| Error::Usage("SIDEKEY_TOKEN has characters no header can hold".into()))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    let answered = async {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        Ok(Answer { status, body: collect(response.into_body()).await? })
+    };
+    tokio::select! {
+        biased;
+        answer = answered => answer,
+        _ = async { let _ = connection.await; std::future::pending::<()>().await } => {
+            Err(Error::Client("the connection broke".into()))
+        }
+    }
+}
+
+async fn collect(mut body: Incoming) -> Result<SecretBuf, Error> {
+    let mut collected = SecretWriter::with_capacity(1024);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Error::Client("the answer was cut off".into()))?;
+        if let Some(data) = frame.data_ref() {
+            collected.push(data);
+        }
+        if collected.len() > MAX_ANSWER {
+            return Err(Error::Client("the answer is too large".into()));
+        }
+    }
+    Ok(collected.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_a_sidecar() {
+        for good in ["http://127.0.0.1:7433", "127.0.0.1:1", "http://[::1]:7433/", "unix:@s", "@s"] {
+            assert!(Address::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["http://127.0.0.1", "https://x:1/path", "unix:@", "", "unix:/run/s"] {
+            assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
