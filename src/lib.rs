@@ -1,1 +1,4 @@
 //! placeholder
+
+#[cfg(feature = "dev")]
+pub mod dev;
