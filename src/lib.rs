@@ -1,9 +1,46 @@
-//! placeholder
+//! A credential-serving localhost sidecar for HashiCorp Vault: a URL instead of a file.
+//!
+//! `sidekey` shares the network namespace of one application, fetches that application's
+//! secrets from Vault, keeps them in memory that is wiped, and serves them on loopback to
+//! callers that it knows.
+//!
+//! # The flow of a secret
+//!
+//! The modules stand in the order in which a secret meets them:
+//!
+//! 1. [`config`]: what the operator asked for, validated as a whole.
+//! 2. [`vault`]: the upstream. One thread, the fetch thread, does everything that touches
+//!    Vault: log in, stay logged in, read.
+//! 3. [`lease`]: how long a value is good for, and when to act on it.
+//! 4. [`memory`]: where plaintext may live. [`memory::SecretBuf`] is its one owner.
+//! 5. [`secret`]: a secret as it was read, rendered once into one buffer.
+//! 6. [`cache`]: what is ready to serve, and how fresh it is.
+//! 7. [`server`]: the local door: listeners, the guard chain, answers, health.
+//! 8. [`lifecycle`]: start, ready, stop.
+//! 9. [`observe`]: what may be said about it: logs, metrics, audit.
+//!
+//! [`app`] wires them, and nothing else does. `cli`, `commands` and `error` belong to the
+//! binary.
+//!
+//! # Embedding
+//!
+//! [`app::App`] runs a whole sidecar inside another program; `examples/embed.rs` shows it.
 
-pub mod cache;
 pub mod config;
+pub mod vault;
 pub mod lease;
 pub mod memory;
-pub mod observe;
 pub mod secret;
-pub mod vault;
+pub mod cache;
+pub mod server;
+pub mod lifecycle;
+pub mod observe;
+
+pub mod app;
+pub mod cli;
+pub mod commands;
+pub mod error;
+
+/// A Vault-compatible server in memory, for `sidekey dev` and for tests.
+#[cfg(feature = "dev")]
+pub mod dev;
