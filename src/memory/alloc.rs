@@ -67,11 +67,8 @@ mod tests {
             let moved = WipingAllocator.realloc(block, layout, 5000);
             assert_eq!(moved as usize % 64, 0);
             assert!((0..100).all(|i| *moved.add(i) == 9));
-            let back = WipingAllocator.realloc(
-                moved,
-                Layout::from_size_align_unchecked(5000, 64),
-                10,
-            );
+            let back =
+                WipingAllocator.realloc(moved, Layout::from_size_align_unchecked(5000, 64), 10);
             assert!((0..10).all(|i| *back.add(i) == 9));
             WipingAllocator.dealloc(back, Layout::from_size_align_unchecked(10, 64));
         }
