@@ -18,7 +18,7 @@ const LONGEST_FILE: u64 = 1 << 20;
 /// and what the `token_env` keys of `file` name.
 ///
 /// For the start of the process, before threads run: each is to be taken out of the
-/// environment and handed to [`load`](super::load) in
+/// environment and handed to [`load`](super::load()) in
 /// [`Environment::secrets`](super::Environment). Reports nothing; what is wrong with the file,
 /// `load` will say.
 pub fn secret_variables(file: Option<&Path>) -> Vec<String> {

@@ -40,7 +40,7 @@ pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load};
 pub use types::{AbstractName, LoopbackAddr, SecretName, VaultPath};
 
-/// Everything `sidekey serve` needs to know. Made by [`load`].
+/// Everything `sidekey serve` needs to know. Made by [`load()`].
 #[derive(Debug)]
 pub struct Config {
     /// How to reach Vault.

@@ -124,7 +124,7 @@ fn vault_path(
     if path.is_none() {
         let problem = Problem::at(&filled.at, "expected a path such as secret/data/app");
         context.report.problem(problem.hint(
-            "mount and path, without empty, `.` or `..` segments, a trailing slash, `?`, `#` or `\\`",
+            "mount and path, without a trailing slash, empty, `.` or `..` segments, `?`, `#`, `\\`",
         ));
     }
     path

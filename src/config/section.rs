@@ -311,14 +311,14 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A found value for a message, shortened, with control characters escaped. Only for keys
-/// that cannot hold a secret.
+/// A found value for a message: its first line, shortened, with control characters escaped.
+/// Only for keys that cannot hold a secret; the lines that follow a lost quote still could.
 pub(super) fn quoted(text: &str) -> String {
     const ENOUGH: usize = 64;
-    if text.chars().count() <= ENOUGH {
-        return format!("{text:?}");
-    }
-    format!("{:?}…", text.chars().take(ENOUGH).collect::<String>())
+    let line = text.split(['\n', '\r']).next().unwrap_or_default();
+    let shown: String = line.chars().take(ENOUGH).collect();
+    let ellipsis = if shown.len() < text.len() { "…" } else { "" };
+    format!("{shown:?}{ellipsis}")
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

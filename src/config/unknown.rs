@@ -84,8 +84,14 @@ pub(super) fn closest<'a>(
 ) -> Option<&'a str> {
     const ALIKE: f64 = 0.75;
     candidates
-        .map(|candidate| (strsim::jaro(word, candidate), candidate))
+        .map(|candidate| (likeness(word, candidate), candidate))
         .filter(|(likeness, _)| *likeness > ALIKE)
         .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .map(|(_, candidate)| candidate)
+}
+
+fn likeness(word: &str, candidate: &str) -> f64 {
+    // Which short words are too short for: `bd` for `db`.
+    let one_slip = word.len() > 1 && strsim::damerau_levenshtein(word, candidate) == 1;
+    strsim::jaro(word, candidate).max(if one_slip { 0.9 } else { 0.0 })
 }

@@ -1,8 +1,12 @@
 //! Loading as a whole. The parts with no file to read test themselves.
 
+mod access;
 mod examples;
 
+mod mistakes;
+mod precedence;
 mod random;
+mod secrecy;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
