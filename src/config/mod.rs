@@ -10,11 +10,37 @@ use secrecy::SecretString;
 
 use crate::memory::SecretBuf;
 
-mod types;
+mod load;
 
+// The parts of a configuration.
+mod auth;
+mod callers;
+mod environment;
+mod file;
+mod identity;
+mod limits;
+mod listen;
+mod secrets;
+mod vault;
+
+// What they are read with.
+mod error;
+mod quantity;
+mod report;
+mod section;
+mod types;
+mod unknown;
+
+#[cfg(test)]
+mod tests;
+
+pub use environment::Environment;
+pub use error::{ConfigError, Problem};
+pub use file::secret_variables;
+pub use load::{Flags, Loaded, Sources, load};
 pub use types::{AbstractName, LoopbackAddr, SecretName, VaultPath};
 
-/// Everything `sidekey serve` needs to know. Made by [`load`].
+/// Everything `sidekey serve` needs to know. Made by [`load()`].
 #[derive(Debug)]
 pub struct Config {
     /// How to reach Vault.
@@ -65,7 +91,7 @@ pub struct VaultConfig {
 pub enum AuthMethod {
     /// A token that the operator brings. It is never revoked by us.
     Token(TokenSource),
-    /// AppRole: <https://developer.hashicorp.com/vault/docs/auth/approle>.
+    /// `AppRole`: <https://developer.hashicorp.com/vault/docs/auth/approle>.
     AppRole {
         /// Where the method is mounted; default `approle`.
         mount: VaultPath,
@@ -111,7 +137,7 @@ pub enum TokenSource {
     File(PathBuf),
 }
 
-/// Where an AppRole secret-id comes from.
+/// Where an `AppRole` secret-id comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SecretIdSource {
     /// Read anew at every login.

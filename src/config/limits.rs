@@ -1,0 +1,39 @@
+//! `[limits]` and `[life]`.
+
+use std::time::Duration;
+
+use super::section::Section;
+use super::{Life, Limits};
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+pub(super) fn read(mut section: Section<'_>) -> Limits {
+    let max_connections = section.count("max_connections").unwrap_or(512);
+    let limits = Limits {
+        max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+        header_timeout: section
+            .duration("header_timeout", MOMENT)
+            .unwrap_or(Duration::from_secs(5)),
+        write_timeout: section.duration("write_timeout", MOMENT).unwrap_or(Duration::from_secs(10)),
+        requests_per_second: section.count("requests_per_second"),
+        total_requests_per_second: section.count("total_requests_per_second"),
+        refusals_per_second: section.count("refusals_per_second").unwrap_or(10),
+        cache_bytes: section.size("cache_bytes").unwrap_or(64 << 20),
+    };
+    section.finish();
+    limits
+}
+
+pub(super) fn read_life(mut section: Section<'_>) -> Life {
+    let life = Life {
+        startup_deadline: section
+            .duration("startup_deadline", MOMENT)
+            .unwrap_or(Duration::from_mins(2)),
+        shutdown_deadline: section
+            .duration("shutdown_deadline", MOMENT)
+            .unwrap_or(Duration::from_secs(8)),
+        audit: section.boolean("audit").unwrap_or(true),
+    };
+    section.finish();
+    life
+}

@@ -1,0 +1,113 @@
+//! The files under `examples/config`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::super::load::{self, Sources, load};
+use super::super::report::Report;
+use super::*;
+use crate::config::{Allow, AuthMethod};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/config")
+}
+
+#[test]
+fn every_example_loads() {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let file = entry.unwrap().path();
+        names.push(file.file_stem().unwrap().to_str().unwrap().to_owned());
+        let environment = environment(&[("APP", "timeline")], &["VAULT_TOKEN"]);
+        let sources = Sources { file: Some(file), environment, flags: Flags::default() };
+        load(sources).unwrap_or_else(|error| panic!("{error}"));
+    }
+    names.sort();
+    let all =
+        ["approle", "approle-wrapped", "cert", "complete", "jwt", "kubernetes", "minimal", "token"];
+    assert_eq!(names, all);
+}
+
+#[test]
+fn each_login_example_uses_its_method() {
+    let method = |name: &str| {
+        let file = Some(folder().join(name));
+        let environment = environment(&[("APP", "timeline")], &[]);
+        load(Sources { file, environment, flags: Flags::default() }).unwrap().config.auth
+    };
+    assert!(matches!(method("token.toml"), AuthMethod::Token(_)));
+    assert!(matches!(
+        method("approle.toml"),
+        AuthMethod::AppRole { secret_id: Some(source), .. } if !source.wrapped
+    ));
+    assert!(matches!(
+        method("approle-wrapped.toml"),
+        AuthMethod::AppRole { secret_id: Some(source), .. } if source.wrapped
+    ));
+    assert!(matches!(
+        method("kubernetes.toml"),
+        AuthMethod::Kubernetes { role, .. } if role == "timeline"
+    ));
+    assert!(matches!(method("jwt.toml"), AuthMethod::Jwt { role: Some(_), .. }));
+    assert!(matches!(method("cert.toml"), AuthMethod::Cert { role: Some(_), .. }));
+}
+
+/// In both directions: no key is left out, and none is made up.
+#[test]
+fn the_complete_example_has_every_key() {
+    let text = std::fs::read_to_string(folder().join("complete.toml")).unwrap();
+    let report = Report::new(&text);
+    load::read(&text, &Sources::default(), &report);
+    let known = report.known_keys().into_iter();
+    let known = known.map(|known| (known.section.replace("NAME", "…"), known.key));
+    let keys: BTreeSet<_> =
+        known.filter(|(section, _)| !section.is_empty() && section != "secrets").collect();
+    let keys = keys.into_iter().filter(|(section, _)| !section.starts_with("identity")).collect();
+    assert_eq!(mentioned_keys(&text), keys);
+}
+
+/// Keys with the header they stand under, commented out or not; `[identity]` aside.
+fn mentioned_keys(text: &str) -> BTreeSet<(String, String)> {
+    let mut keys = BTreeSet::new();
+    let mut section = String::new();
+    for line in text.lines() {
+        if let Some(header) = line.strip_prefix('[') {
+            let header = header.trim_start_matches('[').split(']').next().unwrap();
+            section = match header.split_once('.') {
+                Some((table, _)) => format!("{table}.…"),
+                None => header.to_owned(),
+            };
+            continue;
+        }
+        let assignment = line.strip_prefix("# ").unwrap_or(line).split_once(" = ");
+        if let Some((key, _)) = assignment.filter(|_| section != "identity") {
+            keys.insert((section.clone(), key.to_owned()));
+        }
+    }
+    keys
+}
+
+/// The defaults that the complete example claims are those in force.
+#[test]
+fn the_complete_example_shows_the_defaults() {
+    let text = std::fs::read_to_string(folder().join("complete.toml")).unwrap();
+    let complete = config(&text);
+    let bare = config(REST);
+    assert_eq!(complete.limits, bare.limits);
+    assert_eq!(complete.life, bare.life);
+    assert_eq!(complete.listen.tcp, bare.listen.tcp);
+    assert_eq!(complete.health, bare.health);
+    assert_eq!(complete.vault.address, bare.vault.address);
+    assert_eq!(complete.vault.timeout, bare.vault.timeout);
+    assert_eq!(complete.vault.skip_verify, bare.vault.skip_verify);
+    assert_eq!(complete.vault.max_requests_per_second, bare.vault.max_requests_per_second);
+    let (explicit, default) = (&complete.secrets["db"], &bare.secrets["db"]);
+    assert_eq!(explicit.path.as_str(), "secret/data/timeline/db");
+    assert_eq!(complete.secrets["mail"].path.as_str(), "secret/data/eu-1/mail");
+    assert_eq!(explicit.required, default.required);
+    assert_eq!(explicit.refresh, default.refresh);
+    assert_eq!(explicit.max_stale, default.max_stale);
+    let app = &complete.callers[0];
+    assert_eq!(app.uids, Some(BTreeSet::from([10001, 10002])));
+    assert!(matches!(&app.allow, Allow::Names(names) if names.len() == 2));
+}

@@ -1,0 +1,266 @@
+//! Bad files, and exactly what is said about them.
+
+use super::*;
+
+/// Several mistakes in one file come out together, in the order of lines.
+#[test]
+fn everything_wrong_is_said_at_once() {
+    let text = r#"
+[vault]
+adress = "https://vault:8200"
+max_requests_per_second = 0
+timeout = 10
+
+[auth]
+method = "aprole"
+
+[listen]
+tcp = "0.0.0.0:7433"
+unix = "/run/sidekey.sock"
+
+[secrets.db]
+path = "secret/data/{ap}/db"
+refesh = "60s"
+
+[secrets.mail]
+refresh = "soon"
+required = "yes"
+
+[[callers]]
+name = "app"
+allow = ["bd", "mail"]
+"#;
+    let text = &format!("[identity]\napp = \"timeline\"{text}");
+    assert_eq!(
+        problems(text),
+        r#"sidekey.toml:4: vault.adress: unknown key
+  hint: did you mean `address`?
+sidekey.toml:5: vault.max_requests_per_second: expected a whole number from 1 to 4294967295, found 0
+sidekey.toml:6: vault.timeout: expected a duration such as 90s, 5m or 1h, found 10
+  hint: for seconds write "10s"
+sidekey.toml:9: auth.method: unknown login method "aprole"
+  hint: did you mean `approle`?
+sidekey.toml:12: listen.tcp: 0.0.0.0:7433 can be reached from other hosts
+  hint: secrets are served on loopback only: write 127.0.0.1:7433 or [::1]:7433
+sidekey.toml:13: listen.unix: expected an abstract socket such as @sidekey, found "/run/sidekey.sock"
+  hint: start with `@`, then 1 to 107 bytes: an abstract socket is no file that could be mounted elsewhere or left behind
+sidekey.toml:16: secrets.db.path: unknown placeholder `{ap}`
+  hint: did you mean `{app}`?
+sidekey.toml:17: secrets.db.refesh: unknown key
+  hint: did you mean `refresh`?
+sidekey.toml:19: secrets.mail.path: is missing
+  hint: the read path in Vault, such as secret/data/app
+sidekey.toml:20: secrets.mail.refresh: expected a duration such as 90s, 5m or 1h, found "soon"
+  hint: a number and a unit of ms, s, m, h or d, also combined as in 1h30m; at most 3650d
+sidekey.toml:21: secrets.mail.required: expected true or false, found a string
+sidekey.toml:23: callers[0]: expected at least one of `uid`, `token_file` and `token_env`
+  hint: without one of them anybody on this loopback would match
+sidekey.toml:25: callers[0].allow[0]: no secret "bd" is declared
+  hint: did you mean `db`?"#
+    );
+}
+
+/// Files that lack nothing else: `REST` follows each.
+#[test]
+fn each_mistake_of_the_top_level_and_vault_is_named() {
+    for (text, expected) in [
+        (
+            "verbose = true",
+            "1: verbose: unknown key\n  hint: known here: auth, callers, health, identity, life, \
+             limits, listen, secrets, vault",
+        ),
+        ("[secret.db]\npath = 'a/b'", "1: secret: unknown key\n  hint: did you mean `secrets`?"),
+        (
+            "[limits]\nmax_stale = '1h'",
+            "2: limits.max_stale: unknown key\n  hint: `max_stale` belongs to [secrets.NAME]",
+        ),
+        (
+            "vault = 1",
+            "1: vault: expected a table, found an integer\n  hint: write [vault] above its keys",
+        ),
+        ("[certificates.web]\nmount = 'pki'", "1: certificates: not supported by this version"),
+        ("[adapters.tls]", "1: adapters: not supported by this version"),
+        (
+            "[vault]\naddress = 'vault:8200'",
+            "2: vault.address: expected a URL that starts with https:// or http://\n  hint: write \
+             it as in https://vault.example.com:8200",
+        ),
+        (
+            "[vault]\naddress = 'https://vault:8200/v1'",
+            "2: vault.address: expected scheme, host and port alone\n  hint: leave out what \
+             follows the port: `/v1/…` is added by itself",
+        ),
+        (
+            "[vault]\nclient_cert = 'c.pem'",
+            "2: vault.client_cert: needs `client_key` beside it\n  hint: set vault.client_key or \
+             VAULT_CLIENT_KEY",
+        ),
+        (
+            "[vault]\ntls_server_name = 'a b'",
+            "2: vault.tls_server_name: expected a DNS name or an IP address, found \"a b\"",
+        ),
+        (
+            "[vault]\nca_cert = '~/ca.pem'",
+            "2: vault.ca_cert: a leading `~` is not expanded here\n  hint: write the whole path",
+        ),
+        ("[vault]\nnamespace = ''", "2: vault.namespace: must not be empty"),
+    ] {
+        let expected = format!("sidekey.toml:{expected}");
+        assert_eq!(problems(&format!("{text}{REST}")), expected, "{text}");
+    }
+}
+
+#[test]
+fn each_mistake_of_the_listeners_is_named() {
+    for (text, expected) in [
+        (
+            "[listen]\ntcp = 'localhost:7433'",
+            "2: listen.tcp: expected an address such as 127.0.0.1:7433, found \
+             \"localhost:7433\"\n  hint: write 127.0.0.1:7433: what `localhost` means is up to the \
+             resolver",
+        ),
+        (
+            "[listen]\ntcp = ['127.0.0.1:0',\n  ':80']",
+            "3: listen.tcp[1]: expected an address such as 127.0.0.1:7433, found \":80\"\n  hint: \
+             write 127.0.0.1:80",
+        ),
+        (
+            "[listen]\ntcp = '[::]:7433'",
+            "2: listen.tcp: [::]:7433 can be reached from other hosts\n  hint: secrets are served \
+             on loopback only: write 127.0.0.1:7433 or [::1]:7433",
+        ),
+        ("[listen]\ntcp = ['[::1]:1', '[::1]:1']", "2: listen.tcp[1]: [::1]:1 is given twice"),
+        (
+            "[listen]\ntcp = []",
+            "2: listen.tcp: nothing to listen on\n  hint: give an address, or [listen] unix = \
+             \"@sidekey\"",
+        ),
+        (
+            "[health]\nlisten = '127.0.0.1:7433'",
+            "2: health.listen: 127.0.0.1:7433 is where secrets are served\n  hint: choose another \
+             port for one of the two",
+        ),
+        ("[health]\nlisten = true", "2: health.listen: expected a string, found a boolean"),
+    ] {
+        let expected = format!("sidekey.toml:{expected}");
+        assert_eq!(problems(&format!("{text}{REST}")), expected, "{text}");
+    }
+}
+
+#[test]
+fn each_mistake_of_limits_and_secrets_is_named() {
+    for (text, expected) in [
+        (
+            "[limits]\ncache_bytes = '64MB'",
+            "2: limits.cache_bytes: expected a size such as \"64MiB\", found \"64MB\"\n  hint: a \
+             number of bytes, or a string with the unit KiB, MiB or GiB",
+        ),
+        (
+            "[life]\nshutdown_deadline = '0s'",
+            "2: life.shutdown_deadline: expected at least 1ms, found \"0s\"\n  hint: a number and \
+             a unit of ms, s, m, h or d, also combined as in 1h30m; at most 3650d",
+        ),
+        (
+            "[secrets.web]\npath = 'a/b'\nrefresh = '500ms'",
+            "3: secrets.web.refresh: expected at least 1s, found \"500ms\"\n  hint: a number and a \
+             unit of ms, s, m, h or d, also combined as in 1h30m; at most 3650d",
+        ),
+        (
+            "[secrets]\nweb = 'a/b'",
+            "2: secrets.web: expected a table, found a string\n  hint: write [secrets.web] above \
+             its keys",
+        ),
+        (
+            "[secrets.'a/b']\npath = 'a/b'",
+            "1: secrets.\"a/b\": \"a/b\" cannot be a name\n  hint: 1 to 128 letters, digits, `.`, \
+             `_` and `-`, the first a letter or digit",
+        ),
+        (
+            "[secrets.web]\npath = 'secret/data/'",
+            "2: secrets.web.path: expected a path such as secret/data/app\n  hint: mount and path, \
+             without a trailing slash, empty, `.` or `..` segments, `?`, `#`, `\\`",
+        ),
+        (
+            "[secrets.web]\npath = 'secret/{data'",
+            "2: secrets.web.path: a brace without its partner\n  hint: for the brace itself write \
+             `{{` or `}}`",
+        ),
+    ] {
+        let expected = format!("sidekey.toml:{expected}");
+        assert_eq!(problems(&format!("{text}{REST}")), expected, "{text}");
+    }
+}
+
+#[test]
+fn each_mistake_of_the_identity_is_named() {
+    let load = |text: &str| {
+        let environment = environment(&[("APP", "a/../b")], &["VAULT_TOKEN"]);
+        load_with(&format!("{text}{REST}"), Flags::default(), environment).unwrap_err().to_string()
+    };
+    for (entry, expected) in [
+        (
+            "app = { env = 'UNSET' }",
+            "2: identity.app.env: the environment variable \"UNSET\" is not set",
+        ),
+        (
+            "app = { env = 'VAULT_TOKEN' }",
+            "2: identity.app.env: the environment variable \"VAULT_TOKEN\" holds a secret\n  hint: \
+             an identity becomes part of paths and logs",
+        ),
+        (
+            "app = { env = 'APP' }",
+            "2: identity.app: the value cannot be part of a path\n  hint: 1 to 253 letters, \
+             digits, `.`, `_` and `-`, the first a letter or digit",
+        ),
+        (
+            "app = { file = '/nowhere/app' }",
+            "2: identity.app.file: /nowhere/app cannot be read: No such file or directory (os \
+             error 2)",
+        ),
+        (
+            "app = { env = 'APP', file = '/app' }",
+            "2: identity.app: expected either `env` or `file`\n  hint: write { env = \"VARIABLE\" \
+             } or { file = \"/path\" }, or a plain string",
+        ),
+        (
+            "app = { environ = 'APP' }",
+            "2: identity.app: expected either `env` or `file`\n  hint: write { env = \"VARIABLE\" } \
+          or { file = \"/path\" }, or a plain string\nsidekey.toml:2: identity.app.environ: \
+          unknown key\n  hint: did you mean `env`?",
+        ),
+    ] {
+        assert_eq!(load(&format!("[identity]\n{entry}")), format!("sidekey.toml:{expected}"));
+    }
+}
+
+/// Syntax errors come with lines, several at once, and with the mistakes on sound lines; what
+/// seems to be missing is not reported, as it may be on a line that could not be read.
+#[test]
+fn syntax_errors_come_with_lines() {
+    let text = "[vault]\ntimeout = 'soon'\naddress = https://vault:8200\nadress = 1\n\
+                tls_server_name = 'vault\nnamespace = 1\n[secrets.db\npath = 'x'\n";
+    assert_eq!(
+        problems(text),
+        "sidekey.toml:2: vault.timeout: expected a duration such as 90s, 5m or 1h, found \"soon\"\n  \
+         hint: a number and a unit of ms, s, m, h or d, also combined as in 1h30m; at most 3650d\n\
+         sidekey.toml:3: string values must be quoted, expected literal string\n\
+         sidekey.toml:5: invalid literal string, expected `'`\n\
+         sidekey.toml:6: vault.namespace: expected a string, found an integer\n\
+         sidekey.toml:7: unclosed table, expected `]`"
+    );
+}
+
+#[test]
+fn an_unusable_file_is_the_only_problem() {
+    let said = |file: PathBuf| {
+        super::super::load(Sources { file: Some(file), ..Sources::default() }).unwrap_err()
+    };
+    let missing = said(PathBuf::from("/nowhere/sidekey.toml")).to_string();
+    let expected = "/nowhere/sidekey.toml: cannot be read: No such file or directory (os error 2)";
+    assert_eq!(missing, expected);
+    let folder = tempfile::tempdir().unwrap();
+    assert!(said(folder.path().to_owned()).to_string().contains("is not a regular file"));
+    let binary = folder.path().join("binary");
+    std::fs::write(&binary, b"a = 1\n\xff").unwrap();
+    assert!(said(binary).to_string().ends_with("is not UTF-8 text from line 2 on"));
+}
