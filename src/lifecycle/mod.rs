@@ -1,5 +1,9 @@
 //! Start, ready, stop.
 
+mod readiness;
+mod shutdown;
 mod signal;
 
+pub use readiness::Readiness;
+pub use shutdown::{Deadline, Shutdown};
 pub use signal::{Signal, Signals};

@@ -1,34 +1,68 @@
-//! The global allocator: wipes every block that it frees.
+//! The global allocator: wipes every block that it frees, and serves the fetch thread from
+//! secret pages.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ptr::NonNull;
 
-/// The system allocator, wiping on free.
+use super::arena;
+
+/// The system allocator, wiping on free; threads that called [`keep_thread_secret`] get their
+/// memory from the arena instead, as long as that has room.
 ///
 /// `realloc` is left at the trait's default (allocate, copy, free), because the system's own
 /// moves a block without wiping the place it left.
 pub struct WipingAllocator;
 
-// SAFETY: every call is passed to `System` with the arguments that came in; `dealloc` writes
-// only inside the block, which its caller owns until the call returns.
+thread_local! {
+    static SECRET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on everything that this thread allocates lives in secret pages. Blocks may be
+/// freed by any thread.
+pub(super) fn route_this_thread() {
+    SECRET.with(|secret| secret.set(true));
+}
+
+#[inline]
+fn is_routed() -> bool {
+    SECRET.try_with(Cell::get).unwrap_or(false)
+}
+
+// SAFETY: blocks come from `System` or from the arena and go back to where they came from,
+// which their address tells; `dealloc` writes only inside the block, which its caller owns
+// until the call returns.
 unsafe impl GlobalAlloc for WipingAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_routed() && let Some(block) = arena::allocate(layout) {
+            return block.as_ptr();
+        }
         // SAFETY: the caller's guarantees are passed on.
         unsafe { System.alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_routed() && let Some(block) = arena::allocate(layout) {
+            // SAFETY: a fresh block of that size.
+            unsafe { block.write_bytes(0, layout.size()) };
+            return block.as_ptr();
+        }
         // SAFETY: the caller's guarantees are passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: `block` is valid for `layout.size()` bytes until it is freed below.
+        // SAFETY: `block` is valid for `layout.size()` bytes until it is freed below, and the
+        // arena holds exactly the blocks that came from it.
         unsafe {
             wipe(block, layout.size());
-            System.dealloc(block, layout);
+            match NonNull::new(block) {
+                Some(block) if arena::contains(block.as_ptr()) => arena::deallocate(block, layout),
+                _ => System.dealloc(block, layout),
+            }
         }
     }
 }
@@ -38,7 +72,7 @@ unsafe impl GlobalAlloc for WipingAllocator {
 /// # Safety
 /// `start` must be valid for writes of `len` bytes.
 #[inline]
-unsafe fn wipe(start: *mut u8, len: usize) {
+pub(super) unsafe fn wipe(start: *mut u8, len: usize) {
     // SAFETY: the caller's guarantee.
     unsafe { std::ptr::write_bytes(start, 0, len) };
     // SAFETY: no instruction at all: it only tells the compiler that the memory is looked at.

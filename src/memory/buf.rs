@@ -1,31 +1,60 @@
 //! `SecretBuf`: the one owner of plaintext.
 
+use std::alloc::Layout;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
 
-/// Plaintext of a fixed length, wiped when dropped.
+use super::alloc::wipe;
+use super::arena;
+
+/// Plaintext of a fixed length, wiped when dropped. It lives in the arena of secret pages as
+/// long as that has room, else in the ordinary heap.
 ///
 /// Deliberately without `Clone`, `Display`, `Serialize`, `PartialEq` or `Deref`: the content
 /// leaves only through [`expose`](Self::expose).
 pub struct SecretBuf {
-    bytes: Box<[u8]>,
+    start: NonNull<u8>,
+    len: usize,
 }
+
+// SAFETY: a buffer owns its memory alone; shared references only read it.
+unsafe impl Send for SecretBuf {}
+// SAFETY: as above.
+unsafe impl Sync for SecretBuf {}
 
 impl SecretBuf {
     /// A buffer of `len` zero bytes, to be filled through [`expose_mut`](Self::expose_mut).
     pub fn zeroed(len: usize) -> Self {
-        Self { bytes: vec![0; len].into_boxed_slice() }
+        if len == 0 {
+            return Self { start: NonNull::dangling(), len };
+        }
+        let layout = Self::layout(len);
+        let start = arena::allocate(layout).unwrap_or_else(|| {
+            // SAFETY: the size is not zero.
+            let block = unsafe { std::alloc::alloc(layout) };
+            NonNull::new(block).unwrap_or_else(|| std::alloc::handle_alloc_error(layout))
+        });
+        // SAFETY: a fresh block of `len` bytes.
+        unsafe { start.write_bytes(0, len) };
+        Self { start, len }
+    }
+
+    fn layout(len: usize) -> Layout {
+        // Out of range only for more than the address space holds.
+        Layout::array::<u8>(len).unwrap_or(Layout::new::<u8>())
     }
 
     /// Copies `plaintext`; wiping the source remains with its owner.
     pub fn copy_from(plaintext: &[u8]) -> Self {
-        Self { bytes: plaintext.into() }
+        let mut copy = Self::zeroed(plaintext.len());
+        copy.expose_mut().copy_from_slice(plaintext);
+        copy
     }
 
     /// Reads a whole file with `read(2)` straight into the buffer, without a trailing newline.
@@ -56,30 +85,32 @@ impl SecretBuf {
     /// The plaintext itself. Each caller is a place where it is used; keep them few.
     #[inline]
     pub fn expose(&self) -> &[u8] {
-        &self.bytes
+        // SAFETY: `len` initialized bytes of ours.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
     /// The plaintext, to write it in place.
     #[inline]
     pub fn expose_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        // SAFETY: `len` initialized bytes of ours, borrowed mutably with `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 
     /// Length in bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.len
     }
 
     /// True for a buffer of length zero.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len == 0
     }
 
     /// Compares in a time that depends on the lengths alone.
     pub fn constant_time_eq(&self, other: &[u8]) -> bool {
-        self.bytes.ct_eq(other).into()
+        self.expose().ct_eq(other).into()
     }
 
     /// `range` of a shared buffer as response bytes, without a copy: the [`Bytes`] keeps the
@@ -94,7 +125,19 @@ impl SecretBuf {
 
 impl Drop for SecretBuf {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        if self.len == 0 {
+            return;
+        }
+        let layout = Self::layout(self.len);
+        // SAFETY: our own block, from where its address tells; the global allocator wipes too.
+        unsafe {
+            wipe(self.start.as_ptr(), self.len);
+            if arena::contains(self.start.as_ptr()) {
+                arena::deallocate(self.start, layout);
+            } else {
+                std::alloc::dealloc(self.start.as_ptr(), layout);
+            }
+        }
     }
 }
 

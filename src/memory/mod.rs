@@ -4,21 +4,32 @@
 //!
 //! 1. What holds plaintext is a [`SecretBuf`]. It cannot be cloned, printed or serialized;
 //!    reading it is one named act, [`SecretBuf::expose`], and dropping it wipes it.
-//! 2. The global allocator ([`WipingAllocator`]) wipes every block that it frees, so buffers
-//!    of libraries that once held plaintext (HTTP, TLS, JSON) do not leave it behind.
-//! 3. Secrets that arrive by environment are taken out of it before any thread starts
+//! 2. Its memory comes from an arena of secret pages (`memfd_secret`), which root does not read
+//!    and a core dump does not hold; where the kernel has none, of locked pages; else of
+//!    ordinary ones. [`arena_status`] says which.
+//! 3. The fetch thread, whose libraries handle plaintext in HTTP, TLS and JSON buffers, has its
+//!    whole heap and stack there ([`keep_thread_secret`]).
+//! 4. The global allocator ([`WipingAllocator`]) wipes every block that it frees.
+//! 5. Threads clear registers and stack before they sleep ([`scrub`]).
+//! 6. Secrets that arrive by environment are taken out of it before any thread starts
 //!    ([`take_env`]); secrets that arrive by file are read straight into a [`SecretBuf`]
 //!    ([`SecretBuf::read_file`]).
-//! 4. The process is made undumpable before it has anything to dump ([`harden`]).
+//! 7. The process is made undumpable before it has anything to dump ([`harden()`]).
 
 #![allow(unsafe_code, reason = "the only folder that may; each block says why it is sound")]
 
 mod alloc;
+mod arena;
 mod buf;
 mod environment;
 mod harden;
+mod pages;
+mod scrub;
 
 pub use alloc::WipingAllocator;
+pub use arena::{ArenaStatus, arena_status};
 pub use buf::{SecretBuf, SecretWriter};
 pub use environment::take_env;
 pub use harden::{Hardening, harden};
+pub use pages::Tier;
+pub use scrub::{keep_thread_secret, scrub};

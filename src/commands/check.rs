@@ -1,0 +1,75 @@
+//! `sidekey check`: every problem of the configuration at once; with `--online` the real thing.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::serve::sources;
+use crate::app::first_login;
+use crate::cli::{CheckArgs, LogArgs};
+use crate::config::{self, Config};
+use crate::error::Error;
+use crate::memory::Hardening;
+use crate::observe::Metrics;
+use crate::vault::Upstream;
+
+/// A check is somebody's question, not a start: it waits for Vault only this long.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Result<(), Error> {
+    let sources = sources(args.serve);
+    let style = log.init();
+    let _ = style;
+    let loaded = config::load(sources)?;
+    let mut out = String::new();
+    for (protection, outcome) in hardening.list() {
+        // Writing to a String cannot fail.
+        let _ = match outcome {
+            Ok(()) => writeln!(out, "process: {protection}: in force"),
+            Err(error) => writeln!(out, "process: {protection}: refused: {error}"),
+        };
+    }
+    for warning in &loaded.warnings {
+        let _ = writeln!(out, "warning: {warning}");
+    }
+    let (names, callers) = (loaded.config.secrets.len(), loaded.config.callers.len());
+    let _ = writeln!(out, "configuration: ok: {names} secrets, {callers} callers");
+    super::print(out.as_bytes())?;
+    if args.online { super::runtime(1)?.block_on(online(loaded.config)) } else { Ok(()) }
+}
+
+async fn online(config: Config) -> Result<(), Error> {
+    let auth = Arc::new(config.auth);
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let (upstream, thread) =
+        Upstream::start(config.vault.clone(), Arc::clone(&auth), metrics)
+            .map_err(Error::VaultSettings)?;
+    let outcome = async {
+        first_login(&upstream, &config.vault, &auth, PATIENCE).await?;
+        super::print(format!("login: ok: method {}\n", auth.name()).as_bytes())?;
+        let mut failed = 0;
+        for (name, spec) in &config.secrets {
+            let line = match upstream.read(&spec.path, None).await {
+                Ok(secret) => {
+                    let version = secret.kv_version().map(|v| format!(", version {v}"));
+                    let lease = secret.lease().map(|l| format!(", lease {:?}", l.duration));
+                    let (version, lease) = (version.unwrap_or_default(), lease.unwrap_or_default());
+                    format!("{name}: ok: {} fields{version}{lease}\n", secret.field_count())
+                }
+                Err(error) => {
+                    failed += 1;
+                    format!("{name}: failed: {error}\n")
+                }
+            };
+            super::print(line.as_bytes())?;
+        }
+        match failed {
+            0 => Ok(()),
+            failed => Err(Error::Client(format!("{failed} of the secrets cannot be read"))),
+        }
+    }
+    .await;
+    upstream.stop(Duration::from_secs(5)).await;
+    let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+    outcome
+}

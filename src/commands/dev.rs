@@ -1,0 +1,158 @@
+//! `sidekey dev`: a Vault-compatible server and the sidecar in one process, memory only.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::{Map, Value};
+
+use super::serve::{listen_to_signals, run_until_stopped};
+use crate::app::App;
+use crate::cli::{DevArgs, LogArgs};
+use crate::config::{self, Environment, Flags, SecretName, Sources};
+use crate::dev::{DevOptions, DevServer};
+use crate::error::Error;
+use crate::memory::{SecretBuf, take_env};
+
+type Seeds = BTreeMap<String, Map<String, Value>>;
+
+pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
+    let given = take_env("SIDEKEY_TOKEN");
+    let seeds = seeds(&args.secrets)?;
+    let style = log.init();
+    let runtime = super::runtime(super::workers())?;
+    let outcome = runtime.block_on(async {
+        let signals = listen_to_signals()?;
+        let no_server = |source| Error::System { what: "cannot start the dev server", source };
+        let server = DevServer::start(DevOptions::default()).await.map_err(no_server)?;
+        for (name, fields) in &seeds {
+            server.seed_kv2(&format!("secret/{name}"), fields.clone());
+        }
+        let generated = if given.is_some() { None } else { Some(random_token()?) };
+        let token = given.or_else(|| {
+            generated.as_ref().map(|token| SecretBuf::copy_from(token.as_bytes()))
+        });
+        let sources = sources(&server, &seeds, args, token);
+        let mut config = config::load(sources.clone())?.config;
+        if config.health.is_some_and(|addr| !is_free(addr)) {
+            config.health = Some((Ipv4Addr::LOCALHOST, 0).into());
+        }
+        let bound = App::build(config, style).await?;
+        super::print(welcome(&server, bound.tcp_addrs(), &seeds, generated.as_deref()).as_bytes())?;
+        let outcome = run_until_stopped(bound, signals, &sources).await;
+        server.stop().await;
+        outcome
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+/// `NAME.FIELD=VALUE` by name; an example when there is none.
+fn seeds(given: &[String]) -> Result<Seeds, Error> {
+    let mut seeds = Seeds::new();
+    for seed in given {
+        let parts = seed.split_once('=').and_then(|(key, value)| {
+            let (name, field) = key.rsplit_once('.')?;
+            Some((SecretName::parse(name)?, field, value))
+        });
+        // The value is not repeated in the message.
+        let key = seed.split('=').next().unwrap_or_default();
+        let Some((name, field, value)) = parts else {
+            return Err(Error::Usage(format!("--secret {key}…: expected NAME.FIELD=VALUE")));
+        };
+        let fields = seeds.entry(name.to_string()).or_default();
+        fields.insert(field.into(), Value::from(value));
+    }
+    if seeds.is_empty() {
+        let mut fields = Map::new();
+        fields.insert("username".into(), "alice".into());
+        fields.insert("password".into(), "correct horse battery staple".into());
+        seeds.insert("example".into(), fields);
+    }
+    Ok(seeds)
+}
+
+fn sources(
+    server: &DevServer,
+    seeds: &Seeds,
+    args: &DevArgs,
+    token: Option<SecretBuf>,
+) -> Sources {
+    let root = SecretBuf::copy_from(server.root_token().as_bytes());
+    let mut secrets = BTreeMap::from([("VAULT_TOKEN".to_owned(), Arc::new(root))]);
+    if let Some(token) = token {
+        secrets.insert("SIDEKEY_TOKEN".into(), Arc::new(token));
+    }
+    let usual: SocketAddr = (Ipv4Addr::LOCALHOST, 7433).into();
+    let listen = match args.listen.as_slice() {
+        [] if is_free(usual) => vec![usual.to_string()],
+        [] => vec!["127.0.0.1:0".into()],
+        given => given.to_vec(),
+    };
+    Sources {
+        file: None,
+        flags: Flags {
+            secrets: seeds.keys().map(|name| format!("{name}=secret/data/{name}")).collect(),
+            listen,
+            vault_addr: Some(server.url()),
+            auth: Some("token".into()),
+            role: None,
+        },
+        environment: Environment { secrets, ..Environment::default() },
+    }
+}
+
+/// Only a guess: another process may take it in the meantime, which binding reports then.
+fn is_free(addr: SocketAddr) -> bool {
+    TcpListener::bind(addr).is_ok()
+}
+
+fn random_token() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::System {
+        what: "no randomness from the kernel",
+        source: std::io::Error::other("getrandom failed"),
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn welcome(
+    server: &DevServer,
+    addrs: &[SocketAddr],
+    seeds: &Seeds,
+    generated: Option<&str>,
+) -> String {
+    let token = generated.unwrap_or("$SIDEKEY_TOKEN");
+    let quote = if generated.is_some() { '\'' } else { '"' };
+    let curl = addrs.first().zip(seeds.iter().next()).map(|(addr, (name, fields))| {
+        let field = fields.keys().next_back().map(String::as_str).unwrap_or_default();
+        format!("  curl -H {quote}Authorization: Bearer {token}{quote} http://{addr}/secrets/{name}/{field}\n")
+    });
+    format!(
+        "A Vault-compatible server, in memory only:\n\n  export VAULT_ADDR={} VAULT_TOKEN={}\n\n\
+         Its secrets through sidekey:\n\n{}\nCtrl-C stops both, and everything is gone.\n",
+        server.url(),
+        server.root_token(),
+        curl.unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_by_name_and_field() {
+        let given = ["db.user=a".into(), "db.password=x=y.z".into(), "a.b.c=1".into()];
+        let seeds = seeds(&given).unwrap();
+        assert_eq!(seeds["db"]["password"], "x=y.z");
+        assert_eq!(seeds["a.b"]["c"], "1");
+    }
+
+    #[test]
+    fn a_bad_seed_is_named_without_its_value() {
+        let error = seeds(&["db=canary".into()]).unwrap_err().to_string();
+        assert!(error.contains("db") && !error.contains("canary"), "{error}");
+    }
+}

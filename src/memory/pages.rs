@@ -1,0 +1,96 @@
+//! Pages that other processes, core dumps and swap do not see, as far as the kernel gives them.
+
+use std::ptr::NonNull;
+
+/// What the kernel gave for plaintext to live in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// `memfd_secret(2)`: not even root reads them through `/proc/PID/mem`, ptrace or a core.
+    Secret,
+    /// Locked and kept out of dumps, but readable for root and for a debugger.
+    Locked,
+    /// Ordinary memory: wiped when freed, nothing more.
+    Plain,
+}
+
+impl Tier {
+    /// The word for logs, metrics and `sidekey check`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Locked => "locked",
+            Self::Plain => "plain",
+        }
+    }
+}
+
+pub(super) const PAGE: usize = 4096;
+
+/// Address space without memory behind it, to be filled by [`fill`].
+pub(super) fn reserve(len: usize) -> Option<NonNull<u8>> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh mapping at an address of the kernel's choice.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+    if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast()) }
+}
+
+/// Puts the best pages that can be had under `len` bytes at `at`, in place of what is mapped
+/// there. `None` leaves the range as it was, or empty.
+///
+/// # Safety
+/// The range must be page-aligned, mapped by the caller, and nothing may use what is in it.
+pub(super) unsafe fn fill(at: NonNull<u8>, len: usize, tier: Tier) -> Option<()> {
+    // SAFETY: the caller's guarantee.
+    match tier {
+        Tier::Secret => unsafe { fill_secret(at, len) },
+        Tier::Locked => unsafe { fill_locked(at, len) },
+        Tier::Plain => None,
+    }
+}
+
+/// # Safety
+/// As for [`fill`].
+unsafe fn fill_secret(at: NonNull<u8>, len: usize) -> Option<()> {
+    let size = libc::off_t::try_from(len).ok()?;
+    // SAFETY: plain system calls; the descriptor is closed on every way out. It has to be:
+    // whoever can take it (pidfd_getfd) could map it and read everything.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC);
+        let fd = libc::c_int::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+        let sized = libc::ftruncate(fd, size) == 0;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        let mapped = sized
+            && libc::mmap(at.as_ptr().cast(), len, protection, flags, fd, 0) != libc::MAP_FAILED;
+        libc::close(fd);
+        if !mapped {
+            return None;
+        }
+        // A forked child would share the pages.
+        libc::madvise(at.as_ptr().cast(), len, libc::MADV_DONTFORK);
+    }
+    Some(())
+}
+
+/// # Safety
+/// As for [`fill`].
+unsafe fn fill_locked(at: NonNull<u8>, len: usize) -> Option<()> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+    // SAFETY: the range is the caller's.
+    unsafe {
+        let start = at.as_ptr().cast();
+        if libc::mmap(start, len, protection, flags, -1, 0) == libc::MAP_FAILED {
+            return None;
+        }
+        if libc::mlock(start, len) != 0 {
+            let none = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+            libc::mmap(start, len, libc::PROT_NONE, none | libc::MAP_NORESERVE, -1, 0);
+            return None;
+        }
+        libc::madvise(start, len, libc::MADV_DONTDUMP);
+        libc::madvise(start, len, libc::MADV_DONTFORK);
+        libc::madvise(start, len, libc::MADV_NOHUGEPAGE);
+    }
+    Some(())
+}

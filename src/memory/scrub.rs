@@ -1,0 +1,131 @@
+//! What a thread leaves behind on its stack and in its registers.
+//!
+//! A copy routine leaves the last bytes it moved in vector registers, where an idle thread
+//! keeps them for ever: `/proc/PID/mem` does not show them, but a core dump does.
+
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use super::alloc::{route_this_thread, wipe};
+use super::pages::{self, PAGE, Tier};
+
+/// Deeper than any call of ours between two waits.
+const SCRUBBED_STACK: usize = 48 << 10;
+
+/// Makes the calling thread one whose heap and stack live in secret pages, as far as they can
+/// be had. To be called first thing in the thread; returns whether the stack is secret.
+#[inline(never)]
+pub fn keep_thread_secret() -> bool {
+    route_this_thread();
+    replace_stack().is_some()
+}
+
+/// Clears what lies below the caller's stack frame, and all vector registers. Meant for the
+/// moment before a thread sleeps.
+#[inline(never)]
+pub fn scrub() {
+    let mut below = MaybeUninit::<[u8; SCRUBBED_STACK]>::uninit();
+    // SAFETY: a local array of that size.
+    unsafe { wipe(below.as_mut_ptr().cast(), SCRUBBED_STACK) };
+    clear_vector_registers();
+}
+
+/// Puts secret pages under the part of this thread's stack that is not in use yet.
+#[inline(never)]
+fn replace_stack() -> Option<()> {
+    let (lowest, _) = stack_bounds()?;
+    let here = 0u8;
+    // The frames of this function and of what it calls stay above.
+    let top = ((&raw const here) as usize - 4 * PAGE) & !(PAGE - 1);
+    let len = top.checked_sub(lowest).filter(|len| *len >= 16 * PAGE)?;
+    let at = NonNull::new(lowest as *mut u8)?;
+    // SAFETY: page-aligned, inside this thread's own stack and below every live frame: the
+    // system calls made here need less than the pages left above `top`.
+    unsafe { pages::fill(at, len, Tier::Secret) }
+}
+
+/// Lowest usable address (the guard page is below it) and size of this thread's stack.
+fn stack_bounds() -> Option<(usize, usize)> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let (mut start, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the attributes are initialized by the first call and destroyed by the last.
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return None;
+        }
+        let known = libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut start, &raw mut size);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        (known == 0).then_some(((start as usize).next_multiple_of(PAGE), size))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn clear_vector_registers() {
+    use core::arch::asm;
+
+    if std::is_x86_feature_detected!("avx") {
+        // SAFETY: AVX is there; the clobbered registers are declared.
+        unsafe {
+            asm!(
+                "vzeroall",
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
+                out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
+                out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
+                out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+                options(nostack, nomem, preserves_flags)
+            );
+        }
+    }
+    if std::is_x86_feature_detected!("avx512f") {
+        // SAFETY: AVX-512 is there.
+        unsafe { clear_upper_registers() };
+    }
+}
+
+/// glibc's copy routines use zmm16 to zmm31, which `vzeroall` leaves alone.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn clear_upper_registers() {
+    use core::arch::asm;
+
+    // SAFETY: AVX-512 is there (the caller's check); the clobbered registers are declared.
+    unsafe {
+        asm!(
+            "vpxord zmm16, zmm16, zmm16", "vpxord zmm17, zmm17, zmm17",
+            "vpxord zmm18, zmm18, zmm18", "vpxord zmm19, zmm19, zmm19",
+            "vpxord zmm20, zmm20, zmm20", "vpxord zmm21, zmm21, zmm21",
+            "vpxord zmm22, zmm22, zmm22", "vpxord zmm23, zmm23, zmm23",
+            "vpxord zmm24, zmm24, zmm24", "vpxord zmm25, zmm25, zmm25",
+            "vpxord zmm26, zmm26, zmm26", "vpxord zmm27, zmm27, zmm27",
+            "vpxord zmm28, zmm28, zmm28", "vpxord zmm29, zmm29, zmm29",
+            "vpxord zmm30, zmm30, zmm30", "vpxord zmm31, zmm31, zmm31",
+            out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
+            out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
+            out("zmm24") _, out("zmm25") _, out("zmm26") _, out("zmm27") _,
+            out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
+            options(nostack, nomem, preserves_flags)
+        );
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn clear_vector_registers() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_with_a_secret_stack_works_and_ends() {
+        let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(|| {
+            let secret = keep_thread_secret();
+            let deep: [u8; 100_000] = std::array::from_fn(|i| i as u8);
+            scrub();
+            let sum: u64 = deep.iter().map(|b| u64::from(*b)).sum();
+            (secret, sum, vec![1u8; 1000])
+        });
+        let (_, sum, heap) = thread.unwrap().join().unwrap();
+        assert_eq!(sum, (0..100_000u64).map(|i| i % 256).sum::<u64>());
+        assert_eq!(heap, vec![1; 1000]);
+    }
+}
