@@ -182,9 +182,10 @@ impl State {
         path: &str,
     ) -> Option<(Acl<'s>, String)> {
         let home = &token.grant.namespace;
-        let inside = match namespace.strip_prefix(home.as_str())?.trim_start_matches('/') {
-            "" => path.to_owned(),
-            below => format!("{below}/{path}"),
+        let inside = match (namespace == home, home.as_str()) {
+            (true, _) => path.to_owned(),
+            (false, "") => format!("{namespace}/{path}"),
+            (false, home) => format!("{}/{path}", namespace.strip_prefix(home)?.strip_prefix('/')?),
         };
         let policies = &self.namespaces.get(home)?.policies;
         let root = token.grant.policies.iter().any(|name| name == "root");

@@ -16,6 +16,11 @@ use super::state::{Namespace, State};
 /// The version whose answers this server gives.
 const VERSION: &str = "1.19.5";
 
+/// Whether any node answers this path by itself, active or not.
+pub(super) fn is_status(path: &str) -> bool {
+    matches!(path, "sys/health" | "sys/seal-status" | "sys/init" | "sys/leader")
+}
+
 /// What is answered without a token, sealed or not.
 pub(super) fn status(state: &State, request: &Request) -> Option<Answer> {
     let body = match request.path.as_str() {
