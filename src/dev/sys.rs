@@ -158,9 +158,7 @@ fn mounts(state: &mut State, request: &Request, path: &str, auth: bool) -> Answe
                 return Err(Failure::bad(format!("cannot unmount {name:?}")));
             }
             namespace.mounts.remove(&full);
-            let prefix = full;
-            let home = request.namespace.clone();
-            state.leases.retain(|id, lease| lease.namespace != home || !id.starts_with(&prefix));
+            state.revoke_below(&request.namespace, &full);
             Ok(Reply::Empty)
         }
         _ => Err(Failure::unsupported_operation()),
@@ -273,11 +271,7 @@ fn namespaces(state: &mut State, request: &Request, name: &str) -> Answer {
             Reply::data(&shown(state.namespaces.get(&full).ok_or_else(Failure::not_found)?))
         }
         Operation::Delete => {
-            let below = format!("{full}/");
-            state.namespaces.retain(|other, _| other != &full && !other.starts_with(&below));
-            state
-                .leases
-                .retain(|_, lease| lease.namespace != full && !lease.namespace.starts_with(&below));
+            state.drop_namespace(&full);
             Ok(Reply::Empty)
         }
         _ => Err(Failure::unsupported_operation()),

@@ -166,6 +166,9 @@ async fn namespaces_are_separate() {
     let (_, seen) = dev.send(own, "GET", "auth/token/lookup-self", Value::Null).await;
     assert_eq!(seen["data"]["namespace_path"], "team-a/");
     assert_eq!(dev.with_token(token, "GET", "secret/data/a", Value::Null).await.0, 403);
+    assert_eq!(dev.root("DELETE", "sys/namespaces/team-a", Value::Null).await.0, 204);
+    assert_eq!(dev.root("GET", "sys/namespaces/team", Value::Null).await.0, 200);
+    assert_eq!(dev.with_token(token, "GET", "auth/token/lookup-self", Value::Null).await.0, 403);
 }
 
 #[tokio::test]

@@ -42,6 +42,15 @@ async fn approle_counts_its_secret_ids() {
     let wrong = json!({"role_id": "x", "secret_id": "y"});
     assert_eq!(dev.anonymous("POST", "auth/approle/login", wrong).await, refused);
 
+    let (_, again) = dev.root("POST", "auth/approle/role/app/secret-id", json!({})).await;
+    let login = json!({"role_id": id["data"]["role_id"], "secret_id": again["data"]["secret_id"]});
+    let (_, body) = dev.anonymous("POST", "auth/approle/login", login).await;
+    let token = body["auth"]["client_token"].as_str().unwrap();
+    assert_eq!(dev.with_token(token, "GET", "auth/token/lookup-self", Value::Null).await.0, 200);
+    let path = "sys/leases/revoke-prefix/auth/approle/login";
+    assert_eq!(dev.root("PUT", path, Value::Null).await.0, 204);
+    assert_eq!(dev.with_token(token, "GET", "auth/token/lookup-self", Value::Null).await.0, 403);
+
     let wrap = With { token: Some(dev.server.root_token()), wrap: "2m", ..With::default() };
     let path = "auth/approle/role/app/secret-id";
     let (_, wrapped) = dev.send(wrap, "POST", path, Value::Null).await;
