@@ -9,6 +9,24 @@ use serde_json::{Value, json};
 use super::super::{Fault, Matcher};
 use super::{Dev, With};
 
+const RSA_PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAraJynpLylxGfOx7fyOkD
+IFloMg1t6Elrl2NNnkS1DPt8WKT4M8XzHGd4qpK739ynVXW0UxJJoIygEmlFum1G
+DRDvGN2HB9eYphi+o/qG2Z+BwM1GeYtWfYm140FfUmGN54pu3qUIZAnV8TaO2x2o
+etTZzD9CQ8XEL/6HU4tgjpXx8FlZH9TCch5ChbVWarvPWYyPwow5dkc7/oXQR+VJ
+jZoMkpBsS1uVDrtLJLl7bi/6etZErax6k4BwiTxqnpq5S8T+OiQDgkJtqSy6EU7L
+G3xDuLo10oi+L7aAboW/mFlSKKPkwP1721qXXPLc51gz4HuXhPdwaiqbQHpYkMiV
+3wIDAQAB
+-----END PUBLIC KEY-----";
+/// Signed by the key above, which nobody has any more; good until the year 2200.
+const RSA_TOKEN: &str = "\
+    eyJhbGciOiAiUlMyNTYifQ.eyJpc3MiOiAibWUiLCAic3ViIjogInUiLCAiYXVkIjogInZhdWx0IiwgImVudiI6I\
+    CJwcm9kIiwgImlhdCI6IDE3MzU2ODk2MDAsICJleHAiOiA3MjU4MTE4NDAwfQ.fBOzCeSafJyCvMuM8EDWIh3luu\
+    7eborxbkOwX2x1IllHCRHMxGB4XZ-JbRBVIPzItHknEGcGFBhI5UJgvA6beWkOkGf1CQ2jidIIFdartU-6Q5RBwq\
+    e71yfQ5eq1o1Tz2y7qTeEB4MZfSyVath4_30qYE1siHbN068nQsJbq8UeZen8z7KVn_hEYSaWpxPwhnBeKmp5iOm\
+    W-yFShUPbQUrwxqJa_-2QJ1GH1aDt_g0LYxOMiNFcLEzQ_AhIYCrMvMzOU4cQB6_WeFrlpFgjEmX_-eWo2VJHtLi\
+    RsuXEowHw1VkpPR4M8Irp41BtXun_q9K_ungt_g2Hs7NtHY0a3Rg";
+
 fn unsigned(algorithm: &str, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}", part(&json!({"alg": algorithm})), part(claims))
@@ -113,6 +131,16 @@ async fn jwt_checks_signature_and_claims() {
     assert!(body["errors"][0].as_str().unwrap().contains("error verifying token signature"));
     let (_, body) = dev.anonymous("POST", "auth/ci/login", json!({"role": "no"})).await;
     assert_eq!(body["errors"][0], "role \"no\" could not be found");
+}
+
+#[tokio::test]
+async fn jwt_takes_rs256() {
+    let dev = jwt(RSA_PUBLIC_KEY.to_owned()).await;
+    let body = json!({"role": "app", "jwt": RSA_TOKEN});
+    assert_eq!(dev.anonymous("POST", "auth/ci/login", body).await.0, 200);
+    let other = RSA_TOKEN.replacen("eyJ", "eyK", 2);
+    let body = json!({"role": "app", "jwt": other});
+    assert_eq!(dev.anonymous("POST", "auth/ci/login", body).await.0, 400);
 }
 
 #[tokio::test]
