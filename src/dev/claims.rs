@@ -96,14 +96,18 @@ pub(super) fn check_times(
             Ok(())
         };
     }
-    let start = not_before.or(issued);
-    let expires = expires.or(start.map(|start| start.saturating_add(DEFAULT_LEEWAY)));
-    let start = start.or(expires.map(|expires| expires.saturating_sub(DEFAULT_LEEWAY)));
+    let latest = not_before.max(issued);
+    let expires = expires.or(latest.map(|start| start.saturating_add(DEFAULT_LEEWAY)));
+    let start =
+        not_before.or(issued).or(expires.map(|expires| expires.saturating_sub(DEFAULT_LEEWAY)));
     if start.is_some_and(|start| now + CLOCK_SKEW < start) {
         return Err("invalid not before (nbf) claim: token not yet valid");
     }
     if expires.is_some_and(|expires| now > expires.saturating_add(CLOCK_SKEW)) {
         return Err("invalid expiration time (exp) claim: token is expired");
+    }
+    if issued.is_some_and(|issued| now + CLOCK_SKEW < issued) {
+        return Err("invalid issued at (iat) claim: token issued in the future");
     }
     Ok(())
 }
@@ -126,6 +130,9 @@ mod tests {
         assert!(times(json!({"exp": 999_900})).unwrap_err().contains("expired"));
         assert!(times(json!({"nbf": 1_000_100, "exp": 1_000_900})).unwrap_err().contains("yet"));
         assert!(times(json!({"iat": 999_900})).is_ok());
+        assert!(times(json!({"nbf": 999_000, "iat": 1_000_100})).unwrap_err().contains("future"));
+        // As Vault has it: without `iat` or `nbf`, a token starts 150 s before it ends.
+        assert!(times(json!({"exp": 1_000_300})).unwrap_err().contains("yet"));
         assert!(times(json!({"sub": "x"})).is_err());
     }
 

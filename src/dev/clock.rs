@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::fields::LONGEST;
+
 /// A point in time, counted from the Unix epoch by the server's clock.
 pub(super) type Moment = Duration;
 
@@ -26,7 +28,7 @@ impl Clock {
     }
 
     pub(super) fn set_offset(&mut self, offset: Duration) {
-        self.offset = offset;
+        self.offset = offset.min(LONGEST);
     }
 }
 

@@ -235,20 +235,20 @@ pub struct Script {
 
 impl Script {
     /// For the next `count` requests that match.
-    #[allow(clippy::must_use_candidate, clippy::return_self_not_must_use)]
+    #[expect(clippy::return_self_not_must_use, reason = "in force without its handle too")]
     pub fn times(self, count: usize) -> Self {
         self.step.left.store(count, Ordering::Relaxed);
         self
     }
 
     /// For every request that matches, until the script is cleared.
-    #[allow(clippy::must_use_candidate, clippy::return_self_not_must_use)]
+    #[expect(clippy::return_self_not_must_use, reason = "in force without its handle too")]
     pub fn forever(self) -> Self {
         self.times(usize::MAX)
     }
 
     /// Once this step is used up, requests that match it meet `fault`, once.
-    #[allow(clippy::must_use_candidate, clippy::return_self_not_must_use)]
+    #[expect(clippy::return_self_not_must_use, reason = "in force without its handle too")]
     pub fn then(&self, fault: Fault) -> Self {
         self.faults.on(self.step.matcher.clone()).respond(fault)
     }

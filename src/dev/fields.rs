@@ -12,7 +12,7 @@ use super::reply::{Failure, raw};
 pub(super) type RawMap = BTreeMap<String, Box<RawValue>>;
 
 /// A century: no sum of a few of these overflows.
-const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+pub(super) const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// A request's body, or its query for a read.
 #[derive(Default)]

@@ -17,10 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::body::{self, ResponseBody, Step};
 use super::fault::{Fault, Faults, Kind};
 use super::fields::{self, Fields};
+use super::log::Log;
 use super::reply::{Failure, Reply};
 use super::request::{Operation, Request};
 use super::state::{Standby, State};
-use super::{RequestRecord, dispatch, kubernetes};
+use super::{dispatch, kubernetes, sys};
 
 /// Vault's own default, `max_request_size`.
 const LARGEST_BODY: usize = 32 * 1024 * 1024;
@@ -29,7 +30,7 @@ const LARGEST_BODY: usize = 32 * 1024 * 1024;
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) faults: Faults,
-    pub(super) log: Mutex<Vec<RequestRecord>>,
+    pub(super) log: Mutex<Log>,
 }
 
 impl Shared {
@@ -37,7 +38,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn log(&self) -> MutexGuard<'_, Vec<RequestRecord>> {
+    pub(super) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,11 +108,7 @@ async fn respond(
     let shared = &connection.shared;
     let method = request.method().as_str().to_owned();
     let path = api_path(request.uri().path());
-    let index = {
-        let mut log = shared.log();
-        log.push(RequestRecord { method: method.clone(), path: path.clone(), status: None });
-        log.len() - 1
-    };
+    let ticket = shared.log().arrived(&method, &path);
     let fault = shared.faults.take(&method, &path);
     let answer = if let Some(fault) = fault {
         faulty(connection, fault, request).await
@@ -120,8 +117,8 @@ async fn respond(
         let body = body::whole(plain.body.clone());
         Ok(plain.response(None, body))
     };
-    if let (Ok(response), Some(record)) = (&answer, shared.log().get_mut(index)) {
-        record.status = Some(response.status().as_u16());
+    if let Ok(response) = &answer {
+        shared.log().answered(ticket, response.status().as_u16());
     }
     answer
 }
@@ -199,9 +196,9 @@ fn deformed(connection: &Connection, fault: &Fault, plain: Plain) -> Response<Re
 
 async fn normal(connection: &Connection, request: http::Request<Incoming>) -> Plain {
     let (head, body) = request.into_parts();
-    let standby = connection.shared.state().standby.clone();
     let path = api_path(head.uri.path());
-    if let Some(standby) = standby.filter(|_| !path.starts_with("sys/")) {
+    let standby = connection.shared.state().standby.clone();
+    if let Some(standby) = standby.filter(|_| !sys::is_status(&path)) {
         return redirected(standby, &head.uri);
     }
     let body = match Limited::new(body, LARGEST_BODY).collect().await {
@@ -263,7 +260,7 @@ fn parse(
         path.push('/');
     }
     let reads = matches!(operation, Operation::Read | Operation::List | Operation::Delete);
-    let fields = if reads && body.is_empty() { query } else { Fields::from_body(body)? };
+    let fields = if reads { query } else { Fields::from_body(body)? };
     let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     let wrap_ttl = header("x-vault-wrap-ttl").filter(|text| !text.is_empty()).map(|text| {
         fields::duration(text).ok_or_else(|| Failure::bad("error parsing X-Vault-Wrap-TTL"))

@@ -156,9 +156,7 @@ pub(super) fn handle(state: &mut State, request: &Request, path: &str) -> Answer
         }
         "revoke-prefix" | "revoke-force" if !rest.is_empty() => {
             let prefix = format!("{}/", rest.trim_end_matches('/'));
-            state.leases.retain(|other, lease| {
-                !other.starts_with(&prefix) || &lease.namespace != namespace
-            });
+            state.revoke_below(namespace, &prefix);
             Ok(Reply::Empty)
         }
         _ => Err(Failure::unsupported_path()),

@@ -27,6 +27,7 @@ mod kubernetes;
 mod kv1;
 mod kv2;
 mod lease;
+mod log;
 mod mount;
 mod policy;
 mod random;
@@ -55,6 +56,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 pub use fault::{Fault, Faults, Matcher, On, Script};
+pub use log::RequestRecord;
 pub use tls::DevTls;
 
 use self::clock::Clock;
@@ -77,17 +79,6 @@ impl Default for DevOptions {
     fn default() -> Self {
         Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), root_token: None, tls: None }
     }
-}
-
-/// One request as it was answered: never a body, never a header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestRecord {
-    /// `GET`, `POST`, `LIST`…
-    pub method: String,
-    /// Without `/v1/` and without the query.
-    pub path: String,
-    /// The status given, or none when there was (or is yet) no answer.
-    pub status: Option<u16>,
 }
 
 /// A running dev server; it stops when dropped.
@@ -144,15 +135,15 @@ impl DevServer {
         &self.shared.faults
     }
 
-    /// Every request so far, in the order of arrival.
+    /// The requests so far in the order of arrival (the last 65536 of them).
     pub fn requests(&self) -> Vec<RequestRecord> {
-        self.shared.log().clone()
+        self.shared.log().records().cloned().collect()
     }
 
     /// How many requests with this method came for this path.
     pub fn count(&self, method: &str, path: &str) -> usize {
         let log = self.shared.log();
-        log.iter().filter(|record| record.method == method && record.path == path).count()
+        log.records().filter(|record| record.method == method && record.path == path).count()
     }
 
     /// Writes a new version into a KV version 2 store, as in `secret/example`, and says

@@ -146,8 +146,32 @@ impl State {
 
     pub(super) fn revoke_all_but_root(&mut self) {
         let root = self.root_token.clone();
-        let others: Vec<String> = self.tokens.ids().filter(|&id| *id != root).cloned().collect();
-        for id in others {
+        for id in self.tokens.ids(|token| token.id != root) {
+            self.revoke(&id);
+        }
+    }
+
+    /// Every token and lease that came from below `prefix` of `namespace`.
+    pub(super) fn revoke_below(&mut self, namespace: &str, prefix: &str) {
+        self.leases.retain(|id, lease| !id.starts_with(prefix) || lease.namespace != namespace);
+        let issued = |token: &Token| {
+            // A token's lease is its path and a hash.
+            let lease = format!("{}/", token.grant.path);
+            lease.starts_with(prefix) && token.grant.namespace == namespace
+        };
+        for id in self.tokens.ids(issued) {
+            self.revoke(&id);
+        }
+    }
+
+    /// The namespace, those inside it, and all that was issued there.
+    pub(super) fn drop_namespace(&mut self, name: &str) {
+        let inside = |other: &str| {
+            other.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.namespaces.retain(|other, _| !inside(other));
+        self.leases.retain(|_, lease| !inside(&lease.namespace));
+        for id in self.tokens.ids(|token| inside(&token.grant.namespace)) {
             self.revoke(&id);
         }
     }
@@ -182,9 +206,10 @@ impl State {
         path: &str,
     ) -> Option<(Acl<'s>, String)> {
         let home = &token.grant.namespace;
-        let inside = match namespace.strip_prefix(home.as_str())?.trim_start_matches('/') {
-            "" => path.to_owned(),
-            below => format!("{below}/{path}"),
+        let inside = match (namespace == home, home.as_str()) {
+            (true, _) => path.to_owned(),
+            (false, "") => format!("{namespace}/{path}"),
+            (false, home) => format!("{}/{path}", namespace.strip_prefix(home)?.strip_prefix('/')?),
         };
         let policies = &self.namespaces.get(home)?.policies;
         let root = token.grant.policies.iter().any(|name| name == "root");

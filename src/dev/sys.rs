@@ -16,6 +16,11 @@ use super::state::{Namespace, State};
 /// The version whose answers this server gives.
 const VERSION: &str = "1.19.5";
 
+/// Whether any node answers this path by itself, active or not.
+pub(super) fn is_status(path: &str) -> bool {
+    matches!(path, "sys/health" | "sys/seal-status" | "sys/init" | "sys/leader")
+}
+
 /// What is answered without a token, sealed or not.
 pub(super) fn status(state: &State, request: &Request) -> Option<Answer> {
     let body = match request.path.as_str() {
@@ -153,9 +158,7 @@ fn mounts(state: &mut State, request: &Request, path: &str, auth: bool) -> Answe
                 return Err(Failure::bad(format!("cannot unmount {name:?}")));
             }
             namespace.mounts.remove(&full);
-            let prefix = full;
-            let home = request.namespace.clone();
-            state.leases.retain(|id, lease| lease.namespace != home || !id.starts_with(&prefix));
+            state.revoke_below(&request.namespace, &full);
             Ok(Reply::Empty)
         }
         _ => Err(Failure::unsupported_operation()),
@@ -268,11 +271,7 @@ fn namespaces(state: &mut State, request: &Request, name: &str) -> Answer {
             Reply::data(&shown(state.namespaces.get(&full).ok_or_else(Failure::not_found)?))
         }
         Operation::Delete => {
-            let below = format!("{full}/");
-            state.namespaces.retain(|other, _| other != &full && !other.starts_with(&below));
-            state
-                .leases
-                .retain(|_, lease| lease.namespace != full && !lease.namespace.starts_with(&below));
+            state.drop_namespace(&full);
             Ok(Reply::Empty)
         }
         _ => Err(Failure::unsupported_operation()),

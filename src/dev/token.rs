@@ -127,13 +127,14 @@ impl Tokens {
         accessors
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = &String> {
-        self.by_id.keys()
+    /// The ids of the tokens that `wanted` picks.
+    pub(super) fn ids(&self, wanted: impl Fn(&Token) -> bool) -> Vec<String> {
+        let tokens = self.by_id.values().filter(|token| wanted(token));
+        tokens.map(|token| token.id.clone()).collect()
     }
 
     pub(super) fn expired(&self, now: Moment) -> Vec<String> {
-        let over = |token: &&Token| token.expires.is_some_and(|expires| expires <= now);
-        self.by_id.values().filter(over).map(|token| token.id.clone()).collect()
+        self.ids(|token| token.expires.is_some_and(|expires| expires <= now))
     }
 
     /// Takes `id` and every token below it out of the store.

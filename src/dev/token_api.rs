@@ -199,7 +199,18 @@ fn policies(request: &Request, parent: &Token, sudo: bool) -> Result<Vec<String>
     let held = &parent.grant.policies;
     let wanted = sanitized(request.fields.list("policies")?.unwrap_or_default());
     let holds = |name: &String| held.contains(name);
-    let (mut policies, add_default) = if wanted.is_empty() {
+    let abroad = parent.grant.namespace != request.namespace;
+    if abroad && !sudo {
+        return Err(Failure::bad(
+            "root or sudo privileges required to directly generate a token in a child namespace",
+        ));
+    }
+    if abroad && wanted.iter().any(|name| name == "root") {
+        return Err(Failure::bad("root tokens may not be created from a parent namespace"));
+    }
+    let (mut policies, add_default) = if abroad {
+        (wanted, true)
+    } else if wanted.is_empty() {
         (held.clone(), false)
     } else if sudo || wanted.iter().all(holds) {
         (wanted, sudo || holds(&"default".to_owned()))

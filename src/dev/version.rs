@@ -11,7 +11,7 @@ use super::fields::Fields;
 use super::reply::Failure;
 
 /// How many versions are kept when neither the engine nor the key says so.
-const MAX_VERSIONS: usize = 10;
+const MAX_VERSIONS: u64 = 10;
 
 /// What the engine's `config` and a key's metadata both hold.
 #[derive(Default)]
@@ -27,7 +27,7 @@ pub(super) struct Key {
     pub(super) created: Moment,
     pub(super) updated: Moment,
     pub(super) current: u64,
-    /// 0 until a version was dropped for good, as Vault counts.
+    /// 0 until as many versions as are kept were written, as Vault counts.
     pub(super) oldest: u64,
     pub(super) versions: BTreeMap<u64, Version>,
 }
@@ -116,10 +116,10 @@ impl Key {
         let version = Version { created: now, deleted, destroyed: false, data: Some(data) };
         self.versions.insert(self.current, version);
         let kept = [self.settings.max_versions, engine.max_versions].into_iter().max();
-        let kept = kept.and_then(|kept| usize::try_from(kept).ok()).filter(|&kept| kept > 0);
-        while self.versions.len() > kept.unwrap_or(MAX_VERSIONS) {
-            self.versions.pop_first();
-            self.oldest = self.versions.keys().next().copied().unwrap_or(0);
+        let kept = kept.filter(|&kept| kept > 0).unwrap_or(MAX_VERSIONS);
+        if self.current - self.oldest >= kept {
+            self.oldest = self.current - kept + 1;
+            self.versions.retain(|number, _| *number >= self.oldest);
         }
     }
 }
