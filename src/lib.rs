@@ -5,3 +5,4 @@ pub mod lease;
 pub mod memory;
 pub mod secret;
 pub mod cache;
+pub mod observe;
