@@ -5,4 +5,5 @@ pub mod lease;
 pub mod memory;
 pub mod secret;
 pub mod cache;
+pub mod server;
 pub mod observe;
