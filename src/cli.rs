@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use tracing_subscriber::filter::LevelFilter;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::observe::{Style, init_log};
 
 /// A credential-serving localhost sidecar for Vault: a URL instead of a file.
 #[derive(Debug, Parser)]
@@ -27,6 +31,24 @@ pub struct LogArgs {
     /// Least severe level that is logged.
     #[arg(long, global = true, value_enum, default_value_t = LogLevel::Info, env = "SIDEKEY_LOG_LEVEL")]
     pub log_level: LogLevel,
+}
+
+impl LogArgs {
+    /// Starts the log; what asks for a log a second time keeps the first.
+    pub(crate) fn init(&self) -> Style {
+        let style = match self.log_format {
+            LogFormat::Human => Style::Human,
+            LogFormat::Json => Style::Json,
+        };
+        let level = match self.log_level {
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+        };
+        let _ = init_log(style, level);
+        style
+    }
 }
 
 /// Form of the log lines.
@@ -114,7 +136,12 @@ pub struct GetArgs {
     #[arg(value_name = "NAME[/FIELD]")]
     pub what: String,
     /// The sidecar: http://127.0.0.1:PORT, or unix:@NAME.
-    #[arg(long, value_name = "ADDR", env = "SIDEKEY_ADDR", default_value = "http://127.0.0.1:7433")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "SIDEKEY_ADDR",
+        default_value = "http://127.0.0.1:7433"
+    )]
     pub addr: String,
     /// Form of a whole secret.
     #[arg(long, value_name = "FORMAT", value_parser = ["json", "env", "yaml", "properties"])]
@@ -139,6 +166,11 @@ pub struct HealthArgs {
     #[arg(long)]
     pub ready: bool,
     /// The health listener.
-    #[arg(long, value_name = "HOST:PORT", env = "SIDEKEY_HEALTH_ADDR", default_value = "127.0.0.1:7434")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "SIDEKEY_HEALTH_ADDR",
+        default_value = "127.0.0.1:7434"
+    )]
     pub addr: String,
 }

@@ -17,9 +17,7 @@ pub enum Error {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// Vault said no to the login.
-    #[error(
-        "Vault refused the login: method {method}, mount auth/{mount}, role {role}"
-    )]
+    #[error("Vault refused the login: method {method}, mount auth/{mount}, role {role}")]
     LoginRefused {
         /// The login method.
         method: &'static str,

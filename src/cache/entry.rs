@@ -177,20 +177,14 @@ impl Entry {
         let confirmed = Instant::now();
         self.value.store(Some(Arc::new(Value { secret, version, confirmed, dies })));
         let recovered = self.failure.swap(None).is_some();
-        event::secret_fetched(
-            &self.key.name,
-            &self.declared.spec.path,
-            version,
-            changed,
-            recovered,
-        );
+        event::secret_fetched(&self.key.name, version, changed, recovered);
     }
 
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
         let retry_in = backoff.after_failure(error.retry_after);
         let seen_before = self.value.load().is_some();
         let told = ReadError::from_vault(error, seen_before);
-        event::fetch_failed(&self.key.name, error, retry_in);
+        event::fetch_failed(&self.key.name, error, Some(retry_in));
         if told.is_gone() {
             self.wipe();
         }
@@ -214,12 +208,11 @@ impl Entry {
         if self.value.load().as_ref().is_some_and(dead) {
             if self.failure.load().is_none() {
                 let (error, now) = (ReadError::Expired, Instant::now());
-                let failure =
-                    LastFailure { error, not_logged_in: false, at: now, retry_at: now };
+                let failure = LastFailure { error, not_logged_in: false, at: now, retry_at: now };
                 self.failure.store(Some(Arc::new(failure)));
             }
             self.wipe();
-            event::secret_expired(&self.key.name);
+            event::expired(&self.key.name);
         }
     }
 

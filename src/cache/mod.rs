@@ -11,11 +11,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{SecretName, SecretSpec};
+use crate::server::Source;
 use crate::vault::{Login, Upstream};
 
 mod answer;
@@ -41,6 +42,8 @@ struct Shared {
     upstream: Upstream,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Rung after every fetch.
+    fetched: Notify,
 }
 
 impl SecretCache {
@@ -56,8 +59,9 @@ impl SecretCache {
         };
         let entries = moka::future::Cache::builder().max_capacity(capacity).weigher(weight).build();
         let declared = ArcSwap::from_pointee(declare(specs, None));
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let cache = Self { shared: Arc::new(Shared { declared, entries, upstream, tasks, stop }) };
+        let (tasks, stop, fetched) = Default::default();
+        let cache =
+            Self { shared: Arc::new(Shared { declared, entries, upstream, tasks, stop, fetched }) };
         let sweeper = cache.clone();
         cache.shared.tasks.spawn(async move { sweeper.sweep().await });
         cache
@@ -161,6 +165,18 @@ impl SecretCache {
         self.shared.entries.run_pending_tasks().await;
     }
 
+    /// Waits for the next fetch to end.
+    pub async fn changed(&self) {
+        self.shared.fetched.notified().await;
+    }
+
+    /// Every declared name, with the time since Vault last confirmed its value.
+    pub fn ages(&self) -> Vec<(SecretName, Option<Duration>)> {
+        let declared = self.shared.declared.load();
+        let age = |name: &SecretName| self.present(name, None)?.confirmed_ago();
+        declared.keys().map(|name| (name.clone(), age(name))).collect()
+    }
+
     /// Cached entries and their plaintext, in bytes.
     pub fn size(&self) -> (usize, usize) {
         self.shared.entries.iter().fold((0, 0), |(n, bytes), (_, e)| (n + 1, bytes + e.len()))
@@ -190,6 +206,7 @@ impl SecretCache {
         let first_fetch = async {
             let entry = Arc::new(Entry::new(key.clone(), declared));
             entry.fetch(&self.shared.upstream).await;
+            self.shared.fetched.notify_waiters();
             if version.is_none() {
                 self.keep_fresh(&entry);
             }
@@ -217,6 +234,10 @@ impl SecretCache {
         self.shared.upstream.login()
     }
 
+    fn announce(&self) {
+        self.shared.fetched.notify_waiters();
+    }
+
     /// Weighs an entry again whose value changed its size.
     async fn reweigh(&self, entry: Arc<Entry>) {
         if self.shared.entries.contains_key(&entry.key) {
@@ -235,6 +256,24 @@ impl SecretCache {
             }
             self.shared.entries.run_pending_tasks().await;
         }
+    }
+}
+
+impl Source for SecretCache {
+    async fn get(&self, name: &SecretName, version: Option<u64>) -> Result<Served, ReadError> {
+        self.get(name, version).await
+    }
+
+    fn cached(&self, name: &SecretName) -> Option<Result<Served, ReadError>> {
+        self.cached(name, None)
+    }
+
+    fn peek(&self, name: &SecretName) -> Option<Served> {
+        self.present(name, None)?.answer().ok()
+    }
+
+    async fn refresh(&self, name: &SecretName) -> Result<Served, ReadError> {
+        self.refresh(name).await
     }
 }
 

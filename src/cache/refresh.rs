@@ -30,6 +30,7 @@ impl Refresher {
             entry.wipe_if_dead();
             let before = entry.len();
             entry.fetch(&self.upstream).await;
+            cache.announce();
             if entry.len() != before {
                 cache.reweigh(Arc::clone(&entry)).await;
             }

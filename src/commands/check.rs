@@ -41,9 +41,8 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
 async fn online(config: Config) -> Result<(), Error> {
     let auth = Arc::new(config.auth);
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let (upstream, thread) =
-        Upstream::start(config.vault.clone(), Arc::clone(&auth), metrics)
-            .map_err(Error::VaultSettings)?;
+    let (upstream, thread) = Upstream::start(config.vault.clone(), Arc::clone(&auth), metrics)
+        .map_err(Error::VaultSettings)?;
     let outcome = async {
         first_login(&upstream, &config.vault, &auth, PATIENCE).await?;
         super::print(format!("login: ok: method {}\n", auth.name()).as_bytes())?;

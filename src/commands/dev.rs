@@ -30,16 +30,17 @@ pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
             server.seed_kv2(&format!("secret/{name}"), fields.clone());
         }
         let generated = if given.is_some() { None } else { Some(random_token()?) };
-        let token = given.or_else(|| {
-            generated.as_ref().map(|token| SecretBuf::copy_from(token.as_bytes()))
-        });
+        let token = given
+            .or_else(|| generated.as_ref().map(|token| SecretBuf::copy_from(token.as_bytes())));
         let sources = sources(&server, &seeds, args, token);
         let mut config = config::load(sources.clone())?.config;
         if config.health.is_some_and(|addr| !is_free(addr)) {
             config.health = Some((Ipv4Addr::LOCALHOST, 0).into());
         }
         let bound = App::build(config, style).await?;
-        super::print(welcome(&server, bound.tcp_addrs(), &seeds, generated.as_deref()).as_bytes())?;
+        super::print(
+            welcome(&server, &bound.tcp_addrs(), &seeds, generated.as_deref()).as_bytes(),
+        )?;
         let outcome = run_until_stopped(bound, signals, &sources).await;
         server.stop().await;
         outcome
@@ -73,12 +74,7 @@ fn seeds(given: &[String]) -> Result<Seeds, Error> {
     Ok(seeds)
 }
 
-fn sources(
-    server: &DevServer,
-    seeds: &Seeds,
-    args: &DevArgs,
-    token: Option<SecretBuf>,
-) -> Sources {
+fn sources(server: &DevServer, seeds: &Seeds, args: &DevArgs, token: Option<SecretBuf>) -> Sources {
     let root = SecretBuf::copy_from(server.root_token().as_bytes());
     let mut secrets = BTreeMap::from([("VAULT_TOKEN".to_owned(), Arc::new(root))]);
     if let Some(token) = token {
@@ -126,7 +122,7 @@ fn welcome(
     let token = generated.unwrap_or("$SIDEKEY_TOKEN");
     let quote = if generated.is_some() { '\'' } else { '"' };
     let curl = addrs.first().zip(seeds.iter().next()).map(|(addr, (name, fields))| {
-        let field = fields.keys().next_back().map(String::as_str).unwrap_or_default();
+        let field = fields.keys().next().map(String::as_str).unwrap_or_default();
         format!("  curl -H {quote}Authorization: Bearer {token}{quote} http://{addr}/secrets/{name}/{field}\n")
     });
     format!(

@@ -8,8 +8,7 @@ use crate::error::Error;
 use crate::memory::take_env;
 
 /// All but the characters that RFC 3986 leaves unreserved.
-const SEGMENT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) fn run(args: &GetArgs) -> Result<(), Error> {
     let token = take_env("SIDEKEY_TOKEN");
@@ -31,7 +30,9 @@ pub(super) fn run(args: &GetArgs) -> Result<(), Error> {
     let answer = super::runtime(1)?.block_on(address.get(&path, token.as_ref()))?;
     if !answer.status.is_success() {
         let hint = match (answer.status.as_u16(), &token) {
-            (401, None) => "\n  hint: set SIDEKEY_TOKEN, or ask over the unix socket with the right uid",
+            (401, None) => {
+                "\n  hint: set SIDEKEY_TOKEN, or ask over the unix socket with the right uid"
+            }
             _ => "",
         };
         return Err(Error::Client(format!("{}: {}{hint}", args.what, answer.refusal())));

@@ -14,8 +14,7 @@ use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;
-use crate::memory::Hardening;
-use crate::observe::Metrics;
+use crate::memory::{Hardening, scrub};
 
 /// Runs the command to its end.
 ///
@@ -48,12 +47,18 @@ fn print(text: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// A runtime for the short commands and for the server: two workers serve more than one
-/// application asks, and each costs memory.
+/// Threads that serve: one application does not ask more than a few can answer, and each costs
+/// memory.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4)
+}
+
+/// A runtime whose threads leave nothing behind when they sleep.
 fn runtime(workers: usize) -> Result<tokio::runtime::Runtime, Error> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .thread_name("serve")
+        .on_thread_park(scrub)
         .enable_all()
         .build()
         .map_err(|source| Error::System { what: "cannot start the runtime", source })

@@ -22,7 +22,6 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     let outcome = runtime.block_on(async {
         let signals = listen_to_signals()?;
         let bound = App::build(loaded.config, style).await?;
-        bound.announce();
         run_until_stopped(bound, signals, &sources).await
     });
     // What is still in flight is dropped, and with it wiped.

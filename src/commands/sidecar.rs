@@ -38,15 +38,15 @@ impl Address {
         let unix = text.strip_prefix("unix:").unwrap_or(text);
         if unix.starts_with('@') {
             let name = AbstractName::parse(unix);
-            return name.map(Self::Unix).ok_or_else(|| Error::Usage(format!("{text}: no socket name")));
+            return name
+                .map(Self::Unix)
+                .ok_or_else(|| Error::Usage(format!("{text}: no socket name")));
         }
         let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
         let valid: Result<http::uri::Authority, _> = authority.parse();
         match valid {
             Ok(valid) if valid.port().is_some() => Ok(Self::Tcp(authority.into())),
-            _ => Err(Error::Usage(format!(
-                "{text}: expected http://127.0.0.1:PORT or unix:@NAME"
-            ))),
+            _ => Err(Error::Usage(format!("{text}: expected http://127.0.0.1:PORT or unix:@NAME"))),
         }
     }
 
@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn addresses_of_a_sidecar() {
-        for good in ["http://127.0.0.1:7433", "127.0.0.1:1", "http://[::1]:7433/", "unix:@s", "@s"] {
+        for good in ["http://127.0.0.1:7433", "127.0.0.1:1", "http://[::1]:7433/", "unix:@s", "@s"]
+        {
             assert!(Address::parse(good).is_ok(), "{good}");
         }
         for bad in ["http://127.0.0.1", "https://x:1/path", "unix:@", "", "unix:/run/s"] {

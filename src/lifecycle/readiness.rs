@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::cache::SecretCache;
+use crate::server;
 
 /// What `/readyz` answers from. Clones share one state.
 #[derive(Clone)]
@@ -31,5 +33,20 @@ impl Readiness {
     /// Required names without a value that may be served.
     pub fn pending(&self) -> Vec<String> {
         self.cache.pending().iter().map(ToString::to_string).collect()
+    }
+
+    /// Waits until something may have become ready, or a second.
+    pub async fn changed(&self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.cache.changed()).await;
+    }
+}
+
+impl server::Readiness for Readiness {
+    fn pending(&self) -> Vec<String> {
+        self.pending()
+    }
+
+    fn stopping(&self) -> bool {
+        self.is_stopping()
     }
 }

@@ -35,7 +35,9 @@ fn is_routed() -> bool {
 unsafe impl GlobalAlloc for WipingAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if is_routed() && let Some(block) = arena::allocate(layout) {
+        if is_routed()
+            && let Some(block) = arena::allocate(layout)
+        {
             return block.as_ptr();
         }
         // SAFETY: the caller's guarantees are passed on.
@@ -44,7 +46,9 @@ unsafe impl GlobalAlloc for WipingAllocator {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if is_routed() && let Some(block) = arena::allocate(layout) {
+        if is_routed()
+            && let Some(block) = arena::allocate(layout)
+        {
             // SAFETY: a fresh block of that size.
             unsafe { block.write_bytes(0, layout.size()) };
             return block.as_ptr();

@@ -77,6 +77,11 @@ impl Secret {
         format::write(self, format)
     }
 
+    /// Number of fields.
+    pub fn field_count(&self) -> usize {
+        self.fields.len()
+    }
+
     /// Names the content: equal content has an equal tag for the life of the process.
     pub fn etag(&self) -> &Etag {
         &self.etag

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustify::endpoint::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
@@ -23,18 +24,18 @@ pub(super) const MAX_CREDENTIAL: usize = 64 << 10;
 
 /// A login method and what it has to remember between two logins.
 pub(super) struct Authenticator {
-    pub(super) method: AuthMethod,
+    pub(super) method: Arc<AuthMethod>,
     secret_id: RefCell<Option<SecretId>>,
 }
 
 impl Authenticator {
-    pub(super) fn new(method: AuthMethod) -> Self {
+    pub(super) fn new(method: Arc<AuthMethod>) -> Self {
         Self { method, secret_id: RefCell::new(None) }
     }
 
     /// One attempt. Credential files are read anew.
     pub(super) async fn login(&self, transport: &Transport) -> Result<Token, VaultError> {
-        match &self.method {
+        match &*self.method {
             AuthMethod::Token(source) => Token::adopt(transport, bring_token(source)?).await,
             AuthMethod::AppRole { mount, role_id, secret_id } => {
                 let secret_id = match secret_id {
@@ -108,6 +109,34 @@ impl AuthMethod {
             Self::Kubernetes { .. } => "kubernetes",
             Self::Jwt { .. } => "jwt",
             Self::Cert { .. } => "cert",
+        }
+    }
+
+    /// Whether a token that `self` got is what `other` would get.
+    pub(crate) fn is_same_login(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Token(TokenSource::Environment(one)),
+                Self::Token(TokenSource::Environment(other)),
+            ) => one.constant_time_eq(other.expose()),
+            (Self::Token(TokenSource::File(one)), Self::Token(TokenSource::File(other))) => {
+                one == other
+            }
+            (
+                Self::AppRole { mount, role_id, secret_id },
+                Self::AppRole { mount: m, role_id: r, secret_id: s },
+            ) => mount == m && secret_id == s && role_id.expose_secret() == r.expose_secret(),
+            (
+                Self::Kubernetes { mount, role, jwt_file },
+                Self::Kubernetes { mount: m, role: r, jwt_file: f },
+            ) => mount == m && role == r && jwt_file == f,
+            (Self::Jwt { mount, role, jwt_file }, Self::Jwt { mount: m, role: r, jwt_file: f }) => {
+                mount == m && role == r && jwt_file == f
+            }
+            (Self::Cert { mount, role }, Self::Cert { mount: m, role: r }) => {
+                mount == m && role == r
+            }
+            _ => false,
         }
     }
 

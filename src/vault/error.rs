@@ -101,7 +101,7 @@ pub enum Retry {
 }
 
 impl VaultError {
-    pub(super) fn new(failure: Failure, path: &str) -> Self {
+    pub(crate) fn new(failure: Failure, path: &str) -> Self {
         Self { failure, path: path.into(), retry_after: None }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{AuthMethod, VaultConfig, VaultPath};
+use crate::memory::{keep_thread_secret, scrub};
 use crate::observe::Metrics;
 use crate::secret::{EtagKey, Secret};
 
@@ -44,9 +45,21 @@ pub struct FetchThread {
 
 #[derive(Debug)]
 enum Command {
-    Read { path: VaultPath, version: Option<u64>, reply: Reply<Secret> },
-    Reconfigure { vault: Box<VaultConfig>, auth: AuthMethod, login_again: bool, reply: Reply<()> },
-    Stop { budget: Duration, reply: oneshot::Sender<()> },
+    Read {
+        path: VaultPath,
+        version: Option<u64>,
+        reply: Reply<Secret>,
+    },
+    Reconfigure {
+        vault: Box<VaultConfig>,
+        auth: Arc<AuthMethod>,
+        login_again: bool,
+        reply: Reply<()>,
+    },
+    Stop {
+        budget: Duration,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 type Reply<T> = oneshot::Sender<Result<T, VaultError>>;
@@ -58,8 +71,8 @@ impl Upstream {
     /// When the settings cannot work: an unreadable trust anchor, a thread that cannot start.
     pub fn start(
         vault: VaultConfig,
-        auth: AuthMethod,
-        metrics: Arc<Metrics>,
+        auth: Arc<AuthMethod>,
+        metrics: Metrics,
     ) -> Result<(Self, FetchThread), VaultError> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (state, login) = watch::channel(Login::Starting);
@@ -95,7 +108,7 @@ impl Upstream {
     pub async fn reconfigure(
         &self,
         vault: VaultConfig,
-        auth: AuthMethod,
+        auth: Arc<AuthMethod>,
         login_again: bool,
     ) -> Result<(), VaultError> {
         let (reply, answer) = oneshot::channel();
@@ -129,14 +142,19 @@ impl FetchThread {
 
 fn run(
     vault: VaultConfig,
-    auth: AuthMethod,
+    auth: Arc<AuthMethod>,
     state: watch::Sender<Login>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     inbox: mpsc::UnboundedReceiver<Command>,
     ready: &std::sync::mpsc::Sender<Result<(), VaultError>>,
 ) {
+    keep_thread_secret();
     let broken = |what: &str| VaultError::new(Failure::Credential(what.into()), "");
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(scrub)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(_) => {
             let _ = ready.send(Err(broken("no runtime for the fetch thread")));

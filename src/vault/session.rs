@@ -51,7 +51,7 @@ enum End {
 pub(super) struct Session {
     settings: RefCell<VaultConfig>,
     ceiling: RefCell<Arc<Ceiling>>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     transport: RefCell<Rc<Transport>>,
     authenticator: RefCell<Rc<Authenticator>>,
     token: RefCell<Option<Rc<Token>>>,
@@ -68,12 +68,12 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         settings: VaultConfig,
-        auth: AuthMethod,
+        auth: Arc<AuthMethod>,
         state: watch::Sender<Login>,
-        metrics: Arc<Metrics>,
+        metrics: Metrics,
     ) -> Result<Self, VaultError> {
         let ceiling = Arc::new(Ceiling::new(settings.max_requests_per_second));
-        let transport = Transport::new(&settings, Arc::clone(&ceiling), Arc::clone(&metrics))?;
+        let transport = Transport::new(&settings, Arc::clone(&ceiling), metrics.clone())?;
         Ok(Self {
             settings: RefCell::new(settings),
             ceiling: RefCell::new(ceiling),
@@ -101,14 +101,14 @@ impl Session {
     pub(super) fn reconfigure(
         &self,
         settings: VaultConfig,
-        auth: AuthMethod,
+        auth: Arc<AuthMethod>,
         login_again: bool,
     ) -> Result<(), VaultError> {
         let mut ceiling = Arc::clone(&self.ceiling.borrow());
         if settings.max_requests_per_second != self.settings.borrow().max_requests_per_second {
             ceiling = Arc::new(Ceiling::new(settings.max_requests_per_second));
         }
-        let transport = Transport::new(&settings, Arc::clone(&ceiling), Arc::clone(&self.metrics))?;
+        let transport = Transport::new(&settings, Arc::clone(&ceiling), self.metrics.clone())?;
         self.transport.replace(Rc::new(transport));
         self.ceiling.replace(ceiling);
         self.settings.replace(settings);
@@ -121,10 +121,10 @@ impl Session {
 
     /// One attempt to log in. A client certificate is a credential too, and read anew.
     async fn login(&self, authenticator: &Authenticator) -> Result<Token, VaultError> {
-        if matches!(authenticator.method, AuthMethod::Cert { .. }) {
+        if matches!(*authenticator.method, AuthMethod::Cert { .. }) {
             let ceiling = Arc::clone(&self.ceiling.borrow());
             let settings = self.settings.borrow().clone();
-            let transport = Transport::new(&settings, ceiling, Arc::clone(&self.metrics))?;
+            let transport = Transport::new(&settings, ceiling, self.metrics.clone())?;
             self.transport.replace(Rc::new(transport));
         }
         let outcome = authenticator.login(&self.transport()).await;

@@ -54,7 +54,7 @@ fn trust_anchors(config: &VaultConfig) -> Result<RootCertStore, Failure> {
         if roots.is_empty() {
             return Err(credential(&format!("{}: no certificate in it", folder.display())));
         }
-    } else {
+    } else if config.address.scheme() == "https" {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     Ok(roots)

@@ -34,7 +34,7 @@ pub(super) struct Transport {
     headers: HeaderMap,
     timeout: Duration,
     ceiling: Arc<Ceiling>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
 }
 
 /// A 2xx or a 404.
@@ -48,7 +48,7 @@ impl Transport {
     pub(super) fn new(
         config: &VaultConfig,
         ceiling: Arc<Ceiling>,
-        metrics: Arc<Metrics>,
+        metrics: Metrics,
     ) -> Result<Self, VaultError> {
         let failed = |failure| VaultError::new(failure, config.address.as_str());
         let mut builder = reqwest::Client::builder()

@@ -1,0 +1,298 @@
+//! The only wiring: from a configuration to a running sidecar, and to its orderly end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::SecretCache;
+use crate::config::{AuthMethod, Config, Life, Limits, Listen, Loaded, VaultConfig};
+use crate::error::Error;
+use crate::lifecycle::{Deadline, Readiness, Shutdown};
+use crate::memory::arena_status;
+use crate::observe::{Audit, Metrics, Style, event};
+use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
+use crate::vault::{Failure, FetchThread, Login, Retry, Upstream, VaultError};
+
+/// Time kept for in-flight tasks that did not end by themselves.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+
+/// The sidecar, to be built.
+#[derive(Debug)]
+pub struct App;
+
+/// The sidecar with its ports bound: addresses are known, nothing is served yet.
+pub struct Bound {
+    server: BoundServer,
+    upstream: Upstream,
+    fetch_thread: FetchThread,
+    cache: SecretCache,
+    readiness: Readiness,
+    policy: SharedPolicy,
+    metrics: Metrics,
+    audit: Option<Audit>,
+    life: Life,
+    running: Arc<Running>,
+}
+
+/// What a reload compares with.
+struct Running {
+    upstream: Mutex<(VaultConfig, Arc<AuthMethod>)>,
+    listen: (Listen, Option<SocketAddr>, usize),
+}
+
+impl App {
+    /// Binds the listeners and starts to log in to Vault. Must be called inside a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// A port that cannot be bound, or settings for Vault that cannot work.
+    #[expect(clippy::unused_async, reason = "it needs the runtime, and says so by its type")]
+    pub async fn build(config: Config, style: Style) -> Result<Bound, Error> {
+        let Config { vault, auth, listen, health, secrets, callers, limits, life } = config;
+        let server = Server::bind(&listen, health)?;
+        event::memory(arena_status());
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        let audit = match life.audit {
+            true => Some(Audit::to_stderr(style, metrics.audit_errors()).map_err(|source| {
+                Error::System { what: "cannot start the audit thread", source }
+            })?),
+            false => None,
+        };
+        let auth = Arc::new(auth);
+        let (upstream, fetch_thread) =
+            Upstream::start(vault.clone(), Arc::clone(&auth), metrics.clone())
+                .map_err(Error::VaultSettings)?;
+        let cache = SecretCache::new(&secrets, limits.cache_bytes, upstream.clone());
+        let readiness = Readiness::new(cache.clone());
+        update_on_scrape(&metrics, cache.clone(), readiness.clone());
+        let running = Arc::new(Running {
+            upstream: Mutex::new((vault, auth)),
+            listen: (listen, health, limits.max_connections),
+        });
+        let policy = policy(callers, &secrets, limits).shared();
+        Ok(Bound {
+            server,
+            upstream,
+            fetch_thread,
+            cache,
+            readiness,
+            policy,
+            metrics,
+            audit,
+            life,
+            running,
+        })
+    }
+}
+
+impl Bound {
+    /// The TCP addresses of the local door, with their real ports.
+    pub fn tcp_addrs(&self) -> Vec<SocketAddr> {
+        self.server.tcp_addrs()
+    }
+
+    /// The health listener's address.
+    pub fn health_addr(&self) -> Option<SocketAddr> {
+        self.server.health_addr()
+    }
+
+    /// Takes over another configuration while this one runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader {
+            upstream: self.upstream.clone(),
+            cache: self.cache.clone(),
+            policy: Arc::clone(&self.policy),
+            running: Arc::clone(&self.running),
+        }
+    }
+
+    /// Serves until `shutdown` is asked, then stops in order: not ready, no new connections,
+    /// what is in flight ends, our token is given back, everything held is wiped.
+    ///
+    /// # Errors
+    /// When Vault refuses the first login, or cannot be reached within the start-up deadline.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let (connections, health_tasks) = (TaskTracker::new(), TaskTracker::new());
+        let (no_more_connections, no_more_health) =
+            (CancellationToken::new(), CancellationToken::new());
+        let Self { mut server, upstream, fetch_thread, cache, readiness, .. } = self;
+        if let Some(health) = server.take_health() {
+            event::health_listening(health.addr());
+            let readiness = Arc::new(readiness.clone());
+            health.serve(readiness, self.metrics.clone(), &health_tasks, no_more_health.clone());
+        }
+        let context =
+            Context { policy: self.policy, metrics: self.metrics, audit: self.audit.clone() };
+        server.serve(Arc::new(cache.clone()), context, &connections, no_more_connections.clone());
+
+        let (vault, auth) = self.running.upstream();
+        cache.fetch_required();
+        let started = async {
+            first_login(&upstream, &vault, &auth, self.life.startup_deadline).await?;
+            until_ready(&readiness).await;
+            std::future::pending().await
+        };
+        let outcome = tokio::select! {
+            () = shutdown.asked() => Ok(()),
+            outcome = started => outcome,
+        };
+
+        let deadline = Deadline::new(self.life.shutdown_deadline);
+        event::stopping(self.life.shutdown_deadline);
+        readiness.stop();
+        no_more_connections.cancel();
+        connections.close();
+        tokio::select! {
+            () = connections.wait() => {}
+            () = tokio::time::sleep(deadline.for_draining()) => event::drain_cut_short(connections.len()),
+            () = shutdown.asked_at_once() => event::drain_cut_short(connections.len()),
+        }
+        let budget = if shutdown.is_at_once() { Duration::ZERO } else { deadline.for_revoking() };
+        upstream.stop(budget).await;
+        cache.close().await;
+        no_more_health.cancel();
+        health_tasks.close();
+        let _ = tokio::time::timeout(LAST_MOMENT, health_tasks.wait()).await;
+        if let Some(audit) = &self.audit {
+            audit.flush(LAST_MOMENT);
+        }
+        let _ = tokio::task::spawn_blocking(|| fetch_thread.join()).await;
+        event::stopped();
+        outcome
+    }
+}
+
+impl Running {
+    fn upstream(&self) -> (VaultConfig, Arc<AuthMethod>) {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Puts another configuration in force.
+pub struct Reloader {
+    upstream: Upstream,
+    cache: SecretCache,
+    policy: SharedPolicy,
+    running: Arc<Running>,
+}
+
+impl Reloader {
+    /// Callers, names and limits change at once; Vault's settings and trust anchors are taken
+    /// anew, with another login only where the old token is of no use. Listeners stay as they
+    /// are. What cannot work is reported, and then everything stays as it was.
+    pub async fn reload(&self, loaded: Loaded) {
+        loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
+        let Config { vault, auth, listen, health, secrets, callers, limits, .. } = loaded.config;
+        let auth = Arc::new(auth);
+        let (old_vault, old_auth) = self.running.upstream();
+        let login_again = old_vault.address != vault.address
+            || old_vault.namespace != vault.namespace
+            || !old_auth.is_same_login(&auth);
+        let taken = self.upstream.reconfigure(vault.clone(), Arc::clone(&auth), login_again);
+        if let Err(error) = taken.await {
+            event::reload_refused(&error);
+            return;
+        }
+        *self.running.upstream.lock().unwrap_or_else(PoisonError::into_inner) = (vault, auth);
+        if self.running.listen != (listen, health, limits.max_connections) {
+            event::configuration_warning("listeners and max_connections change with a restart");
+        }
+        self.policy.store(Arc::new(policy(callers, &secrets, limits)));
+        self.cache.redeclare(&secrets).await;
+        event::reloaded();
+    }
+}
+
+fn policy(
+    callers: Vec<crate::config::CallerRule>,
+    secrets: &std::collections::BTreeMap<crate::config::SecretName, crate::config::SecretSpec>,
+    limits: Limits,
+) -> Policy {
+    Policy::new(callers, secrets.keys().cloned(), limits)
+}
+
+/// Waits for the first login.
+///
+/// # Errors
+/// At once when Vault refuses it; else at the end of `patience`.
+pub(crate) async fn first_login(
+    upstream: &Upstream,
+    vault: &VaultConfig,
+    auth: &AuthMethod,
+    patience: Duration,
+) -> Result<(), Error> {
+    let start = Instant::now();
+    let mut login = upstream.login();
+    let mut last = VaultError::new(Failure::Timeout, "auth");
+    loop {
+        match &*login.borrow_and_update() {
+            Login::In => return Ok(()),
+            Login::Out { error, .. } if is_refusal(error) => return Err(refused(auth, error)),
+            Login::Out { error, retry_at } => {
+                last = VaultError::clone(error);
+                let retry_in = retry_at.saturating_duration_since(Instant::now());
+                event::waiting_for_vault(vault.address.as_str(), start.elapsed(), retry_in);
+            }
+            Login::Starting => {}
+        }
+        let left = patience.saturating_sub(start.elapsed());
+        if !matches!(tokio::time::timeout(left, login.changed()).await, Ok(Ok(()))) {
+            break;
+        }
+    }
+    if matches!(last.failure, Failure::Credential(_)) {
+        return Err(refused(auth, &last));
+    }
+    let address = vault.address.to_string();
+    Err(Error::VaultUnreachable { address, waited: patience, source: last })
+}
+
+fn is_refusal(error: &VaultError) -> bool {
+    matches!(error.retry(), Retry::Never | Retry::Reauthenticate)
+        && error.failure != Failure::Stopping
+}
+
+fn refused(auth: &AuthMethod, error: &VaultError) -> Error {
+    Error::LoginRefused {
+        method: auth.name(),
+        mount: auth.mount().to_owned(),
+        role: auth.role(),
+        source: error.clone(),
+    }
+}
+
+/// Says who is still missing, first soon and then less and less often.
+async fn until_ready(readiness: &Readiness) {
+    let mut next_word = Duration::from_secs(2);
+    let mut last_word = Instant::now();
+    loop {
+        let pending = readiness.pending();
+        if pending.is_empty() {
+            event::ready();
+            return;
+        }
+        if last_word.elapsed() >= next_word {
+            event::not_ready(&pending);
+            last_word = Instant::now();
+            next_word = (next_word * 2).min(Duration::from_secs(60));
+        }
+        readiness.changed().await;
+    }
+}
+
+fn update_on_scrape(metrics: &Metrics, cache: SecretCache, readiness: Readiness) {
+    metrics.on_scrape(move |metrics| {
+        let (entries, bytes) = cache.size();
+        metrics.set_cache(entries as u64, bytes as u64);
+        for (name, age) in cache.ages() {
+            metrics.set_cache_age(name.as_str(), age);
+        }
+        metrics.set_ready(readiness.pending().is_empty() && !readiness.is_stopping());
+        let memory = arena_status();
+        metrics.set_memory(memory.tier.as_str(), memory.bytes as u64, memory.spilled as u64);
+    });
+}

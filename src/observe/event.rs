@@ -1,0 +1,190 @@
+//! Typed events: the only way to log about a secret. Each takes names, paths, durations and
+//! errors of our own types; none takes a value.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use super::Chain;
+use crate::config::{AbstractName, AuthMethod, SecretName};
+use crate::memory::{ArenaStatus, Hardening, Tier};
+use crate::vault::VaultError;
+
+/// What the kernel said to each protection.
+pub fn hardening(outcome: &Hardening) {
+    for (protection, result) in outcome.list() {
+        match result {
+            Ok(()) => debug!(target: "sidekey", protection, "hardened"),
+            Err(error) => {
+                warn!(target: "sidekey", protection, error = %Chain(error), "protection refused");
+            }
+        }
+    }
+}
+
+/// A TCP listener is bound.
+pub fn listening(addr: SocketAddr) {
+    info!(target: "sidekey", %addr, "listening");
+}
+
+/// The abstract unix listener is bound.
+pub fn listening_unix(name: &AbstractName) {
+    info!(target: "sidekey", %name, "listening");
+}
+
+/// The health listener is bound.
+pub fn health_listening(addr: SocketAddr) {
+    info!(target: "sidekey", %addr, "health and metrics");
+}
+
+/// No connection can be accepted just now: out of file descriptors or memory.
+pub fn accept_paused(error: &(dyn Error + 'static), pause: Duration) {
+    warn!(target: "sidekey", error = %Chain(error), ?pause, "not accepting connections");
+}
+
+/// A caller rule permits every name.
+pub fn caller_may_read_everything(caller: &str) {
+    warn!(target: "sidekey", caller, "caller may read every secret");
+}
+
+/// A caller's token file cannot be used; its rule matches nobody until it can.
+pub fn token_file_gone(caller: &str, file: &Path, why: &(dyn Error + 'static)) {
+    let (file, why) = (file.display(), Chain(why));
+    warn!(target: "sidekey", caller, %file, error = %why, "token file unusable, rule matches nobody");
+}
+
+/// A caller's token file can be used again.
+pub fn token_file_back(caller: &str, file: &Path) {
+    info!(target: "sidekey", caller, file = %file.display(), "token file usable again");
+}
+
+/// A login succeeded; `ttl` is the token's life, when it ends at all.
+pub fn logged_in(method: &AuthMethod, ttl: Option<Duration>) {
+    let (name, mount) = (method.name(), method.mount());
+    info!(target: "sidekey", method = name, mount, ?ttl, "logged in to Vault");
+}
+
+/// A login failed.
+pub fn login_failed(method: &AuthMethod, error: &VaultError, retry_in: Duration) {
+    let (name, mount, role) = (method.name(), method.mount(), method.role());
+    warn!(target: "sidekey", method = name, mount, role, %error, ?retry_in, "login failed");
+}
+
+/// The start waits for Vault.
+pub fn waiting_for_vault(address: &str, waited: Duration, retry_in: Duration) {
+    info!(target: "sidekey", address, ?waited, ?retry_in, "waiting for Vault");
+}
+
+/// Our token was renewed.
+pub fn token_renewed(ttl: Option<Duration>) {
+    debug!(target: "sidekey", ?ttl, "token renewed");
+}
+
+/// Our token could not be renewed.
+pub fn token_renewal_failed(error: &VaultError, retry_in: Duration) {
+    warn!(target: "sidekey", %error, ?retry_in, "token not renewed");
+}
+
+/// Our token was given back.
+pub fn token_revoked() {
+    info!(target: "sidekey", "token revoked");
+}
+
+/// Our token outlives us; its accessor lets an operator revoke it.
+pub fn token_not_revoked(accessor: &str, error: &VaultError) {
+    warn!(target: "sidekey", accessor, %error, "token not revoked");
+}
+
+/// A setting that works but should be said aloud.
+pub fn configuration_warning(warning: &str) {
+    warn!(target: "sidekey", "{warning}");
+}
+
+/// How plaintext is kept.
+pub fn memory(status: ArenaStatus) {
+    let (tier, bytes) = (status.tier.as_str(), status.bytes);
+    match status.tier {
+        Tier::Secret => info!(target: "sidekey", tier, bytes, "plaintext lives in secret memory"),
+        Tier::Locked | Tier::Plain => {
+            warn!(target: "sidekey", tier, bytes, "no secret memory: root can read plaintext");
+        }
+    }
+}
+
+/// Connections that did not end in time are cut.
+pub fn drain_cut_short(connections: usize) {
+    warn!(target: "sidekey", connections, "connections cut");
+}
+
+/// A lease was renewed.
+pub fn lease_renewed(name: &SecretName, ttl: Duration) {
+    debug!(target: "sidekey", %name, ?ttl, "lease renewed");
+}
+
+/// A secret was read; `changed` when its content differs from what was held before,
+/// `recovered` when the attempt before it had failed.
+pub fn secret_fetched(name: &SecretName, version: u64, changed: bool, recovered: bool) {
+    if changed || recovered {
+        info!(target: "sidekey", %name, version, changed, recovered, "secret read");
+    } else {
+        debug!(target: "sidekey", %name, version, "secret confirmed");
+    }
+}
+
+/// A secret could not be read.
+pub fn fetch_failed(name: &SecretName, error: &(dyn Error + 'static), retry_in: Option<Duration>) {
+    warn!(target: "sidekey", %name, error = %Chain(error), ?retry_in, "cannot read the secret");
+}
+
+/// A secret is served although Vault could not confirm it in time.
+pub fn stale(name: &SecretName, age: Duration) {
+    warn!(target: "sidekey", %name, ?age, "serving a stale secret");
+}
+
+/// A secret became too old to serve and was dropped.
+pub fn expired(name: &SecretName) {
+    error!(target: "sidekey", %name, "secret expired and could not be replaced");
+}
+
+/// Some required secrets are not loaded.
+pub fn not_ready(pending: &[String]) {
+    warn!(target: "sidekey", ?pending, "not ready");
+}
+
+/// Every required secret is loaded.
+pub fn ready() {
+    info!(target: "sidekey", "ready");
+}
+
+/// The stop began.
+pub fn stopping(deadline: Duration) {
+    info!(target: "sidekey", ?deadline, "stopping");
+}
+
+/// Leases and tokens that could not be revoked in time.
+pub fn not_revoked(count: usize, error: &(dyn Error + 'static)) {
+    warn!(target: "sidekey", count, error = %Chain(error), "not everything was revoked");
+}
+
+/// The stop ended.
+pub fn stopped() {
+    info!(target: "sidekey", "stopped");
+}
+
+/// The configuration was read again and is in force.
+pub fn reloaded() {
+    info!(target: "sidekey", "configuration reloaded");
+}
+
+/// The configuration was read again and refused; the running one stays.
+pub fn reload_refused(error: &(dyn Error + 'static)) {
+    error!(target: "sidekey", error = %Chain(error), "configuration refused, the running one stays");
+}
+
+/// Trust anchors were read again.
+pub fn reload_trust(anchors: usize) {
+    info!(target: "sidekey", anchors, "trust anchors reloaded");
+}

@@ -1,0 +1,258 @@
+//! What a Prometheus scrape sees: names and outcomes.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::process::ProcessCollector;
+
+/// The upper bounds of a Vault request's duration, in seconds.
+const UPSTREAM_BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NameLabel {
+    name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    method: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabel {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TierLabel {
+    tier: &'static str,
+}
+
+type Histograms = Family<OperationLabel, Histogram, fn() -> Histogram>;
+type OnScrape = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// All metrics of the process. Clones share the same numbers.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    requests: Family<OutcomeLabel, Counter>,
+    connections: Gauge,
+    cache_age: Family<NameLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    cache_entries: Gauge,
+    cache_bytes: Gauge,
+    logins: Family<LoginLabels, Counter>,
+    upstream_requests: Family<UpstreamLabels, Counter>,
+    upstream_seconds: Histograms,
+    ready: Gauge,
+    audit_errors: Counter,
+    memory_tier: Family<TierLabel, Gauge>,
+    memory_bytes: Gauge,
+    memory_spilled: Gauge,
+    on_scrape: OnceLock<OnScrape>,
+}
+
+impl Metrics {
+    /// All numbers at zero. `version` is this build's.
+    pub fn new(version: &'static str) -> Self {
+        let mut registry = Registry::default();
+        let histogram: fn() -> Histogram = || Histogram::new(UPSTREAM_BUCKETS);
+        let mut inner = Inner {
+            registry: Registry::default(),
+            requests: Family::default(),
+            connections: Gauge::default(),
+            cache_age: Family::default(),
+            cache_entries: Gauge::default(),
+            cache_bytes: Gauge::default(),
+            logins: Family::default(),
+            upstream_requests: Family::default(),
+            upstream_seconds: Family::new_with_constructor(histogram),
+            ready: Gauge::default(),
+            audit_errors: Counter::default(),
+            memory_tier: Family::default(),
+            memory_bytes: Gauge::default(),
+            memory_spilled: Gauge::default(),
+            on_scrape: OnceLock::new(),
+        };
+        inner.register(&mut registry);
+        let build = Info::new([("version", version)]);
+        registry.register("sidekey_build", "This build", build);
+        registry.register_collector(Box::new(ProcessCollector::new()));
+        inner.registry = registry;
+        Self(Arc::new(inner))
+    }
+
+    /// The counter of local requests that ended with `outcome`. Keep it: finding it takes a
+    /// lock, counting does not.
+    pub fn requests(&self, outcome: &'static str) -> Counter {
+        self.0.requests.get_or_create_owned(&OutcomeLabel { outcome })
+    }
+
+    /// Counts an open local connection until the returned guard is dropped.
+    pub fn connection(&self) -> OpenConnection {
+        self.0.connections.inc();
+        OpenConnection(self.0.connections.clone())
+    }
+
+    /// Counts a login to Vault.
+    pub fn login(&self, method: &'static str, outcome: &'static str) {
+        self.0.logins.get_or_create(&LoginLabels { method, outcome }).inc();
+    }
+
+    /// Counts and times a request to Vault.
+    pub fn upstream(&self, operation: &'static str, outcome: &'static str, elapsed: Duration) {
+        self.0.upstream_requests.get_or_create(&UpstreamLabels { operation, outcome }).inc();
+        let seconds = self.0.upstream_seconds.get_or_create(&OperationLabel { operation });
+        seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// The counter of audit batches that could not be written.
+    pub fn audit_errors(&self) -> Counter {
+        self.0.audit_errors.clone()
+    }
+
+    /// What the cache holds.
+    pub fn set_cache(&self, entries: u64, bytes: u64) {
+        self.0.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.0.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Time since Vault confirmed the value of `name`; `None` when there is no value.
+    pub fn set_cache_age(&self, name: &str, age: Option<Duration>) {
+        let label = NameLabel { name: name.to_owned() };
+        match age {
+            Some(age) => _ = self.0.cache_age.get_or_create(&label).set(age.as_secs_f64()),
+            None => _ = self.0.cache_age.remove(&label),
+        }
+    }
+
+    /// Whether `/readyz` says yes.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.set(i64::from(ready));
+    }
+
+    /// How plaintext is kept: the tier in force, its bytes, and what found no room there.
+    pub fn set_memory(&self, tier: &'static str, bytes: u64, spilled: u64) {
+        self.0.memory_tier.get_or_create(&TierLabel { tier }).set(1);
+        self.0.memory_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.0.memory_spilled.set(i64::try_from(spilled).unwrap_or(i64::MAX));
+    }
+
+    /// Has `update` called before each scrape, to set gauges. The first one given stays.
+    pub fn on_scrape(&self, update: impl Fn(&Self) + Send + Sync + 'static) {
+        let _ = self.0.on_scrape.set(Box::new(update));
+    }
+
+    /// All of it as `OpenMetrics` text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        if let Some(update) = self.0.on_scrape.get() {
+            update(self);
+        }
+        let mut out = String::new();
+        text::encode(&mut out, &self.0.registry)?;
+        Ok(out)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Inner {
+    fn register(&self, registry: &mut Registry) {
+        let add = registry.sub_registry_with_prefix("sidekey");
+        add.register("requests", "Local requests by outcome", self.requests.clone());
+        add.register("connections", "Open local connections", self.connections.clone());
+        let help = "Time since Vault confirmed a cached value";
+        add.register("cache_age_seconds", help, self.cache_age.clone());
+        add.register("cache_entries", "Cached secrets", self.cache_entries.clone());
+        add.register("cache_bytes", "Plaintext in the cache", self.cache_bytes.clone());
+        add.register("logins", "Logins to Vault", self.logins.clone());
+        add.register("upstream_requests", "Requests to Vault", self.upstream_requests.clone());
+        let help = "Duration of requests to Vault";
+        add.register("upstream_seconds", help, self.upstream_seconds.clone());
+        add.register("ready", "1 when every required secret is loaded", self.ready.clone());
+        let help = "Audit batches that could not be written";
+        add.register("audit_errors", help, self.audit_errors.clone());
+        let help = "1 for the kind of pages that plaintext lives in: secret, locked or plain";
+        add.register("memory_tier", help, self.memory_tier.clone());
+        add.register("memory_bytes", "Pages for plaintext", self.memory_bytes.clone());
+        let help = "Allocations that found no room there and went to ordinary memory";
+        add.register("memory_spilled", help, self.memory_spilled.clone());
+    }
+}
+
+/// One open connection in `sidekey_connections`.
+#[must_use = "the connection counts as open until this is dropped"]
+pub struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_as_they_are() {
+        let metrics = Metrics::new("1.2.3");
+        metrics.requests("ok").inc();
+        metrics.login("approle", "denied");
+        metrics.upstream("read", "ok", Duration::from_millis(3));
+        metrics.set_ready(true);
+        metrics.on_scrape(|metrics| {
+            metrics.set_cache(1, 200);
+            metrics.set_cache_age("db", Some(Duration::from_secs(5)));
+        });
+        let open = metrics.connection();
+        let text = metrics.encode().unwrap();
+        for line in [
+            "sidekey_requests_total{outcome=\"ok\"} 1",
+            "sidekey_connections 1",
+            "sidekey_cache_age_seconds{name=\"db\"} 5.0",
+            "sidekey_cache_entries 1",
+            "sidekey_cache_bytes 200",
+            "sidekey_logins_total{method=\"approle\",outcome=\"denied\"} 1",
+            "sidekey_upstream_requests_total{operation=\"read\",outcome=\"ok\"} 1",
+            "sidekey_upstream_seconds_bucket{le=\"0.005\",operation=\"read\"} 1",
+            "sidekey_ready 1",
+            "sidekey_audit_errors_total 0",
+            "sidekey_build_info{version=\"1.2.3\"} 1",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
+        }
+        assert!(text.contains("process_resident_memory_bytes "));
+        assert!(text.contains("process_start_time_seconds "));
+        drop(open);
+        metrics.set_cache_age("db", None);
+        assert!(metrics.encode().unwrap().contains("sidekey_connections 0"));
+    }
+}

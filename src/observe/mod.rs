@@ -1,0 +1,19 @@
+//! What may be said: names, outcomes and durations, never a value.
+//!
+//! - [`event`]: the only way the rest of the crate logs about a secret.
+//! - [`Audit`]: one line per read or refusal, none of them lost.
+//! - [`Metrics`]: names and outcomes for a Prometheus scrape.
+//! - [`init_log`]: who hears of it: stderr, and only what this crate itself says.
+
+mod audit;
+mod chain;
+pub mod event;
+mod line;
+mod log;
+mod metrics;
+mod process;
+
+pub use audit::{Access, Audit};
+pub use chain::Chain;
+pub use log::{LogAlreadySet, Style, init_log};
+pub use metrics::Metrics;

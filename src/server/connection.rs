@@ -1,0 +1,74 @@
+//! One connection, from accept to close.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio_util::sync::CancellationToken;
+
+use super::stream::{Stream, Unstuck};
+use crate::config::Limits;
+
+/// Room for one head. Larger than what our own guards let pass, so that they answer first.
+const BUFFER: usize = 64 * 1024;
+
+/// How long a connection may take over things.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    /// For a whole head to arrive, idle time before it included.
+    pub(super) head: Duration,
+    /// Without progress in writing.
+    pub(super) write: Duration,
+}
+
+impl From<&Limits> for Timeouts {
+    fn from(limits: &Limits) -> Self {
+        Self { head: limits.header_timeout, write: limits.write_timeout }
+    }
+}
+
+/// Serves requests until the peer closes, a timeout strikes, or `cancel` asks to stop; then the
+/// request under way is still answered.
+///
+/// # Errors
+/// What ended the connection other than a close between requests.
+pub(super) async fn serve<A, F>(
+    stream: Stream,
+    timeouts: Timeouts,
+    cancel: CancellationToken,
+    answer: A,
+) -> hyper::Result<()>
+where
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Result<Response<Full<Bytes>>, Infallible>>,
+{
+    let io = TokioIo::new(Unstuck::new(stream, timeouts.write));
+    let connection = builder(timeouts).serve_connection(io, service_fn(answer));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return ended,
+        () = cancel.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+fn builder(timeouts: Timeouts) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        // Bodies are queued, not copied into hyper's write buffer: dropping ours is the wipe.
+        .writev(true)
+        .max_buf_size(BUFFER)
+        .half_close(false)
+        .keep_alive(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.head);
+    builder
+}

@@ -1,0 +1,121 @@
+//! One request at the local door: guards, handler, metrics, audit.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
+
+use super::answer::Answer;
+use super::guard::{self, Admitted, Candidate, Refused, Verdict};
+use super::head::Head;
+use super::peer::Peer;
+use super::policy::SharedPolicy;
+use super::problem::{Code, Problem};
+use super::{Source, secret};
+use crate::observe::{Access, Audit, Metrics};
+
+/// What all connections share.
+pub(super) struct Door<S> {
+    pub(super) source: Arc<S>,
+    pub(super) policy: SharedPolicy,
+    pub(super) audit: Option<Audit>,
+    pub(super) outcomes: Outcomes,
+}
+
+/// One connection.
+pub(super) struct Session<S> {
+    pub(super) door: Arc<Door<S>>,
+    pub(super) peer: Peer,
+}
+
+impl<S: Source> Session<S> {
+    /// Answers one request; a failure is an answer too.
+    pub(super) async fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (parts, _) = request.into_parts();
+        let head = Head::scan(&parts);
+        let policy = self.door.policy.load();
+        match guard::admit(Candidate::new(&head, &self.peer, &policy)) {
+            Verdict::Admitted(admitted) => {
+                let answer = secret::answer(&*self.door.source, &admitted, &head).await;
+                let answer = answer.unwrap_or_else(Answer::from);
+                self.note_admitted(&admitted, &answer);
+                Ok(answer.response)
+            }
+            Verdict::Refused(refused) => {
+                let problem = Problem::Denied(refused.denied);
+                self.note_refused(&refused, problem.code());
+                Ok(problem.response())
+            }
+        }
+    }
+
+    fn note_admitted(&self, admitted: &Admitted<'_>, answer: &Answer) {
+        self.door.outcomes.count(answer.code);
+        let Some(audit) = &self.door.audit else { return };
+        audit.record(&Access {
+            action: admitted.action().map_or("none", |action| action.as_str()),
+            caller: Some(admitted.caller()),
+            uid: self.peer.known_uid(),
+            name: admitted.declared().map(|declared| declared.name.as_str()),
+            field: admitted.field(),
+            outcome: answer.code.as_str(),
+            freshness: answer.served.map(|(freshness, _)| freshness.as_str()),
+            age: answer.served.map(|(_, age)| age),
+            transport: self.peer.transport(),
+        });
+    }
+
+    fn note_refused(&self, refused: &Refused<'_>, code: Code) {
+        self.door.outcomes.count(code);
+        let Some(audit) = &self.door.audit else { return };
+        audit.record(&Access {
+            action: refused.action().map_or("none", |action| action.as_str()),
+            caller: refused.caller(),
+            uid: self.peer.known_uid(),
+            name: refused.name(),
+            field: refused.field(),
+            outcome: code.as_str(),
+            transport: self.peer.transport(),
+            ..Access::default()
+        });
+    }
+}
+
+/// A counter for each code, found once, and two for connections that never became a request.
+pub(super) struct Outcomes {
+    by_code: [Counter; Code::ALL.len()],
+    malformed: Counter,
+    timed_out: Counter,
+}
+
+impl Outcomes {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self {
+            by_code: Code::ALL.map(|code| metrics.requests(code.as_str())),
+            malformed: metrics.requests("malformed"),
+            timed_out: metrics.requests("timed_out"),
+        }
+    }
+
+    fn count(&self, code: Code) {
+        if let Some(counter) = self.by_code.get(code as usize) {
+            counter.inc();
+        }
+    }
+
+    /// A connection ended in the middle of something.
+    pub(super) fn count_error(&self, error: &hyper::Error) {
+        if error.is_parse() {
+            self.malformed.inc();
+        } else if error.is_timeout() {
+            self.timed_out.inc();
+        }
+    }
+}

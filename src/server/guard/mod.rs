@@ -1,0 +1,230 @@
+//! The guard chain: what every request passes before it is routed.
+//!
+//! [`CHAIN`] is the whole of it, in order. Cheap and content-free guards come first, so that a
+//! request that no application would send learns nothing about callers and names. The last
+//! ones establish who asks and whether that caller may have what it asks for; only
+//! [`admit`] makes an [`Admitted`], and handlers take nothing else.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::head::Head;
+use super::peer::Peer;
+use super::policy::{Declared, Policy, Rule};
+use super::route::{self, Action, Found};
+use super::target::Target;
+use matched::Matched;
+
+mod caller;
+mod host;
+mod matched;
+mod shape;
+
+pub(super) use host::OwnNames;
+
+type Guard = for<'c, 'r> fn(&'c mut Candidate<'r>) -> Result<(), Denied>;
+
+/// Every guard, by name, in the order they run.
+const CHAIN: [(&str, Guard); 11] = [
+    ("sizes", shape::sizes),
+    ("host", host::host),
+    ("forwarded", shape::forwarded),
+    ("cross_site", shape::cross_site),
+    ("body", shape::body),
+    ("target", target),
+    ("method", method),
+    ("total_rate", total_rate),
+    ("caller", caller::caller),
+    ("caller_rate", caller::caller_rate),
+    ("scope", caller::scope),
+];
+
+/// Why a guard refused a request. `problem.rs` says what the asker is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The target is longer than any of ours.
+    TargetTooLong,
+    /// Too many headers, or too long.
+    HeadTooLarge,
+    /// Not addressed to one of our own names.
+    Host,
+    /// Came through a proxy.
+    Forwarded,
+    /// Came from a web page.
+    CrossSite,
+    /// Has a body.
+    Body,
+    /// The target is malformed; the text says how.
+    Target(&'static str),
+    /// The path is there for other methods, listed as in `Allow`.
+    Method(&'static str),
+    /// Over a limit; come back after this long.
+    TooManyRequests(Duration),
+    /// No rule matches.
+    CallerUnknown,
+    /// A rule matches, but none that permits the name.
+    OutOfScope,
+    /// Declared nowhere, and the caller may ask for everything.
+    UnknownName,
+}
+
+/// A request on its way through the chain.
+pub(super) struct Candidate<'r> {
+    head: &'r Head<'r>,
+    peer: &'r Peer,
+    policy: &'r Policy,
+    target: Option<Target<'r>>,
+    action: Option<Action>,
+    matched: Matched,
+    scope: Option<Scope<'r>>,
+}
+
+/// What the last guard granted.
+#[derive(Clone, Copy)]
+struct Scope<'r> {
+    rule: &'r Rule,
+    declared: Option<&'r Declared>,
+}
+
+impl<'r> Candidate<'r> {
+    pub(super) fn new(head: &'r Head<'r>, peer: &'r Peer, policy: &'r Policy) -> Self {
+        Self {
+            head,
+            peer,
+            policy,
+            target: None,
+            action: None,
+            matched: Matched::default(),
+            scope: None,
+        }
+    }
+}
+
+/// A request that passed every guard.
+pub(super) struct Admitted<'r> {
+    candidate: Candidate<'r>,
+    target: Target<'r>,
+    scope: Scope<'r>,
+}
+
+/// A request that did not, and what was learned about it up to there.
+pub(super) struct Refused<'r> {
+    pub(super) denied: Denied,
+    candidate: Candidate<'r>,
+}
+
+/// What the chain says.
+pub(super) enum Verdict<'r> {
+    Admitted(Admitted<'r>),
+    Refused(Refused<'r>),
+}
+
+/// Runs the chain.
+pub(super) fn admit(mut candidate: Candidate<'_>) -> Verdict<'_> {
+    for (_name, guard) in CHAIN {
+        if let Err(denied) = guard(&mut candidate) {
+            return Verdict::Refused(Refused { denied, candidate });
+        }
+    }
+    match (candidate.target.take(), candidate.scope.take()) {
+        (Some(target), Some(scope)) => Verdict::Admitted(Admitted { candidate, target, scope }),
+        // The chain always sets both; without them nobody is admitted.
+        _ => Verdict::Refused(Refused { denied: Denied::CallerUnknown, candidate }),
+    }
+}
+
+impl<'r> Admitted<'r> {
+    /// What it wants; `None` when no route has its path.
+    pub(super) fn action(&self) -> Option<Action> {
+        self.candidate.action
+    }
+
+    /// The rule that permitted it.
+    pub(super) fn caller(&self) -> &'r str {
+        &self.scope.rule.name
+    }
+
+    /// The declared secret it is about.
+    pub(super) fn declared(&self) -> Option<&'r Declared> {
+        self.scope.declared
+    }
+
+    /// The field it is about.
+    pub(super) fn field(&self) -> Option<&str> {
+        self.target.field()
+    }
+
+    /// The query string.
+    pub(super) fn query(&self) -> Option<&'r str> {
+        self.target.query()
+    }
+
+    /// Every declared name that this caller may read, in order.
+    pub(super) fn readable(&self) -> Vec<&'r Declared> {
+        let policy = self.candidate.policy;
+        let mut readable: Vec<_> = policy
+            .names
+            .values()
+            .filter(|declared| {
+                let name = declared.name.as_str();
+                self.candidate.matched.rules(policy).any(|rule| rule.allow.permits(name))
+            })
+            .collect();
+        readable.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        readable
+    }
+}
+
+impl<'r> Refused<'r> {
+    /// The first rule that matched, when it came so far.
+    pub(super) fn caller(&self) -> Option<&'r str> {
+        self.candidate.matched.rules(self.candidate.policy).next().map(|rule| &*rule.name)
+    }
+
+    /// The name it asked for.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.candidate.target.as_ref()?.name()
+    }
+
+    /// The field it asked for.
+    pub(super) fn field(&self) -> Option<&str> {
+        self.candidate.target.as_ref()?.field()
+    }
+
+    /// What it wanted.
+    pub(super) fn action(&self) -> Option<Action> {
+        self.candidate.action
+    }
+}
+
+/// The target is a path that can be decoded.
+fn target(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
+    let uri = candidate.head.uri;
+    let path = if uri.path_and_query().is_some() { uri.path() } else { "" };
+    let target = Target::parse(path, uri.query()).map_err(Denied::Target)?;
+    candidate.target = Some(target);
+    Ok(())
+}
+
+/// The path is there for this method. A path that is not there at all passes: whether it is,
+/// is said to known callers alone.
+fn method(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
+    let method = candidate.head.method;
+    let Some(target) = &candidate.target else { return Err(Denied::Target("no target")) };
+    match route::find(method, target) {
+        Found::Action(action) => candidate.action = Some(action),
+        Found::OtherMethods(allow) => return Err(Denied::Method(allow)),
+        Found::Nothing if matches!(*method, Method::GET | Method::HEAD | Method::POST) => {}
+        Found::Nothing => return Err(Denied::Method("GET, HEAD, POST")),
+    }
+    Ok(())
+}
+
+/// All callers together stay under the limit.
+fn total_rate(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
+    match &candidate.policy.total_rate {
+        Some(rate) => rate.take().map_err(Denied::TooManyRequests),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,188 @@
+//! The local door: who may ask, for what, and the answer.
+//!
+//! A connection is accepted ([`listener`]), its requests pass one chain of guards ([`guard`]),
+//! an admitted one is routed ([`route`]) and answered from the cache ([`secret`]); every way
+//! that can end otherwise is in one table ([`problem`]).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::{ReadError, Served};
+use crate::config::{AbstractName, Listen, SecretName};
+use crate::observe::{Audit, Metrics, event};
+
+mod answer;
+mod connection;
+mod door;
+mod guard;
+mod head;
+mod health;
+mod listener;
+mod negotiate;
+mod peer;
+mod policy;
+mod problem;
+mod query;
+mod rate;
+mod route;
+mod secret;
+mod socket_table;
+mod stream;
+mod target;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use door::{Door, Outcomes, Session};
+use guard::OwnNames;
+use listener::{Listener, accept_loop};
+
+pub use health::{BoundHealth, Readiness};
+pub use listener::BindError;
+pub use policy::{Policy, SharedPolicy};
+
+/// Where values come from: the cache.
+pub trait Source: Send + Sync + 'static {
+    /// The value, fetched if need be. `version` asks KV v2 for one of its versions.
+    fn get(
+        &self,
+        name: &SecretName,
+        version: Option<u64>,
+    ) -> impl Future<Output = Result<Served, ReadError>> + Send;
+
+    /// The latest value, or the error that stands for it, when that is known without waiting.
+    fn cached(&self, name: &SecretName) -> Option<Result<Served, ReadError>>;
+
+    /// The value that is there, for listings: never fetches, never waits.
+    fn peek(&self, name: &SecretName) -> Option<Served>;
+
+    /// Reads again from Vault, whatever is cached.
+    fn refresh(&self, name: &SecretName) -> impl Future<Output = Result<Served, ReadError>> + Send;
+}
+
+/// The local door before it is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Server;
+
+impl Server {
+    /// Binds every listener, and serves nothing yet. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound.
+    pub fn bind(listen: &Listen, health: Option<SocketAddr>) -> Result<BoundServer, BindError> {
+        let mut listeners = Vec::new();
+        for addr in &listen.tcp {
+            listeners.push(Listener::tcp(addr.get())?);
+        }
+        if let Some(name) = &listen.unix {
+            let tcp = listeners.iter().filter_map(|listener| match listener {
+                Listener::Tcp { names, .. } => Some(&**names),
+                Listener::Unix { .. } => None,
+            });
+            let names = OwnNames::unix(tcp);
+            listeners.push(Listener::unix(name, names)?);
+        }
+        let health = match health.map(Listener::tcp).transpose()? {
+            Some(Listener::Tcp { socket, addr, names }) => {
+                Some(BoundHealth { listener: Listener::Tcp { socket, addr, names }, addr })
+            }
+            _ => None,
+        };
+        Ok(BoundServer { listeners, health })
+    }
+}
+
+/// The local door, bound.
+pub struct BoundServer {
+    listeners: Vec<Listener>,
+    health: Option<BoundHealth>,
+}
+
+/// What the local door needs besides its source.
+#[derive(Clone)]
+pub struct Context {
+    /// Callers, names and limits. Storing another takes effect at the next request; the number
+    /// of connections alone stays as it was, and timeouts hold for new connections.
+    pub policy: SharedPolicy,
+    /// Where requests are counted.
+    pub metrics: Metrics,
+    /// Where reads and refusals are written down; `None` when turned off.
+    pub audit: Option<Audit>,
+}
+
+impl BoundServer {
+    /// The TCP addresses, with their real ports, in the order of the configuration.
+    pub fn tcp_addrs(&self) -> Vec<SocketAddr> {
+        let addr = |listener: &Listener| match listener {
+            Listener::Tcp { addr, .. } => Some(*addr),
+            Listener::Unix { .. } => None,
+        };
+        self.listeners.iter().filter_map(addr).collect()
+    }
+
+    /// The abstract unix socket.
+    pub fn unix_name(&self) -> Option<&AbstractName> {
+        self.listeners.iter().find_map(|listener| match listener {
+            Listener::Tcp { .. } => None,
+            Listener::Unix { name, .. } => Some(name),
+        })
+    }
+
+    /// The health listener's address.
+    pub fn health_addr(&self) -> Option<SocketAddr> {
+        self.health.as_ref().map(BoundHealth::addr)
+    }
+
+    /// The health listener, to be served before there is anything else to serve.
+    pub fn take_health(&mut self) -> Option<BoundHealth> {
+        self.health.take()
+    }
+
+    /// Serves in the background until `cancel`: then no connection is accepted any more, idle
+    /// ones are closed, and requests under way are answered. `tracker` is empty after that.
+    pub fn serve<S: Source>(
+        self,
+        source: Arc<S>,
+        context: Context,
+        tracker: &TaskTracker,
+        cancel: CancellationToken,
+    ) {
+        self.announce();
+        let Context { policy, metrics, audit } = context;
+        let permits = Arc::new(Semaphore::new(policy.load().limits.max_connections));
+        let outcomes = Outcomes::new(&metrics);
+        let door = Arc::new(Door { source, policy, audit, outcomes });
+        let connections = (tracker.clone(), cancel.clone());
+        let start = move |stream, peer, permit| {
+            let (tracker, cancel) = &connections;
+            let session = Arc::new(Session { door: Arc::clone(&door), peer });
+            let timeouts = (&door.policy.load().limits).into();
+            let open = metrics.connection();
+            let cancel = cancel.child_token();
+            tracker.spawn(async move {
+                let answer = |request| Arc::clone(&session).respond(request);
+                if let Err(error) = connection::serve(stream, timeouts, cancel, answer).await {
+                    session.door.outcomes.count_error(&error);
+                }
+                drop((permit, open));
+            });
+        };
+        tracker.spawn(accept_loop(self.listeners, permits, cancel, start));
+    }
+
+    fn announce(&self) {
+        for listener in &self.listeners {
+            match listener {
+                Listener::Tcp { addr, .. } => event::listening(*addr),
+                Listener::Unix { name, .. } => event::listening_unix(name),
+            }
+        }
+        if let Some(health) = &self.health {
+            event::health_listening(health.addr);
+        }
+    }
+}

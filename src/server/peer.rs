@@ -1,0 +1,65 @@
+//! Who is at the other end of a connection, by the kernel's word.
+//!
+//! On the unix socket it is the uid that connected (`SO_PEERCRED`). On TCP it is the owner of
+//! the peer's socket in the kernel's socket table: the uid that created it.
+//!
+//! Both name whoever *made* the connection. A process that passes the socket on, by fork or
+//! over a unix socket, lends its identity with it, and a process with `CAP_SETUID` or
+//! `CAP_CHOWN` in the same user namespace can take any. Uids that have no number in the
+//! sidecar's user namespace all show as the overflow uid, 65534: do not write a rule for it
+//! where user namespaces differ.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use super::guard::OwnNames;
+use super::socket_table;
+
+/// The other end of one connection.
+pub(super) struct Peer {
+    transport: Transport,
+    own_names: Arc<OwnNames>,
+    /// Asked for once per connection, and only when a rule has uids.
+    uid: OnceLock<Option<u32>>,
+}
+
+enum Transport {
+    Tcp { peer: SocketAddr, local: SocketAddr },
+    Unix,
+}
+
+impl Peer {
+    pub(super) fn tcp(peer: SocketAddr, local: SocketAddr, own_names: Arc<OwnNames>) -> Self {
+        Self { transport: Transport::Tcp { peer, local }, own_names, uid: OnceLock::new() }
+    }
+
+    pub(super) fn unix(uid: Option<u32>, own_names: Arc<OwnNames>) -> Self {
+        Self { transport: Transport::Unix, own_names, uid: OnceLock::from(uid) }
+    }
+
+    /// For the audit log.
+    pub(super) fn transport(&self) -> &'static str {
+        match self.transport {
+            Transport::Tcp { .. } => "tcp",
+            Transport::Unix => "unix",
+        }
+    }
+
+    /// What the listener that it came in by may be called.
+    pub(super) fn own_names(&self) -> &OwnNames {
+        &self.own_names
+    }
+
+    /// The uid, asking the kernel (some 40 µs) when it was not asked yet.
+    pub(super) fn uid(&self) -> Option<u32> {
+        *self.uid.get_or_init(|| match self.transport {
+            Transport::Tcp { peer, local } => socket_table::owner(peer, local),
+            Transport::Unix => None,
+        })
+    }
+
+    /// The uid, if the kernel was asked already.
+    pub(super) fn known_uid(&self) -> Option<u32> {
+        self.uid.get().copied().flatten()
+    }
+}

@@ -1,0 +1,145 @@
+//! What can be asked for: one table of methods, paths and actions.
+
+use http::Method;
+
+use super::target::Target;
+
+/// What an admitted request wants. One handler each, in `secret.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Names, without values.
+    List,
+    /// All fields.
+    Secret,
+    /// One bare value.
+    Field,
+    /// Read again from Vault.
+    Refresh,
+}
+
+impl Action {
+    /// For the audit log.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Secret | Self::Field => "read",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Segment {
+    Is(&'static str),
+    Name,
+    Field,
+}
+
+struct Route {
+    methods: &'static [Method],
+    path: &'static [Segment],
+    action: Action,
+}
+
+const READ: &[Method] = &[Method::GET, Method::HEAD];
+
+const ROUTES: [Route; 4] = {
+    use Segment::{Field, Is, Name};
+    [
+        Route { methods: READ, path: &[Is("secrets")], action: Action::List },
+        Route { methods: READ, path: &[Is("secrets"), Name], action: Action::Secret },
+        Route { methods: READ, path: &[Is("secrets"), Name, Field], action: Action::Field },
+        Route {
+            methods: &[Method::POST],
+            path: &[Is("secrets"), Name, Is("refresh")],
+            action: Action::Refresh,
+        },
+    ]
+};
+
+/// What the table says to a method and a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Go ahead.
+    Action(Action),
+    /// The path is there, for other methods: those of the `Allow` header.
+    OtherMethods(&'static str),
+    /// No route has this path.
+    Nothing,
+}
+
+/// Looks the table up.
+pub(super) fn find(method: &Method, target: &Target<'_>) -> Found {
+    let (mut reads, mut posts) = (false, false);
+    for route in ROUTES.iter().filter(|route| matches(route.path, target)) {
+        if route.methods.contains(method) {
+            return Found::Action(route.action);
+        }
+        reads |= route.methods.contains(&Method::GET);
+        posts |= route.methods.contains(&Method::POST);
+    }
+    match (reads, posts) {
+        (true, true) => Found::OtherMethods("GET, HEAD, POST"),
+        (true, false) => Found::OtherMethods("GET, HEAD"),
+        (false, true) => Found::OtherMethods("POST"),
+        (false, false) => Found::Nothing,
+    }
+}
+
+fn matches(path: &[Segment], target: &Target<'_>) -> bool {
+    let Some(segments) = target.segments() else { return false };
+    path.len() == segments.len()
+        && path.iter().zip(segments).all(|(wanted, segment)| match wanted {
+            Segment::Is(word) => segment == word,
+            Segment::Name | Segment::Field => true,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: Method, path: &str) -> Found {
+        find(&method, &Target::parse(path, None).unwrap())
+    }
+
+    #[test]
+    fn each_route_is_found_by_its_methods() {
+        assert_eq!(found(Method::GET, "/secrets"), Found::Action(Action::List));
+        assert_eq!(found(Method::HEAD, "/secrets/db"), Found::Action(Action::Secret));
+        assert_eq!(found(Method::GET, "/secrets/db/a%2Fb"), Found::Action(Action::Field));
+        assert_eq!(found(Method::GET, "/secrets/db/refresh"), Found::Action(Action::Field));
+        assert_eq!(found(Method::POST, "/secrets/db/refresh"), Found::Action(Action::Refresh));
+    }
+
+    #[test]
+    fn other_methods_are_named() {
+        assert_eq!(found(Method::POST, "/secrets"), Found::OtherMethods("GET, HEAD"));
+        assert_eq!(found(Method::PUT, "/secrets/db/x"), Found::OtherMethods("GET, HEAD"));
+        let refresh = found(Method::DELETE, "/secrets/db/refresh");
+        assert_eq!(refresh, Found::OtherMethods("GET, HEAD, POST"));
+    }
+
+    #[test]
+    fn odd_paths_match_nothing() {
+        for path in [
+            "/",
+            "//",
+            "/secret",
+            "/secrets/",
+            "//secrets",
+            "/secrets//db",
+            "/secrets/db/",
+            "/secrets/..",
+            "/secrets/%2e%2e/x",
+            "/secrets/db/..",
+            "/secrets/db/.",
+            "/Secrets/db",
+            "/secrets/db/a/b",
+            "/secrets/../secrets/db",
+            "/secrets/db;x/../y",
+        ] {
+            assert_eq!(found(Method::GET, path), Found::Nothing, "{path}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The handlers: from an admitted request to an answer.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use ring::digest;
+use serde::Serialize;
+use std::sync::Arc;
+
+use super::Source;
+use super::answer::{Answer, Label, Tags, quoted};
+use super::guard::Admitted;
+use super::head::Head;
+use super::negotiate::Form;
+use super::policy::Declared;
+use super::problem::{Problem, QueryProblem};
+use super::query;
+use super::route::Action;
+use crate::cache::{ReadError, Served};
+use crate::memory::{SecretBuf, SecretWriter};
+use crate::secret::Kind;
+
+/// Answers an admitted request.
+pub(super) async fn answer<S: Source>(
+    source: &S,
+    admitted: &Admitted<'_>,
+    head: &Head<'_>,
+) -> Result<Answer, Problem> {
+    match (admitted.action(), admitted.declared()) {
+        (Some(Action::List), _) => list(source, admitted, head),
+        (Some(Action::Secret), Some(declared)) => whole(source, admitted, declared, head).await,
+        (Some(Action::Field), Some(declared)) => field(source, admitted, declared, head).await,
+        (Some(Action::Refresh), Some(declared)) => refresh(source, admitted, declared).await,
+        _ => Err(Problem::NotFound),
+    }
+}
+
+async fn whole<S: Source>(
+    source: &S,
+    admitted: &Admitted<'_>,
+    declared: &Declared,
+    head: &Head<'_>,
+) -> Result<Answer, Problem> {
+    let [format, version] =
+        query::parse(admitted.query(), ["format", "version"]).map_err(Problem::Query)?;
+    let form = match &format {
+        Some(name) => Form::named(name).ok_or(Problem::NotAcceptable)?,
+        None => Form::accepted(head.headers).ok_or(Problem::NotAcceptable)?,
+    };
+    let label = Label {
+        content_type: form.content_type(),
+        etag_suffix: form.etag_suffix(),
+        negotiated: format.is_none(),
+    };
+    let (served, tags) = fetch(source, declared, parse_version(version.as_deref())?).await?;
+    Answer::value(&served, tags, label, Some(head), || match form {
+        Form::Json => Ok(served.secret.json()),
+        Form::Other(format) => {
+            let buffer = served.secret.formatted(format).map_err(Problem::Unrepresentable)?;
+            Ok(share_all(buffer))
+        }
+    })
+}
+
+async fn field<S: Source>(
+    source: &S,
+    admitted: &Admitted<'_>,
+    declared: &Declared,
+    head: &Head<'_>,
+) -> Result<Answer, Problem> {
+    let [encoding, version] =
+        query::parse(admitted.query(), ["encoding", "version"]).map_err(Problem::Query)?;
+    let decode = match encoding.as_deref() {
+        None => false,
+        Some("base64") => true,
+        Some(_) => return Err(Problem::Query(QueryProblem::BadValue("encoding"))),
+    };
+    let (served, tags) = fetch(source, declared, parse_version(version.as_deref())?).await?;
+    let name = admitted.field().unwrap_or_default();
+    let (value, kind) = served.secret.field(name).ok_or(Problem::UnknownField)?;
+    let (value, content_type) = match (decode, kind) {
+        (true, Kind::Text) => (decode_base64(&value)?, "application/octet-stream"),
+        (true, Kind::Scalar | Kind::Structure) => return Err(Problem::NotBase64),
+        (false, Kind::Text | Kind::Scalar) => (value, "text/plain; charset=utf-8"),
+        (false, Kind::Structure) => (value, "application/json"),
+    };
+    let label = Label { content_type, etag_suffix: "", negotiated: false };
+    Answer::value(&served, tags, label, Some(head), || Ok(value))
+}
+
+/// Names, versions and freshness of what the caller may read. Asks Vault for nothing.
+fn list<S: Source>(
+    source: &S,
+    admitted: &Admitted<'_>,
+    head: &Head<'_>,
+) -> Result<Answer, Problem> {
+    let [] = query::parse(admitted.query(), []).map_err(Problem::Query)?;
+    let readable = admitted.readable();
+    let secrets = readable.iter().map(|declared| Entry::of(declared, source.peek(&declared.name)));
+    let body = serde_json::to_vec(&Listing { secrets: secrets.collect() }).unwrap_or_default();
+    let tag = digest::digest(&digest::SHA256, &body);
+    let etag = u128::from_be_bytes(tag.as_ref().first_chunk().copied().unwrap_or_default());
+    Ok(Answer::document(body, quoted(format_args!("{etag:032x}")), head))
+}
+
+async fn refresh<S: Source>(
+    source: &S,
+    admitted: &Admitted<'_>,
+    declared: &Declared,
+) -> Result<Answer, Problem> {
+    let [] = query::parse(admitted.query(), []).map_err(Problem::Query)?;
+    declared.refreshes.take().map_err(Problem::RefreshedJustNow)?;
+    let served = source.refresh(&declared.name).await?;
+    let tags = Tags::latest(declared, &served);
+    let label = Label { content_type: "application/json", etag_suffix: "", negotiated: false };
+    Answer::value(&served, tags, label, None, || {
+        let entry = Entry::of(declared, Some(served.clone()));
+        Ok(serde_json::to_vec(&entry).unwrap_or_default().into())
+    })
+}
+
+#[derive(Serialize)]
+struct Listing<'a> {
+    secrets: Vec<Entry<'a>>,
+}
+
+/// What may be said of a secret without its value. Nothing but the name before its first fetch.
+#[derive(Serialize)]
+struct Entry<'a> {
+    name: &'a str,
+    version: Option<u64>,
+    freshness: Option<&'static str>,
+}
+
+impl<'a> Entry<'a> {
+    fn of(declared: &'a Declared, served: Option<Served>) -> Self {
+        Self {
+            name: declared.name.as_str(),
+            version: served.as_ref().map(|served| served.version),
+            freshness: served.map(|served| served.freshness.as_str()),
+        }
+    }
+}
+
+/// What is there already is answered without waiting.
+async fn fetch<S: Source>(
+    source: &S,
+    declared: &Declared,
+    version: Option<u64>,
+) -> Result<(Served, Tags), ReadError> {
+    if version.is_some() {
+        let served = source.get(&declared.name, version).await?;
+        let tags = Tags::of(&served);
+        return Ok((served, tags));
+    }
+    let served = match source.cached(&declared.name) {
+        Some(answer) => answer?,
+        None => source.get(&declared.name, None).await?,
+    };
+    let tags = Tags::latest(declared, &served);
+    Ok((served, tags))
+}
+
+/// A KV v2 version: a number from 1 on.
+fn parse_version(version: Option<&str>) -> Result<Option<u64>, Problem> {
+    let Some(text) = version else { return Ok(None) };
+    let digits = text.bytes().all(|c| c.is_ascii_digit());
+    let version = text.parse().ok().filter(|&version: &u64| digits && version > 0);
+    version.map(Some).ok_or(Problem::Query(QueryProblem::BadValue("version")))
+}
+
+/// Decodes into a buffer of its own. Line breaks, as `base64` prints them, are skipped.
+fn decode_base64(text: &[u8]) -> Result<Bytes, Problem> {
+    let mut compact = SecretWriter::with_capacity(text.len());
+    text.split(u8::is_ascii_whitespace).for_each(|part| compact.push(part));
+    let mut decoded = SecretBuf::zeroed(base64::decoded_len_estimate(compact.len()));
+    let len = STANDARD
+        .decode_slice(compact.expose(), decoded.expose_mut())
+        .map_err(|_| Problem::NotBase64)?;
+    Ok(Arc::new(decoded).share(0..len))
+}
+
+fn share_all(buffer: SecretBuf) -> Bytes {
+    let len = buffer.len();
+    Arc::new(buffer).share(0..len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_may_be_wrapped_but_not_wrong() {
+        assert_eq!(&decode_base64(b"AAH/\n+g==\n").unwrap()[..], [0, 1, 255, 250]);
+        assert!(decode_base64(b"").unwrap().is_empty());
+        for wrong in [&b"AAH"[..], b"A*==", b"hunter2!", b"AAH_"] {
+            assert_eq!(decode_base64(wrong), Err(Problem::NotBase64));
+        }
+    }
+
+    #[test]
+    fn versions_are_numbers_from_one() {
+        assert_eq!(parse_version(Some("7")).unwrap(), Some(7));
+        for wrong in ["", "0", "-1", "+1", " 1", "1.0", "latest", "99999999999999999999"] {
+            assert!(parse_version(Some(wrong)).is_err(), "{wrong}");
+        }
+    }
+}
