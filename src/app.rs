@@ -56,12 +56,9 @@ impl App {
         let server = Server::bind(&listen, health)?;
         event::memory(arena_status());
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let audit = match life.audit {
-            true => Some(Audit::to_stderr(style, metrics.audit_errors()).map_err(|source| {
-                Error::System { what: "cannot start the audit thread", source }
-            })?),
-            false => None,
-        };
+        let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
+        let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
+        let audit = audit.transpose().map_err(no_thread)?;
         let auth = Arc::new(auth);
         let (upstream, fetch_thread) =
             Upstream::start(vault.clone(), Arc::clone(&auth), metrics.clone())
@@ -278,7 +275,7 @@ async fn until_ready(readiness: &Readiness) {
         if last_word.elapsed() >= next_word {
             event::not_ready(&pending);
             last_word = Instant::now();
-            next_word = (next_word * 2).min(Duration::from_secs(60));
+            next_word = (next_word * 2).min(Duration::from_mins(1));
         }
         readiness.changed().await;
     }

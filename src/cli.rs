@@ -103,7 +103,7 @@ pub struct ServeArgs {
     /// Serve PATH of Vault under NAME; repeatable.
     #[arg(long = "secret", value_name = "NAME=PATH")]
     pub secrets: Vec<String>,
-    /// Listen here: 127.0.0.1:PORT, [::1]:PORT or @NAME; repeatable.
+    /// Listen here: 127.0.0.1:PORT, [`::1`]:PORT or @NAME; repeatable.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
     /// Address of the Vault server.

@@ -73,7 +73,7 @@ struct LastFailure {
 
 impl Entry {
     pub(super) fn new(key: SecretKey, declared: Arc<Declared>) -> Self {
-        let longest = declared.spec.refresh.clamp(Duration::from_secs(1), Duration::from_secs(60));
+        let longest = declared.spec.refresh.clamp(Duration::from_secs(1), Duration::from_mins(1));
         Self {
             key,
             declared,

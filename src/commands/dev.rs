@@ -105,12 +105,12 @@ fn is_free(addr: SocketAddr) -> bool {
 }
 
 fn random_token() -> Result<String, Error> {
-    let mut bytes = [0; 16];
+    let mut bytes = [0u8; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Error::System {
         what: "no randomness from the kernel",
         source: std::io::Error::other("getrandom failed"),
     })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 fn welcome(

@@ -144,7 +144,7 @@ where
     tokio::select! {
         biased;
         answer = answered => answer,
-        _ = async { let _ = connection.await; std::future::pending::<()>().await } => {
+        () = async { let _ = connection.await; std::future::pending::<()>().await } => {
             Err(Error::Client("the connection broke".into()))
         }
     }

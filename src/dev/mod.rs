@@ -111,6 +111,7 @@ impl DevServer {
             log: Mutex::default(),
         });
         let https = acceptor.is_some();
+        #[expect(clippy::disallowed_methods, reason = "its own task, aborted when dropped")]
         let task = tokio::spawn(accept(listener, acceptor, Arc::clone(&shared)));
         Ok(Self { addr, https, root_token, shared, task })
     }

@@ -119,7 +119,7 @@ mod tests {
     fn a_thread_with_a_secret_stack_works_and_ends() {
         let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(|| {
             let secret = keep_thread_secret();
-            let deep: [u8; 100_000] = std::array::from_fn(|i| i as u8);
+            let deep: [u8; 100_000] = std::array::from_fn(|i| i.to_le_bytes()[0]);
             scrub();
             let sum: u64 = deep.iter().map(|b| u64::from(*b)).sum();
             (secret, sum, vec![1u8; 1000])

@@ -36,12 +36,11 @@ pub(super) async fn read_secret_id(
 ) -> Result<SecretId, VaultError> {
     let path = format!("auth/{mount}/login");
     let content = match (read_credential(&source.file, &path), known) {
-        (Ok(content), None) => content,
         (Ok(content), Some(known)) if fingerprint(&content) == known.origin => {
             // Unwrapping twice cannot work, and a plain secret-id did not change.
             return Ok(known);
         }
-        (Ok(content), Some(_)) => content,
+        (Ok(content), _) => content,
         // The delivered file may be gone by now; what came from it is still good.
         (Err(_), Some(known)) if !known.refused => return Ok(known),
         (Err(error), _) => return Err(error),
@@ -79,7 +78,9 @@ async fn unwrap(
     let unwrapped = answer.map_err(used_up)?.data;
     match unwrapped {
         Some(SecretIdAnswer { secret_id }) => {
-            Ok(SecretBuf::copy_from(secret_id.expose_secret().as_bytes()))
+            #[expect(clippy::disallowed_methods, reason = "moved into the buffer that is kept")]
+            let plain = secret_id.expose_secret().as_bytes();
+            Ok(SecretBuf::copy_from(plain))
         }
         None => {
             Err(VaultError::new(Failure::Malformed("no secret-id in it"), "sys/wrapping/unwrap"))

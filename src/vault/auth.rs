@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustify::endpoint::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use rustify::errors::ClientError;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
 use vaultrs::api::auth::kubernetes::requests::LoginWithKubernetesRequest;
 use vaultrs::api::auth::oidc::requests::JWTLoginRequest;
@@ -50,7 +50,7 @@ impl Authenticator {
                 };
                 let request = LoginWithApproleRequest {
                     mount: mount.to_string(),
-                    role_id: role_id.expose_secret().to_owned(),
+                    role_id: expose(role_id).to_owned(),
                     secret_id,
                 };
                 self.submit(transport, &request).await
@@ -125,7 +125,7 @@ impl AuthMethod {
             (
                 Self::AppRole { mount, role_id, secret_id },
                 Self::AppRole { mount: m, role_id: r, secret_id: s },
-            ) => mount == m && secret_id == s && role_id.expose_secret() == r.expose_secret(),
+            ) => mount == m && secret_id == s && expose(role_id) == expose(r),
             (
                 Self::Kubernetes { mount, role, jwt_file },
                 Self::Kubernetes { mount: m, role: r, jwt_file: f },
@@ -158,7 +158,7 @@ impl AuthMethod {
             Self::Token(TokenSource::Environment(_)) => "(token from VAULT_TOKEN)".into(),
             Self::Token(TokenSource::File(file)) => format!("(token from {})", file.display()),
             Self::AppRole { role_id, .. } => {
-                let start: String = role_id.expose_secret().chars().take(8).collect();
+                let start: String = expose(role_id).chars().take(8).collect();
                 format!("(role_id {start}…)")
             }
             Self::Kubernetes { role, .. } => role.clone(),
@@ -166,6 +166,11 @@ impl AuthMethod {
             Self::Cert { role, .. } => role.clone().unwrap_or_else(|| "(any role)".into()),
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "to log in, to compare, and to show its start")]
+fn expose(role_id: &SecretString) -> &str {
+    role_id.expose_secret()
 }
 
 fn bring_token(source: &TokenSource) -> Result<SecretBuf, VaultError> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{AuthMethod, VaultConfig, VaultPath};
@@ -149,33 +150,33 @@ fn run(
     ready: &std::sync::mpsc::Sender<Result<(), VaultError>>,
 ) {
     keep_thread_secret();
+    match prepare(vault, auth, state, metrics) {
+        Ok((runtime, fetcher)) => {
+            let _ = ready.send(Ok(()));
+            let tasks = tokio::task::LocalSet::new();
+            tasks.block_on(&runtime, Fetcher::serve(Rc::new(fetcher), inbox));
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+        }
+    }
+}
+
+fn prepare(
+    vault: VaultConfig,
+    auth: Arc<AuthMethod>,
+    state: watch::Sender<Login>,
+    metrics: Metrics,
+) -> Result<(Runtime, Fetcher), VaultError> {
     let broken = |what: &str| VaultError::new(Failure::Credential(what.into()), "");
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .on_thread_park(scrub)
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(_) => {
-            let _ = ready.send(Err(broken("no runtime for the fetch thread")));
-            return;
-        }
-    };
-    let Ok(key) = EtagKey::random() else {
-        let _ = ready.send(Err(broken("no randomness from the kernel")));
-        return;
-    };
-    let session = match Session::new(vault, auth, state, metrics) {
-        Ok(session) => session,
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            return;
-        }
-    };
-    let _ = ready.send(Ok(()));
-    let fetcher = Rc::new(Fetcher { session, key });
-    let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, Fetcher::serve(fetcher, inbox));
+        .map_err(|_| broken("no runtime for the fetch thread"))?;
+    let key = EtagKey::random().map_err(|_| broken("no randomness from the kernel"))?;
+    let session = Session::new(vault, auth, state, metrics)?;
+    Ok((runtime, Fetcher { session, key }))
 }
 
 struct Fetcher {

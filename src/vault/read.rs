@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(&secret.field("metadata").unwrap().0[..], b"y");
         let body = r#"{"lease_id":"database/creds/a/1","lease_duration":60,"renewable":true,"data":{"username":"u"}}"#;
         let lease = read(200, body, None).unwrap().lease().cloned().unwrap();
-        assert_eq!(lease.duration, Duration::from_secs(60));
+        assert_eq!(lease.duration, Duration::from_mins(1));
         assert!(lease.renewable);
     }
 

@@ -19,7 +19,7 @@ use crate::observe::{Metrics, event};
 
 /// A token that dies sooner than this after its login does not count as a success, so that a
 /// Vault that grants and refuses in turn is not asked in a loop.
-const PROVEN_AFTER: Duration = Duration::from_secs(60);
+const PROVEN_AFTER: Duration = Duration::from_mins(1);
 /// A 403 right after a login is about the path, not about the token.
 const NEW_FOR: Duration = Duration::from_secs(10);
 
@@ -190,7 +190,7 @@ impl Session {
 
     /// Logs in and stays logged in. Never ends.
     pub(super) async fn keep(&self) {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
         loop {
             let authenticator = Rc::clone(&self.authenticator.borrow());
             let wait = match self.login(&authenticator).await {
@@ -250,7 +250,7 @@ impl Session {
 
     /// Keeps `token` alive for as long as that works.
     async fn hold(&self, token: &Token) -> End {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
         let mut extends = token.renewable;
         let mut next = token.left().map(|ttl| Instant::now() + next_step(ttl, extends));
         loop {
