@@ -106,6 +106,9 @@ pub struct ServeArgs {
     /// Listen here: 127.0.0.1:PORT, [`::1`]:PORT or @NAME; repeatable.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
+    /// Serve health and metrics here instead of 127.0.0.1:7434; `off` for nowhere.
+    #[arg(long, value_name = "ADDR")]
+    pub health_listen: Option<String>,
     /// Address of the Vault server.
     #[arg(long, value_name = "URL")]
     pub vault_addr: Option<String>,

@@ -91,6 +91,7 @@ fn sources(server: &DevServer, seeds: &Seeds, args: &DevArgs, token: Option<Secr
         flags: Flags {
             secrets: seeds.keys().map(|name| format!("{name}=secret/data/{name}")).collect(),
             listen,
+            health_listen: None,
             vault_addr: Some(server.url()),
             auth: Some("token".into()),
             role: None,

@@ -42,6 +42,7 @@ pub(super) fn sources(args: ServeArgs) -> Sources {
         flags: Flags {
             secrets: args.secrets,
             listen: args.listen,
+            health_listen: args.health_listen,
             vault_addr: args.vault_addr,
             auth: args.auth,
             role: args.role,

@@ -79,7 +79,12 @@ pub(super) fn read_health(
     let is_default = !section.has("listen");
     let at = section.at("listen");
     section.finish();
-    let address = match text {
+    let flag = context.flags.health_listen.as_ref();
+    let flag =
+        flag.map(|text| Located { value: text.clone(), at: Spot::outside("--health-listen") });
+    let at = flag.as_ref().map_or(at, |flag| flag.at.clone());
+    let address = match flag.or(text) {
+        Some(text) if text.value == "off" => None,
         Some(text) => socket_address(&text, context),
         None => is_default.then(|| (Ipv4Addr::LOCALHOST, DEFAULT_HEALTH_PORT).into()),
     };

@@ -30,6 +30,8 @@ pub struct Flags {
     pub secrets: Vec<String>,
     /// `--listen ADDR` or `--listen @NAME`; in place of the file's `[listen]`.
     pub listen: Vec<String>,
+    /// `--health-listen ADDR` or `off`; in place of the file's `[health]`.
+    pub health_listen: Option<String>,
     /// `--vault-addr`.
     pub vault_addr: Option<String>,
     /// `--auth METHOD`; another method than the file's puts the whole `[auth]` out of use.

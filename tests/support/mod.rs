@@ -1,0 +1,35 @@
+//! What black-box tests share: the real binary under test, Vaults to put behind it, a client
+//! that writes raw bytes, and canaries.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a failed expectation fails the test"
+)]
+
+pub mod canary;
+pub mod client;
+pub mod sidecar;
+pub mod vault;
+
+use std::time::{Duration, Instant};
+
+/// Whether a missing component is a failure.
+pub fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|ci| ci == "true")
+}
+
+/// Waits until `probe` gives something, polling: the only way to see another process change.
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "waited 30 s for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
