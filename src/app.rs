@@ -266,6 +266,7 @@ fn refused(auth: &AuthMethod, error: &VaultError) -> Error {
 async fn until_ready(readiness: &Readiness) {
     let mut next_word = Duration::from_secs(2);
     let mut last_word = Instant::now();
+    let mut changes = readiness.changes();
     loop {
         let pending = readiness.pending();
         if pending.is_empty() {
@@ -277,7 +278,7 @@ async fn until_ready(readiness: &Readiness) {
             last_word = Instant::now();
             next_word = (next_word * 2).min(Duration::from_mins(1));
         }
-        readiness.changed().await;
+        let _ = tokio::time::timeout(next_word, changes.changed()).await;
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,8 +42,8 @@ struct Shared {
     upstream: Upstream,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Rung after every fetch.
-    fetched: Notify,
+    /// Counts the fetches that ended.
+    fetched: watch::Sender<u64>,
 }
 
 impl SecretCache {
@@ -165,9 +165,9 @@ impl SecretCache {
         self.shared.entries.run_pending_tasks().await;
     }
 
-    /// Waits for the next fetch to end.
-    pub async fn changed(&self) {
-        self.shared.fetched.notified().await;
+    /// Changes with the end of every fetch.
+    pub fn fetches(&self) -> watch::Receiver<u64> {
+        self.shared.fetched.subscribe()
     }
 
     /// Every declared name, with the time since Vault last confirmed its value.
@@ -206,7 +206,7 @@ impl SecretCache {
         let first_fetch = async {
             let entry = Arc::new(Entry::new(key.clone(), declared));
             entry.fetch(&self.shared.upstream).await;
-            self.shared.fetched.notify_waiters();
+            self.announce();
             if version.is_none() {
                 self.keep_fresh(&entry);
             }
@@ -235,7 +235,7 @@ impl SecretCache {
     }
 
     fn announce(&self) {
-        self.shared.fetched.notify_waiters();
+        self.shared.fetched.send_modify(|fetches| *fetches += 1);
     }
 
     /// Weighs an entry again whose value changed its size.

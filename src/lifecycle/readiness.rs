@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::cache::SecretCache;
 use crate::server;
@@ -35,9 +36,9 @@ impl Readiness {
         self.cache.pending().iter().map(ToString::to_string).collect()
     }
 
-    /// Waits until something may have become ready, or a second.
-    pub async fn changed(&self) {
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.cache.changed()).await;
+    /// Changes whenever something may have become ready.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.cache.fetches()
     }
 }
 

@@ -48,7 +48,7 @@ pub fn get(addr: SocketAddr, path: &str, token: &str) -> Response {
 pub fn request(addr: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
     let answers = raw(addr, head.as_bytes());
@@ -75,7 +75,7 @@ pub fn raw_unix(name: &str, bytes: &[u8]) -> Vec<Response> {
 pub fn get_unix(name: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
     raw_unix(name, head.as_bytes()).into_iter().next().expect("an answer")
