@@ -149,7 +149,8 @@ impl Bound {
             () = shutdown.asked_at_once() => event::drain_cut_short(connections.len()),
         }
         let budget = if shutdown.is_at_once() { Duration::ZERO } else { deadline.for_revoking() };
-        upstream.stop(budget).await;
+        let leases = cache.stop_refreshing().await;
+        upstream.stop(budget, leases).await;
         cache.close().await;
         no_more_health.cancel();
         health_tasks.close();

@@ -56,6 +56,9 @@ pub enum ReadError {
     /// The last value expired and could not be replaced.
     #[error("the last value expired")]
     Expired,
+    /// The value has less life left than was asked for, and Vault gives no more.
+    #[error("no value that lives so long can be had")]
+    MinTtlUnmet,
     /// Vault's policy does not let us read the path.
     #[error("Vault refuses to let the sidecar read it")]
     Denied,

@@ -4,14 +4,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::answer::{Freshness, ReadError, Served};
+use super::value::{Held, Step, Value};
 use crate::config::{SecretName, SecretSpec};
-use crate::lease::{Backoff, refresh_after, replace_after};
+use crate::lease::{Backoff, Bucket, now};
 use crate::observe::event;
 use crate::secret::{Etag, Secret};
-use crate::vault::{Failure, Upstream, VaultError};
+use crate::vault::{Failure, Renewed, Retry, Upstream, VaultError};
 
 /// What is asked for: a name, and for KV v2 perhaps one version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,11 +28,17 @@ pub(super) struct Declared {
     pub(super) spec: SecretSpec,
     /// The values seen so far, for engines that do not number them.
     seen: Mutex<(u64, Option<Etag>)>,
+    /// Each read of a leased path makes a new lease: 20 at once, 200 an hour.
+    new_leases: Bucket,
 }
 
 impl Declared {
     pub(super) fn new(spec: &SecretSpec) -> Self {
-        Self { spec: spec.clone(), seen: Mutex::new((0, None)) }
+        Self {
+            spec: spec.clone(),
+            seen: Mutex::new((0, None)),
+            new_leases: Bucket::new(Duration::from_secs(18), 20),
+        }
     }
 
     /// The version to show for `secret`: KV v2's own, else a count of different values.
@@ -53,15 +61,12 @@ pub(super) struct Entry {
     failure: ArcSwapOption<LastFailure>,
     /// Held during a fetch, so that there is one at a time.
     fetching: tokio::sync::Mutex<Backoff>,
-}
-
-struct Value {
-    secret: Arc<Secret>,
-    version: u64,
-    /// When Vault last confirmed it.
-    confirmed: Instant,
-    /// When the lease ends.
-    dies: Option<Instant>,
+    /// Changes with the value's version.
+    changes: watch::Sender<u64>,
+    /// Rung when the value was found dead, so that the refresher does not sleep on.
+    died: Arc<Notify>,
+    /// Leases of earlier values, which the application may still use.
+    replaced: Mutex<Vec<Held>>,
 }
 
 struct LastFailure {
@@ -80,6 +85,9 @@ impl Entry {
             value: ArcSwapOption::empty(),
             failure: ArcSwapOption::empty(),
             fetching: tokio::sync::Mutex::new(Backoff::new(Duration::from_secs(1), longest)),
+            changes: watch::Sender::new(0),
+            died: Arc::default(),
+            replaced: Mutex::default(),
         }
     }
 
@@ -89,11 +97,40 @@ impl Entry {
 
     /// What a caller gets now. Never a value past its end, not even in its last instant.
     pub(super) fn answer(&self) -> Result<Served, ReadError> {
-        let now = Instant::now();
         match self.value.load().as_ref() {
-            Some(value) => value.serve(&self.declared.spec, now).ok_or(ReadError::Expired),
+            Some(value) => value.serve(&self.declared.spec).ok_or_else(|| {
+                self.died.notify_one();
+                ReadError::Expired
+            }),
             None => Err(self.last_failure().unwrap_or(ReadError::NotReady)),
         }
+    }
+
+    /// Follows the changes of the value's version.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The leases, this value's and those of earlier ones, that still live. `by_themselves`
+    /// leaves out those that end with our own token.
+    pub(super) fn leases(&self, by_themselves: bool) -> Vec<Box<str>> {
+        let value = self.value.load();
+        let current = value.as_ref().and_then(|value| value.lease.as_ref());
+        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let lives = |lease: &&Held| lease.lives() && (!by_themselves || lease.outlives_us());
+        current.into_iter().chain(replaced.iter()).filter(lives).map(|l| l.id.clone()).collect()
+    }
+
+    /// Whether the value lives at least `least` longer; what has no end does.
+    pub(super) fn lives_for(&self, least: Duration) -> bool {
+        self.answer().is_ok_and(|served| served.expires_in.is_none_or(|left| left >= least))
+    }
+
+    /// Whether another lease could be that long: this one was, when it was new.
+    pub(super) fn could_live_for(&self, least: Duration) -> bool {
+        let value = self.value.load();
+        let lease = value.as_ref().and_then(|value| value.lease.as_ref());
+        lease.is_none_or(|lease| lease.granted >= least)
     }
 
     /// Why the last fetch failed, when it did, with the time that is left until the next one.
@@ -117,7 +154,7 @@ impl Entry {
     }
 
     pub(super) fn confirmed_ago(&self) -> Option<Duration> {
-        self.value.load().as_ref().map(|value| value.confirmed.elapsed())
+        self.value.load().as_ref().map(|value| now().saturating_duration_since(value.confirmed))
     }
 
     /// The last attempt failed because there was no login.
@@ -125,76 +162,146 @@ impl Entry {
         self.failure.load().as_ref().is_some_and(|failure| failure.not_logged_in)
     }
 
-    /// When the background refresh is due.
+    /// Rings when the value was found dead before its next step was due.
+    pub(super) fn died(&self) -> Arc<Notify> {
+        Arc::clone(&self.died)
+    }
+
+    /// When the next step is due.
     pub(super) fn due_in(&self) -> Duration {
-        let now = Instant::now();
         let value = self.value.load();
-        let dies = value.as_ref().map(|value| value.end(&self.declared.spec));
-        let until_dead = dies.map_or(Duration::MAX, |dies| dies.saturating_duration_since(now));
+        let spec = &self.declared.spec;
+        let until_dead = value
+            .as_ref()
+            .map_or(Duration::MAX, |value| value.end(spec).saturating_duration_since(now()));
         match (self.failure.load().as_ref(), value.as_ref()) {
             (Some(failure), _) => {
-                let wait = failure.retry_at.saturating_duration_since(now);
+                let wait = failure.retry_at.saturating_duration_since(Instant::now());
                 if until_dead.is_zero() { wait } else { wait.min(until_dead) }
             }
-            (None, Some(value)) => match value.dies {
-                Some(dies) => replace_after(dies.saturating_duration_since(now)),
-                None => refresh_after(self.declared.spec.refresh),
-            },
-            (None, None) => self.declared.spec.refresh,
+            (None, Some(value)) => value.due_in(spec).min(until_dead),
+            (None, None) => spec.refresh,
+        }
+    }
+
+    /// The next step: more life for the lease where that can be had, else another read.
+    pub(super) async fn step(&self, upstream: &Upstream) {
+        self.wipe_if_dead();
+        let step = self.value.load().as_ref().map(|value| value.step());
+        match step {
+            Some(Step::Renew(lease_id)) => self.renew(upstream, &lease_id).await,
+            _ => self.fetch(upstream).await,
+        }
+    }
+
+    async fn renew(&self, upstream: &Upstream, lease_id: &str) {
+        let mut backoff = self.fetching.lock().await;
+        let asked = now();
+        match upstream.renew(lease_id).await {
+            Ok(renewed) if !renewed.duration.is_zero() => {
+                backoff.reset();
+                event::lease_renewed(&self.key.name, renewed.duration);
+                self.extend(lease_id, renewed, asked);
+                self.failure.store(None);
+            }
+            Err(error) if error.retry() == Retry::Backoff => {
+                let retry_in = backoff.after_failure(error.retry_after);
+                event::lease_renewal_failed(&self.key.name, &error, retry_in);
+                self.note(&error, retry_in);
+            }
+            // Gone, or not to be extended: another one, while this one may still live.
+            outcome => {
+                if let Err(error) = outcome {
+                    event::lease_renewal_failed(&self.key.name, &error, Duration::ZERO);
+                }
+                self.read(upstream, &mut backoff).await;
+            }
+        }
+    }
+
+    fn extend(&self, lease_id: &str, renewed: Renewed, asked: Instant) {
+        let old = self.value.load();
+        let Some((old, lease)) = old.as_ref().and_then(|v| Some((v, v.lease.as_ref()?))) else {
+            return;
+        };
+        if &*lease.id == lease_id {
+            self.value.store(Some(Arc::new(Value {
+                secret: Arc::clone(&old.secret),
+                version: old.version,
+                confirmed: now(),
+                lease: Some(lease.renewed(renewed, asked)),
+            })));
         }
     }
 
     /// Asks Vault, unless another task did so while this one waited its turn.
     pub(super) async fn fetch(&self, upstream: &Upstream) {
-        let asked_at = Instant::now();
+        let asked_at = now();
         let mut backoff = self.fetching.lock().await;
         let answered = self.value.load().as_ref().is_some_and(|value| value.confirmed > asked_at);
         let failed = self.failure.load().as_ref().is_some_and(|failure| failure.at > asked_at);
         if answered || failed {
             return;
         }
-        let sent = Instant::now();
+        self.read(upstream, &mut backoff).await;
+    }
+
+    async fn read(&self, upstream: &Upstream, backoff: &mut Backoff) {
+        let is_leased = self.value.load().as_ref().is_some_and(|value| value.lease.is_some());
+        if is_leased && let Err(wait) = self.declared.new_leases.take(Duration::ZERO) {
+            let error = VaultError::new(Failure::Ceiling, self.declared.spec.path.as_str());
+            self.fail(&VaultError { retry_after: Some(wait), ..error }, backoff);
+            return;
+        }
+        let asked = now();
         match upstream.read(&self.declared.spec.path, self.key.version).await {
             Ok(secret) => {
                 backoff.reset();
-                self.take(secret, sent);
+                self.take(secret, asked);
             }
-            Err(error) => self.fail(&error, &mut backoff),
+            Err(error) => self.fail(&error, backoff),
         }
     }
 
-    /// A lease runs from the moment it was asked for: Vault's clock started no later.
-    fn take(&self, secret: Secret, sent: Instant) {
+    fn take(&self, secret: Secret, asked: Instant) {
         let version = self.declared.version_of(&secret);
-        let dies = secret.lease().filter(|lease| !lease.duration.is_zero());
-        let dies = dies.map(|lease| sent + lease.duration);
+        let lease = secret.lease().and_then(|lease| Held::new(lease, asked));
         let old = self.value.load();
-        let unchanged = old.as_ref().filter(|old| {
-            old.version == version && old.secret.etag() == secret.etag() && dies.is_none()
-        });
+        let unchanged =
+            old.as_ref().filter(|old| old.version == version && old.secret.etag() == secret.etag());
         let changed = unchanged.is_none();
+        if let Some(replaced) = old.as_ref().and_then(|old| old.lease.clone()) {
+            let mut all = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(Held::lives);
+            all.push(replaced);
+        }
         let secret = unchanged.map_or_else(|| Arc::new(secret), |old| Arc::clone(&old.secret));
-        let confirmed = Instant::now();
-        self.value.store(Some(Arc::new(Value { secret, version, confirmed, dies })));
+        self.value.store(Some(Arc::new(Value { secret, version, confirmed: now(), lease })));
         let recovered = self.failure.swap(None).is_some();
         event::secret_fetched(&self.key.name, version, changed, recovered);
+        if changed {
+            self.changes.send_replace(version);
+        }
     }
 
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
         let retry_in = backoff.after_failure(error.retry_after);
-        let seen_before = self.value.load().is_some();
-        let told = ReadError::from_vault(error, seen_before);
         event::fetch_failed(&self.key.name, error, Some(retry_in));
+        self.note(error, retry_in);
+    }
+
+    fn note(&self, error: &VaultError, retry_in: Duration) {
+        let told = ReadError::from_vault(error, self.value.load().is_some());
         if told.is_gone() {
             self.wipe();
         }
         self.wipe_if_dead();
-        let now = Instant::now();
+        let retry_at = Instant::now() + retry_in;
         self.failure.store(Some(Arc::new(LastFailure {
             error: told,
             not_logged_in: error.failure == Failure::NotLoggedIn,
-            at: now,
-            retry_at: now + retry_in,
+            at: now(),
+            retry_at,
         })));
     }
 
@@ -204,14 +311,16 @@ impl Entry {
     }
 
     pub(super) fn wipe_if_dead(&self) {
-        let dead = |value: &Arc<Value>| value.end(&self.declared.spec) <= Instant::now();
+        let dead = |value: &Arc<Value>| value.end(&self.declared.spec) <= now();
         if self.value.load().as_ref().is_some_and(dead) {
             if self.failure.load().is_none() {
-                let (error, now) = (ReadError::Expired, Instant::now());
-                let failure = LastFailure { error, not_logged_in: false, at: now, retry_at: now };
+                let (error, at) = (ReadError::Expired, now());
+                let retry_at = Instant::now();
+                let failure = LastFailure { error, not_logged_in: false, at, retry_at };
                 self.failure.store(Some(Arc::new(failure)));
             }
             self.wipe();
+            self.died.notify_one();
             event::expired(&self.key.name);
         }
     }
@@ -219,27 +328,5 @@ impl Entry {
     /// Bytes of plaintext held.
     pub(super) fn len(&self) -> usize {
         self.value.load().as_ref().map_or(0, |value| value.secret.len())
-    }
-}
-
-impl Value {
-    /// From when on it must not be served.
-    fn end(&self, spec: &SecretSpec) -> Instant {
-        self.dies.unwrap_or(self.confirmed + spec.refresh + spec.max_stale)
-    }
-
-    fn serve(&self, spec: &SecretSpec, now: Instant) -> Option<Served> {
-        if now >= self.end(spec) {
-            return None;
-        }
-        let age = now.saturating_duration_since(self.confirmed);
-        let fresh = self.dies.is_some() || age <= spec.refresh;
-        Some(Served {
-            secret: Arc::clone(&self.secret),
-            version: self.version,
-            freshness: if fresh { Freshness::Fresh } else { Freshness::Stale },
-            age,
-            expires_in: self.dies.map(|dies| dies.saturating_duration_since(now)),
-        })
     }
 }

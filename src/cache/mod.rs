@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{SecretName, SecretSpec};
+use crate::observe::event;
 use crate::server::Source;
 use crate::vault::{Login, Upstream};
 
 mod answer;
 mod entry;
 mod refresh;
+mod value;
 
 pub use answer::{Freshness, ReadError, Served};
 
@@ -93,6 +95,33 @@ impl SecretCache {
         (version.is_none() || !entry.wants_fetch()).then(|| entry.answer())
     }
 
+    /// Like [`get`](Self::get), with at least `min_ttl` of life left: renewed or replaced first
+    /// where that is needed and Vault gives so much.
+    ///
+    /// # Errors
+    /// [`ReadError::MinTtlUnmet`], and those of `get`.
+    pub async fn get_living(
+        &self,
+        name: &SecretName,
+        min_ttl: Duration,
+    ) -> Result<Served, ReadError> {
+        self.get(name, None).await?;
+        let entry = self.entry(name, None).await?;
+        if !entry.lives_for(min_ttl) && entry.could_live_for(min_ttl) {
+            entry.step(&self.shared.upstream).await;
+            if !entry.lives_for(min_ttl) {
+                entry.fetch(&self.shared.upstream).await;
+            }
+            self.announce();
+        }
+        if entry.lives_for(min_ttl) { entry.answer() } else { Err(ReadError::MinTtlUnmet) }
+    }
+
+    /// Follows the changes of a name's version; `None` while it is not cached.
+    pub fn changes(&self, name: &SecretName) -> Option<watch::Receiver<u64>> {
+        Some(self.present(name, None)?.changes())
+    }
+
     /// Reads the name again now, at most once a second.
     ///
     /// # Errors
@@ -144,6 +173,7 @@ impl SecretCache {
         for (key, entry) in &self.shared.entries {
             let kept = new.get(&key.name).is_some_and(|now| entry.is_of(now));
             if !kept {
+                self.revoke(entry.leases(false));
                 entry.wipe();
                 self.shared.entries.invalidate(&*key).await;
             }
@@ -152,12 +182,17 @@ impl SecretCache {
         self.fetch_required();
     }
 
-    /// Stops refreshing and wipes everything. Answers in flight end first: they hold on to
-    /// what they serve.
-    pub async fn close(&self) {
+    /// Stops refreshing and renewing, for good. Returns the leases that do not end with our own
+    /// token, to be revoked.
+    pub async fn stop_refreshing(&self) -> Vec<Box<str>> {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        self.shared.entries.iter().flat_map(|(_, entry)| entry.leases(true)).collect()
+    }
+
+    /// Wipes everything. Answers in flight hold on to what they serve until they end.
+    pub async fn close(&self) {
         for (_, entry) in &self.shared.entries {
             entry.wipe();
         }
@@ -232,6 +267,18 @@ impl SecretCache {
 
     fn login(&self) -> watch::Receiver<Login> {
         self.shared.upstream.login()
+    }
+
+    fn revoke(&self, leases: Vec<Box<str>>) {
+        for lease_id in leases {
+            let upstream = self.shared.upstream.clone();
+            self.shared.tasks.spawn(async move {
+                match upstream.revoke(&lease_id).await {
+                    Ok(()) => event::lease_revoked(&lease_id),
+                    Err(error) => event::lease_not_revoked(&lease_id, &error),
+                }
+            });
+        }
     }
 
     fn announce(&self) {

@@ -18,18 +18,19 @@ impl Refresher {
     /// Ends when the entry is evicted.
     pub(super) async fn run(mut self, cache: &SecretCache) {
         while let Some(entry) = self.entry.upgrade() {
-            let due = tokio::time::sleep(entry.due_in());
             let waits_for_login = entry.waits_for_login();
-            self.login.mark_unchanged();
+            let (wait, died) = (entry.due_in(), entry.died());
+            // Not held while waiting: eviction drops it.
             drop(entry);
+            self.login.mark_unchanged();
             tokio::select! {
-                () = due => {}
+                () = tokio::time::sleep(wait) => {}
+                () = died.notified() => {}
                 () = logged_in(&mut self.login), if waits_for_login => {}
             }
             let Some(entry) = self.entry.upgrade() else { return };
-            entry.wipe_if_dead();
             let before = entry.len();
-            entry.fetch(&self.upstream).await;
+            entry.step(&self.upstream).await;
             cache.announce();
             if entry.len() != before {
                 cache.reweigh(Arc::clone(&entry)).await;

@@ -43,6 +43,7 @@ async fn online(config: Config) -> Result<(), Error> {
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let (upstream, thread) = Upstream::start(config.vault.clone(), Arc::clone(&auth), metrics)
         .map_err(Error::VaultSettings)?;
+    let mut leases = Vec::new();
     let outcome = async {
         first_login(&upstream, &config.vault, &auth, PATIENCE).await?;
         super::print(format!("login: ok: method {}\n", auth.name()).as_bytes())?;
@@ -51,6 +52,7 @@ async fn online(config: Config) -> Result<(), Error> {
             let line = match upstream.read(&spec.path, None).await {
                 Ok(secret) => {
                     let version = secret.kv_version().map(|v| format!(", version {v}"));
+                    leases.extend(secret.lease().map(|lease| lease.id.clone()));
                     let lease = secret.lease().map(|l| format!(", lease {:?}", l.duration));
                     let (version, lease) = (version.unwrap_or_default(), lease.unwrap_or_default());
                     format!("{name}: ok: {} fields{version}{lease}\n", secret.field_count())
@@ -68,7 +70,7 @@ async fn online(config: Config) -> Result<(), Error> {
         }
     }
     .await;
-    upstream.stop(Duration::from_secs(5)).await;
+    upstream.stop(Duration::from_secs(5), leases).await;
     let _ = tokio::task::spawn_blocking(|| thread.join()).await;
     outcome
 }

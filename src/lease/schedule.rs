@@ -15,6 +15,12 @@ pub fn replace_after(ttl: Duration) -> Duration {
     jittered(ttl.mul_f64(0.9), 0.1)
 }
 
+/// When to replace something that still lives but whose token was replaced: soon, spread over
+/// half of what is left and half a minute at most.
+pub fn replace_orphan_after(left: Duration) -> Duration {
+    jittered((left / 2).min(Duration::from_secs(30)), 1.0)
+}
+
 /// When to read a value again that is to be at most `refresh` old: after 80 to 95 % of it, so
 /// that the names of one sidecar, and many sidecars, do not ask at once.
 pub fn refresh_after(refresh: Duration) -> Duration {

@@ -124,6 +124,21 @@ pub fn lease_renewed(name: &SecretName, ttl: Duration) {
     debug!(target: "sidekey", %name, ?ttl, "lease renewed");
 }
 
+/// A lease could not be renewed.
+pub fn lease_renewal_failed(name: &SecretName, error: &VaultError, retry_in: Duration) {
+    warn!(target: "sidekey", %name, %error, ?retry_in, "lease not renewed");
+}
+
+/// A lease was given back.
+pub fn lease_revoked(lease_id: &str) {
+    info!(target: "sidekey", lease_id, "lease revoked");
+}
+
+/// A lease outlives us; its id lets an operator revoke it.
+pub fn lease_not_revoked(lease_id: &str, error: &VaultError) {
+    warn!(target: "sidekey", lease_id, %error, "lease not revoked");
+}
+
 /// A secret was read; `changed` when its content differs from what was held before,
 /// `recovered` when the attempt before it had failed.
 pub fn secret_fetched(name: &SecretName, version: u64, changed: bool, recovered: bool) {

@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::config::{AuthMethod, VaultConfig, VaultPath};
 use crate::memory::{keep_thread_secret, scrub};
-use crate::observe::Metrics;
+use crate::observe::{Metrics, event};
 use crate::secret::{EtagKey, Secret};
 
 mod approle;
 mod auth;
 mod ceiling;
 mod error;
+mod lease;
 mod read;
 mod session;
 mod tls;
@@ -27,9 +29,11 @@ mod token;
 mod transport;
 
 pub use error::{Failure, NetworkReason, Refusal, Retry, VaultError};
+pub use lease::Renewed;
 pub use session::Login;
 
 use session::Session;
+use token::Token;
 
 /// The door to the fetch thread. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,10 +61,9 @@ enum Command {
         login_again: bool,
         reply: Reply<()>,
     },
-    Stop {
-        budget: Duration,
-        reply: oneshot::Sender<()>,
-    },
+    Renew { lease_id: Box<str>, reply: Reply<Renewed> },
+    Revoke { lease_id: Box<str>, reply: Reply<()> },
+    Stop { budget: Duration, leases: Vec<Box<str>>, reply: oneshot::Sender<()> },
 }
 
 type Reply<T> = oneshot::Sender<Result<T, VaultError>>;
@@ -96,10 +99,7 @@ impl Upstream {
     /// Everything that can go wrong with Vault.
     pub async fn read(&self, path: &VaultPath, version: Option<u64>) -> Result<Secret, VaultError> {
         let (reply, answer) = oneshot::channel();
-        let stopping = || VaultError::new(Failure::Stopping, path.as_str());
-        let command = Command::Read { path: path.clone(), version, reply };
-        self.commands.send(command).map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        self.ask(Command::Read { path: path.clone(), version, reply }, answer).await
     }
 
     /// Takes over new settings, with trust anchors and client certificate read anew.
@@ -113,11 +113,8 @@ impl Upstream {
         login_again: bool,
     ) -> Result<(), VaultError> {
         let (reply, answer) = oneshot::channel();
-        let stopping = || VaultError::new(Failure::Stopping, "");
         let vault = Box::new(vault);
-        let command = Command::Reconfigure { vault, auth, login_again, reply };
-        self.commands.send(command).map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        self.ask(Command::Reconfigure { vault, auth, login_again, reply }, answer).await
     }
 
     /// Whether we are logged in; changes are announced.
@@ -125,10 +122,40 @@ impl Upstream {
         self.login.clone()
     }
 
-    /// Ends the thread's work: revokes our own token within `budget`, forgets everything.
-    pub async fn stop(&self, budget: Duration) {
+    /// Asks for more life for a lease.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] when Vault does not know the lease or will not renew it, and
+    /// everything else that can go wrong with Vault.
+    pub async fn renew(&self, lease_id: &str) -> Result<Renewed, VaultError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Renew { lease_id: lease_id.into(), reply }, answer).await
+    }
+
+    /// Ends a lease, and the credential with it.
+    ///
+    /// # Errors
+    /// Everything that can go wrong with Vault.
+    pub async fn revoke(&self, lease_id: &str) -> Result<(), VaultError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Revoke { lease_id: lease_id.into(), reply }, answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        let stopping = || VaultError::new(Failure::Stopping, "");
+        self.commands.send(command).map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Ends the thread's work: revokes `leases` and our own token within `budget`, in parallel,
+    /// says what could not be revoked, forgets everything.
+    pub async fn stop(&self, budget: Duration, leases: Vec<Box<str>>) {
         let (reply, done) = oneshot::channel();
-        if self.commands.send(Command::Stop { budget, reply }).is_ok() {
+        if self.commands.send(Command::Stop { budget, leases, reply }).is_ok() {
             let _ = done.await;
         }
     }
@@ -199,9 +226,21 @@ impl Fetcher {
                 Command::Reconfigure { vault, auth, login_again, reply } => {
                     let _ = reply.send(fetcher.session.reconfigure(*vault, auth, login_again));
                 }
-                Command::Stop { budget, reply } => {
+                Command::Renew { lease_id, reply } => {
+                    let fetcher = Rc::clone(&fetcher);
+                    tokio::task::spawn_local(async move {
+                        let _ = reply.send(fetcher.renew(&lease_id).await);
+                    });
+                }
+                Command::Revoke { lease_id, reply } => {
+                    let fetcher = Rc::clone(&fetcher);
+                    tokio::task::spawn_local(async move {
+                        let _ = reply.send(fetcher.revoke(&lease_id).await);
+                    });
+                }
+                Command::Stop { budget, leases, reply } => {
                     keeper.abort();
-                    fetcher.session.end(budget).await;
+                    Self::hand_back(&fetcher, budget, leases).await;
                     let _ = reply.send(());
                     return;
                 }
@@ -211,11 +250,11 @@ impl Fetcher {
 
     async fn read(&self, path: &VaultPath, version: Option<u64>) -> Result<Secret, VaultError> {
         let token = self.session.token(self.session.timeout()).await?;
-        let first = self.read_with(&token.value, path, version).await;
+        let first = self.read_with(&token, path, version).await;
         match &first {
             Err(error) if error.retry() == Retry::Reauthenticate => {
                 match self.session.doubt(&token, self.session.timeout()).await {
-                    Some(token) => self.read_with(&token.value, path, version).await,
+                    Some(token) => self.read_with(&token, path, version).await,
                     None => first,
                 }
             }
@@ -225,10 +264,56 @@ impl Fetcher {
 
     async fn read_with(
         &self,
-        token: &crate::memory::SecretBuf,
+        token: &Token,
         path: &VaultPath,
         version: Option<u64>,
     ) -> Result<Secret, VaultError> {
         read::read(&self.session.transport(), token, path, version, &self.key).await
+    }
+
+    async fn renew(&self, lease_id: &str) -> Result<Renewed, VaultError> {
+        let token = self.session.token(self.session.timeout()).await?;
+        let first = lease::renew(&self.session.transport(), &token.value, lease_id).await;
+        match &first {
+            Err(error) if error.retry() == Retry::Reauthenticate => {
+                // A lease dies with its token, so that another token is no help; but it is
+                // good to know.
+                self.session.doubt(&token, self.session.timeout()).await;
+                first
+            }
+            _ => first,
+        }
+    }
+
+    async fn revoke(&self, lease_id: &str) -> Result<(), VaultError> {
+        let token = self.session.token(self.session.timeout()).await?;
+        lease::revoke(&self.session.transport(), &token.value, lease_id).await
+    }
+
+    /// The leases first, all at once, for they need the token; then the token.
+    async fn hand_back(fetcher: &Rc<Self>, budget: Duration, leases: Vec<Box<str>>) {
+        let end = Instant::now() + budget;
+        fetcher.session.begin_to_stop();
+        if let Some(token) = fetcher.session.current() {
+            let revoked = leases.into_iter().map(|lease_id| {
+                let (fetcher, token) = (Rc::clone(fetcher), Rc::clone(&token));
+                tokio::task::spawn_local(async move {
+                    let transport = fetcher.session.transport();
+                    let revoked = lease::revoke(&transport, &token.value, &lease_id);
+                    match tokio::time::timeout_at(end, revoked).await {
+                        Ok(Ok(())) => event::lease_revoked(&lease_id),
+                        Ok(Err(error)) => event::lease_not_revoked(&lease_id, &error),
+                        Err(_) => {
+                            let error = VaultError::new(Failure::Timeout, "sys/leases/revoke");
+                            event::lease_not_revoked(&lease_id, &error);
+                        }
+                    }
+                })
+            });
+            for task in revoked.collect::<Vec<_>>() {
+                let _ = task.await;
+            }
+        }
+        fetcher.session.end(end.saturating_duration_since(Instant::now())).await;
     }
 }

@@ -4,6 +4,7 @@
 //! and <https://developer.hashicorp.com/vault/api-docs#the-response-envelope>.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -11,10 +12,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::{Failure, Refusal, VaultError, recognize};
+use super::token::Token;
 use super::transport::{Answer, Transport};
 use crate::config::VaultPath;
-use crate::lease::Lease;
-use crate::memory::SecretBuf;
+use crate::lease::{Lease, TokenLife};
 use crate::secret::{EtagKey, RenderError, Secret, render};
 
 /// The envelope of every answer; the content stays where it is in the body.
@@ -54,7 +55,7 @@ struct KvMetadata<'a> {
 /// Reads `path`, at `version` where that is given.
 pub(super) async fn read(
     transport: &Transport,
-    token: &SecretBuf,
+    token: &Token,
     path: &VaultPath,
     version: Option<u64>,
     key: &EtagKey,
@@ -63,11 +64,17 @@ pub(super) async fn read(
         Some(version) => format!("{path}?version={version}"),
         None => path.to_string(),
     };
-    let answer = transport.get(&target, token).await?;
-    understand(&answer, version, key).map_err(|failure| VaultError::new(failure, path.as_str()))
+    let answer = transport.get(&target, &token.value).await?;
+    understand(&answer, version, key, &token.life)
+        .map_err(|failure| VaultError::new(failure, path.as_str()))
 }
 
-fn understand(answer: &Answer, version: Option<u64>, key: &EtagKey) -> Result<Secret, Failure> {
+fn understand(
+    answer: &Answer,
+    version: Option<u64>,
+    key: &EtagKey,
+    token: &Arc<TokenLife>,
+) -> Result<Secret, Failure> {
     let text = std::str::from_utf8(answer.body.expose())
         .map_err(|_| Failure::Malformed("the body is not UTF-8"))?;
     let missing = || missing(version, text);
@@ -92,7 +99,7 @@ fn understand(answer: &Answer, version: Option<u64>, key: &EtagKey) -> Result<Se
             render(data.get(), key, Some(metadata.version), None).map_err(cannot_serve)
         }
         None if answer.status != StatusCode::NOT_FOUND => {
-            render(data.get(), key, None, lease(&envelope)).map_err(cannot_serve)
+            render(data.get(), key, None, lease(&envelope, token)).map_err(cannot_serve)
         }
         _ => Err(missing()),
     }
@@ -106,12 +113,13 @@ fn missing(version: Option<u64>, text: &str) -> Failure {
     }
 }
 
-fn lease(envelope: &Envelope<'_>) -> Option<Lease> {
+fn lease(envelope: &Envelope<'_>, token: &Arc<TokenLife>) -> Option<Lease> {
     // KV version 1 sends a duration without a lease: a hint, not a life.
     (!envelope.lease_id.is_empty()).then(|| Lease {
         id: envelope.lease_id.as_ref().into(),
         duration: Duration::from_secs(envelope.lease_duration),
         renewable: envelope.renewable,
+        token: Arc::clone(token),
     })
 }
 
@@ -125,11 +133,13 @@ fn cannot_serve(error: RenderError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::SecretBuf;
 
     fn read(status: u16, body: &str, version: Option<u64>) -> Result<Secret, Failure> {
         let status = StatusCode::from_u16(status).unwrap();
         let answer = Answer { status, body: SecretBuf::copy_from(body.as_bytes()) };
-        understand(&answer, version, &EtagKey::random().unwrap())
+        let token = Arc::new(TokenLife::new(None, true));
+        understand(&answer, version, &EtagKey::random().unwrap(), &token)
     }
 
     fn kv_two(data: &str, deletion_time: &str, destroyed: bool) -> String {

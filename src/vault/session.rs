@@ -14,7 +14,7 @@ use super::error::{Failure, Retry, VaultError};
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, VaultConfig};
-use crate::lease::{Backoff, renew_after, replace_after};
+use crate::lease::{Backoff, now, renew_after, replace_after};
 use crate::observe::{Metrics, event};
 
 /// A token that dies sooner than this after its login does not count as a success, so that a
@@ -176,6 +176,7 @@ impl Session {
         match token.lookup(&self.transport()).await {
             Err(error) if error.retry() == Retry::Reauthenticate => {
                 drop(seen_alive);
+                token.life.kill();
                 self.token.replace(None);
                 self.state.send_replace(Login::Starting);
                 self.dead.notify_one();
@@ -197,7 +198,9 @@ impl Session {
                 Ok(token) => {
                     event::logged_in(&authenticator.method, token.left());
                     let token = Rc::new(token);
-                    self.token.replace(Some(Rc::clone(&token)));
+                    if let Some(old) = self.token.replace(Some(Rc::clone(&token))) {
+                        old.life.supersede();
+                    }
                     self.state.send_replace(Login::In);
                     let end = self.hold(&token).await;
                     if end == End::Due || token.obtained.elapsed() >= PROVEN_AFTER {
@@ -269,7 +272,7 @@ impl Session {
                     event::token_renewed(ttl);
                     // Vault grants less and less when the maximum life comes near.
                     extends = ttl.is_none() || ttl > left.map(|left| left.mul_f64(1.5));
-                    token.dies.set(ttl.map(|ttl| Instant::now() + ttl));
+                    token.life.set_end(ttl.map(|ttl| now() + ttl));
                     next = ttl.map(|ttl| Instant::now() + next_step(ttl, extends));
                 }
                 Err(error) if error.retry() == Retry::Backoff => {
@@ -279,15 +282,35 @@ impl Session {
                 }
                 Err(error) => {
                     event::token_renewal_failed(&error, Duration::ZERO);
-                    return End::Dead;
+                    if self.is_unknown(token).await {
+                        token.life.kill();
+                        return End::Dead;
+                    }
+                    // It lives, but may not be renewed: it is replaced before its end.
+                    extends = false;
+                    next = token.left().map(|left| Instant::now() + replace_after(left));
                 }
             }
         }
     }
 
+    async fn is_unknown(&self, token: &Token) -> bool {
+        let looked_up = token.lookup(&self.transport()).await;
+        looked_up.is_err_and(|error| error.retry() == Retry::Reauthenticate)
+    }
+
+    /// From now on reads are refused.
+    pub(super) fn begin_to_stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// The token in use, when there is one.
+    pub(super) fn current(&self) -> Option<Rc<Token>> {
+        self.held()
+    }
+
     /// Gives the token back. Nothing asks Vault afterwards.
     pub(super) async fn end(&self, budget: Duration) {
-        self.stopping.set(true);
         let Some(token) = self.token.take().filter(|token| token.ours) else { return };
         let revoked = tokio::time::timeout(budget, token.revoke(&self.transport())).await;
         match revoked {

@@ -2,7 +2,7 @@
 //!
 //! <https://developer.hashicorp.com/vault/api-docs/auth/token>
 
-use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use zeroize::Zeroize;
 
 use super::error::{Failure, VaultError};
 use super::transport::Transport;
+use crate::lease::{TokenLife, now};
 use crate::memory::SecretBuf;
 
 /// A token, how long it lives, and whose it is.
@@ -22,8 +23,8 @@ pub(super) struct Token {
     /// Names the token in logs without being one.
     pub(super) accessor: Box<str>,
     pub(super) obtained: Instant,
-    /// `None` for a token without an end, such as a root token.
-    pub(super) dies: Cell<Option<Instant>>,
+    /// Shared with the leases that are made under it.
+    pub(super) life: Arc<TokenLife>,
     pub(super) renewable: bool,
     /// A login of ours made it, so it is ours to revoke.
     pub(super) ours: bool,
@@ -38,7 +39,7 @@ impl Token {
             value,
             accessor: auth.accessor.into(),
             obtained: Instant::now(),
-            dies: Cell::new(life(auth.lease_duration).map(|ttl| Instant::now() + ttl)),
+            life: token_life(life(auth.lease_duration), true),
             renewable: auth.renewable,
             ours: true,
         }
@@ -58,7 +59,7 @@ impl Token {
             value,
             accessor: found.accessor.into(),
             obtained: Instant::now(),
-            dies: Cell::new(ttl.map(|ttl| Instant::now() + ttl)),
+            life: token_life(ttl, false),
             renewable: found.renewable.unwrap_or_default(),
             ours: false,
         })
@@ -66,7 +67,7 @@ impl Token {
 
     /// Life left; `None` without an end.
     pub(super) fn left(&self) -> Option<Duration> {
-        self.dies.get().map(|dies| dies.saturating_duration_since(Instant::now()))
+        self.life.ends().map(|ends| ends.saturating_duration_since(now()))
     }
 
     /// Past its end, by our own clock.
@@ -102,6 +103,10 @@ impl Token {
     pub(super) async fn revoke(&self, transport: &Transport) -> Result<(), VaultError> {
         transport.call_empty(&RevokeTokenSelfRequest {}, Some(&self.value)).await
     }
+}
+
+fn token_life(ttl: Option<Duration>, ours: bool) -> Arc<TokenLife> {
+    Arc::new(TokenLife::new(ttl.map(|ttl| now() + ttl), ours))
 }
 
 fn life(seconds: u64) -> Option<Duration> {

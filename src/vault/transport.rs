@@ -138,8 +138,9 @@ impl Transport {
         token: Option<&SecretBuf>,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, VaultError> {
-        if !self.ceiling.pass(self.timeout).await {
-            return Err(VaultError::new(Failure::Ceiling, path));
+        if let Err(wait) = self.ceiling.pass(self.timeout).await {
+            let retry_after = Some(wait);
+            return Err(VaultError { retry_after, ..VaultError::new(Failure::Ceiling, path) });
         }
         let url = Url::parse(&format!("{}/{path}", self.base))
             .map_err(|_| VaultError::new(Failure::Malformed("the request's path"), path))?;
@@ -225,6 +226,8 @@ fn operation(path: &str) -> &'static str {
         _ if path.starts_with("auth/token/") => "token",
         _ if path.starts_with("auth/") && path.ends_with("/login") => "login",
         _ if path.starts_with("sys/wrapping/") => "unwrap",
+        "sys/leases/renew" => "renew",
+        "sys/leases/revoke" => "revoke",
         _ => "read",
     }
 }
