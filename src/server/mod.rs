@@ -16,10 +16,12 @@ use crate::config::{AbstractName, Listen, SecretName};
 use crate::observe::{Audit, Metrics, event};
 
 mod answer;
+mod code;
 mod connection;
 mod door;
 mod guard;
 mod head;
+mod head_timer;
 mod health;
 mod listener;
 mod negotiate;
@@ -180,9 +182,6 @@ impl BoundServer {
                 Listener::Tcp { addr, .. } => event::listening(*addr),
                 Listener::Unix { name, .. } => event::listening_unix(name),
             }
-        }
-        if let Some(health) = &self.health {
-            event::health_listening(health.addr);
         }
     }
 }
