@@ -1,8 +1,8 @@
 //! The local door: who may ask, for what, and the answer.
 //!
-//! A connection is accepted ([`listener`]), its requests pass one chain of guards ([`guard`]),
-//! an admitted one is routed ([`route`]) and answered from the cache ([`secret`]); every way
-//! that can end otherwise is in one table ([`problem`]).
+//! A connection is accepted (`listener`), its requests pass one chain of guards (`guard`), an
+//! admitted one is routed (`route`) and answered from the cache (`secret`); every way that can
+//! end otherwise is in one table (`problem`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
