@@ -58,10 +58,14 @@ impl Audit {
     /// # Errors
     /// When no thread can be started.
     pub fn to_stderr(style: Style, errors: Counter) -> io::Result<Self> {
-        Self::start(style, errors, Box::new(LockedStderr))
+        Self::to(style, errors, Box::new(LockedStderr))
     }
 
-    fn start(style: Style, errors: Counter, sink: Box<dyn Write + Send>) -> io::Result<Self> {
+    /// The same to `sink`, which gets whole lines in each batch.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn to(style: Style, errors: Counter, sink: Box<dyn Write + Send>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             style,
             state: Mutex::default(),
@@ -259,7 +263,7 @@ mod tests {
         let (seen, received) = mpsc::channel();
         let errors = Counter::default();
         let sink = Box::new(Slow { seen, step, refuse: false });
-        (Audit::start(Style::Human, errors.clone(), sink).unwrap(), errors, received)
+        (Audit::to(Style::Human, errors.clone(), sink).unwrap(), errors, received)
     }
 
     #[test]
@@ -307,7 +311,7 @@ mod tests {
     #[test]
     fn failed_writes_are_counted() {
         let errors = Counter::default();
-        let audit = Audit::start(Style::Json, errors.clone(), Box::new(Broken)).unwrap();
+        let audit = Audit::to(Style::Json, errors.clone(), Box::new(Broken)).unwrap();
         audit.record(&Access::default());
         assert!(audit.flush(Duration::from_secs(30)));
         assert_eq!(errors.get(), 1);

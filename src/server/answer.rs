@@ -8,9 +8,10 @@ use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body_util::Full;
 
+use super::code::Code;
 use super::head::Head;
 use super::policy::Declared;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use crate::cache::{Freshness, Served};
 use crate::secret::Etag;
 

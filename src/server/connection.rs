@@ -10,10 +10,12 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::stream::{Stream, Unstuck};
+use super::head_timer::HeadTimer;
+use super::stream::Unstuck;
 use crate::config::Limits;
 
 /// Room for one head. Larger than what our own guards let pass, so that they answer first.
@@ -39,13 +41,14 @@ impl From<&Limits> for Timeouts {
 ///
 /// # Errors
 /// What ended the connection other than a close between requests.
-pub(super) async fn serve<A, F>(
-    stream: Stream,
+pub(super) async fn serve<T, A, F>(
+    stream: T,
     timeouts: Timeouts,
     cancel: CancellationToken,
     answer: A,
 ) -> hyper::Result<()>
 where
+    T: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Response<Full<Bytes>>, Infallible>>,
 {
@@ -68,7 +71,7 @@ fn builder(timeouts: Timeouts) -> Builder {
         .max_buf_size(BUFFER)
         .half_close(false)
         .keep_alive(true)
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(timeouts.head);
     builder
 }

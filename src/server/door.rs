@@ -10,11 +10,12 @@ use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 
 use super::answer::Answer;
+use super::code::Code;
 use super::guard::{self, Admitted, Candidate, Refused, Verdict};
 use super::head::Head;
 use super::peer::Peer;
 use super::policy::SharedPolicy;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use super::{Source, secret};
 use crate::observe::{Access, Audit, Metrics};
 

@@ -21,7 +21,7 @@ use super::guard::Denied;
 use super::head::Head;
 use super::listener::{Listener, accept_loop};
 use super::problem::Problem;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, event};
 
 const MAX_CONNECTIONS: usize = 64;
 const TIMEOUTS: Timeouts =
@@ -56,6 +56,7 @@ impl BoundHealth {
         tracker: &TaskTracker,
         cancel: CancellationToken,
     ) {
+        event::health_listening(self.addr);
         let health = Arc::new(Health { readiness, metrics });
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let connections = (tracker.clone(), cancel.clone());

@@ -1,8 +1,8 @@
 //! The local door: who may ask, for what, and the answer.
 //!
-//! A connection is accepted ([`listener`]), its requests pass one chain of guards ([`guard`]),
-//! an admitted one is routed ([`route`]) and answered from the cache ([`secret`]); every way
-//! that can end otherwise is in one table ([`problem`]).
+//! A connection is accepted (`listener`), its requests pass one chain of guards (`guard`), an
+//! admitted one is routed (`route`) and answered from the cache (`secret`); every way that can
+//! end otherwise is in one table (`problem`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +16,12 @@ use crate::config::{AbstractName, Listen, SecretName};
 use crate::observe::{Audit, Metrics, event};
 
 mod answer;
+mod code;
 mod connection;
 mod door;
 mod guard;
 mod head;
+mod head_timer;
 mod health;
 mod listener;
 mod negotiate;
@@ -180,9 +182,6 @@ impl BoundServer {
                 Listener::Tcp { addr, .. } => event::listening(*addr),
                 Listener::Unix { name, .. } => event::listening_unix(name),
             }
-        }
-        if let Some(health) = &self.health {
-            event::health_listening(health.addr);
         }
     }
 }

@@ -172,7 +172,7 @@ fn parse_version(version: Option<&str>) -> Result<Option<u64>, Problem> {
 /// Decodes into a buffer of its own. Line breaks, as `base64` prints them, are skipped.
 fn decode_base64(text: &[u8]) -> Result<Bytes, Problem> {
     let mut compact = SecretWriter::with_capacity(text.len());
-    text.split(u8::is_ascii_whitespace).for_each(|part| compact.push(part));
+    text.split(|c| matches!(c, b'\r' | b'\n')).for_each(|part| compact.push(part));
     let mut decoded = SecretBuf::zeroed(base64::decoded_len_estimate(compact.len()));
     let len = STANDARD
         .decode_slice(compact.expose(), decoded.expose_mut())
@@ -193,7 +193,7 @@ mod tests {
     fn base64_may_be_wrapped_but_not_wrong() {
         assert_eq!(&decode_base64(b"AAH/\n+g==\n").unwrap()[..], [0, 1, 255, 250]);
         assert!(decode_base64(b"").unwrap().is_empty());
-        for wrong in [&b"AAH"[..], b"A*==", b"hunter2!", b"AAH_"] {
+        for wrong in [&b"AAH"[..], b"A*==", b"hunter2!", b"AAH_", b"no base64"] {
             assert_eq!(decode_base64(wrong), Err(Problem::NotBase64));
         }
     }

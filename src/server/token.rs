@@ -60,7 +60,7 @@ struct Stamp {
 }
 
 impl CallerToken {
-    /// `rule` is the caller rule's name, for the log.
+    /// Reads the file, if it is one. `rule` is the caller rule's name, for the log.
     pub(super) fn new(rule: &Arc<str>, source: TokenSource) -> Self {
         match source {
             TokenSource::Environment(token) => {
@@ -75,7 +75,9 @@ impl CallerToken {
                     next_look: AtomicU64::new(0),
                     seen: Mutex::new(Seen::Nothing),
                 };
-                Self { current: ArcSwapOption::empty(), file: Some(file) }
+                let current = ArcSwapOption::empty();
+                file.look(&current);
+                Self { current, file: Some(file) }
             }
         }
     }
@@ -99,9 +101,8 @@ impl TokenFile {
         if now < due {
             return;
         }
-        // At the first look everybody waits for the answer; later ones go on with the old.
-        let seen = if due == 0 { self.seen.lock().ok() } else { self.seen.try_lock().ok() };
-        let Some(mut seen) = seen else { return };
+        // Whoever finds somebody else at it goes on with the token of before.
+        let Ok(mut seen) = self.seen.try_lock() else { return };
         if self.next_look.load(Ordering::Relaxed) != due {
             return;
         }

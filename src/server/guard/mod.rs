@@ -152,7 +152,7 @@ impl<'r> Admitted<'r> {
 
     /// The field it is about.
     pub(super) fn field(&self) -> Option<&str> {
-        self.target.field()
+        self.target.field().filter(|_| self.candidate.action == Some(Action::Field))
     }
 
     /// The query string.
@@ -189,7 +189,8 @@ impl<'r> Refused<'r> {
 
     /// The field it asked for.
     pub(super) fn field(&self) -> Option<&str> {
-        self.candidate.target.as_ref()?.field()
+        let target = self.candidate.target.as_ref()?;
+        target.field().filter(|_| self.candidate.action == Some(Action::Field))
     }
 
     /// What it wanted.
@@ -226,5 +227,19 @@ fn total_rate(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
     match &candidate.policy.total_rate {
         Some(rate) => rate.take().map_err(Denied::TooManyRequests),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_the_chain_is_part_of_the_contract() {
+        let names = CHAIN.map(|(name, _)| name).join(" ");
+        assert_eq!(
+            names,
+            "sizes host forwarded cross_site body target method total_rate caller caller_rate scope"
+        );
     }
 }

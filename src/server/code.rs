@@ -1,0 +1,159 @@
+//! The stable names of how requests end, with their statuses.
+
+use http::StatusCode;
+
+/// How a request ended. The names are stable: clients, metrics and the audit log use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    Ok,
+    NotModified,
+    BadRequest,
+    ForwardedRefused,
+    CallerUnknown,
+    CallerDenied,
+    CrossSiteRefused,
+    NotFound,
+    UnknownName,
+    UnknownField,
+    SecretMissing,
+    VersionDeleted,
+    VersionDestroyed,
+    VersionMissing,
+    MethodNotAllowed,
+    NotAcceptable,
+    BodyRefused,
+    TargetTooLong,
+    HostRefused,
+    Unrepresentable,
+    NotBase64,
+    TooManyRequests,
+    HeadTooLarge,
+    UpstreamMalformed,
+    UpstreamTooLarge,
+    NotReady,
+    UpstreamUnavailable,
+    UpstreamDenied,
+    Expired,
+}
+
+impl Code {
+    pub(super) const ALL: [Self; 29] = [
+        Self::Ok,
+        Self::NotModified,
+        Self::BadRequest,
+        Self::ForwardedRefused,
+        Self::CallerUnknown,
+        Self::CallerDenied,
+        Self::CrossSiteRefused,
+        Self::NotFound,
+        Self::UnknownName,
+        Self::UnknownField,
+        Self::SecretMissing,
+        Self::VersionDeleted,
+        Self::VersionDestroyed,
+        Self::VersionMissing,
+        Self::MethodNotAllowed,
+        Self::NotAcceptable,
+        Self::BodyRefused,
+        Self::TargetTooLong,
+        Self::HostRefused,
+        Self::Unrepresentable,
+        Self::NotBase64,
+        Self::TooManyRequests,
+        Self::HeadTooLarge,
+        Self::UpstreamMalformed,
+        Self::UpstreamTooLarge,
+        Self::NotReady,
+        Self::UpstreamUnavailable,
+        Self::UpstreamDenied,
+        Self::Expired,
+    ];
+
+    /// The stable name, the status and the title.
+    pub(super) const fn row(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Self::Ok => ("ok", StatusCode::OK, "OK"),
+            Self::NotModified => ("not_modified", StatusCode::NOT_MODIFIED, "Not modified"),
+            Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST, "Malformed request"),
+            Self::ForwardedRefused => {
+                ("forwarded_refused", StatusCode::BAD_REQUEST, "Forwarded request refused")
+            }
+            Self::CallerUnknown => ("caller_unknown", StatusCode::UNAUTHORIZED, "Unknown caller"),
+            Self::CallerDenied => ("caller_denied", StatusCode::FORBIDDEN, "Not for this caller"),
+            Self::CrossSiteRefused => {
+                ("cross_site_refused", StatusCode::FORBIDDEN, "Browser request refused")
+            }
+            Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such resource"),
+            Self::UnknownName => ("unknown_name", StatusCode::NOT_FOUND, "Name not declared"),
+            Self::UnknownField => ("unknown_field", StatusCode::NOT_FOUND, "No such field"),
+            Self::SecretMissing => ("secret_missing", StatusCode::NOT_FOUND, "Nothing is stored"),
+            Self::VersionDeleted => ("version_deleted", StatusCode::NOT_FOUND, "Version deleted"),
+            Self::VersionDestroyed => {
+                ("version_destroyed", StatusCode::NOT_FOUND, "Version destroyed")
+            }
+            Self::VersionMissing => ("version_missing", StatusCode::NOT_FOUND, "No such version"),
+            Self::MethodNotAllowed => {
+                ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+            }
+            Self::NotAcceptable => ("not_acceptable", StatusCode::NOT_ACCEPTABLE, "No such format"),
+            Self::BodyRefused => {
+                ("body_refused", StatusCode::PAYLOAD_TOO_LARGE, "Request body refused")
+            }
+            Self::TargetTooLong => {
+                ("target_too_long", StatusCode::URI_TOO_LONG, "Request target too long")
+            }
+            Self::HostRefused => ("host_refused", StatusCode::MISDIRECTED_REQUEST, "Host refused"),
+            Self::Unrepresentable => {
+                ("unrepresentable", StatusCode::UNPROCESSABLE_ENTITY, "Format cannot hold it")
+            }
+            Self::NotBase64 => ("not_base64", StatusCode::UNPROCESSABLE_ENTITY, "Not base64"),
+            Self::TooManyRequests => {
+                ("too_many_requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests")
+            }
+            Self::HeadTooLarge => (
+                "head_too_large",
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "Request head too large",
+            ),
+            Self::UpstreamMalformed => {
+                ("upstream_malformed", StatusCode::BAD_GATEWAY, "Vault's answer cannot be served")
+            }
+            Self::UpstreamTooLarge => {
+                ("upstream_too_large", StatusCode::BAD_GATEWAY, "Vault's answer is too large")
+            }
+            Self::NotReady => ("not_ready", StatusCode::SERVICE_UNAVAILABLE, "Not ready"),
+            Self::UpstreamUnavailable => {
+                ("upstream_unavailable", StatusCode::SERVICE_UNAVAILABLE, "Vault cannot be asked")
+            }
+            Self::UpstreamDenied => {
+                ("upstream_denied", StatusCode::SERVICE_UNAVAILABLE, "Vault refuses to be read")
+            }
+            Self::Expired => ("expired", StatusCode::SERVICE_UNAVAILABLE, "The value expired"),
+        }
+    }
+
+    /// The stable name.
+    pub(super) const fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status line's number.
+    pub(super) const fn status(self) -> StatusCode {
+        self.row().1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_distinct_and_indexed_in_order() {
+        let names: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        for (index, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, index);
+        }
+    }
+}
