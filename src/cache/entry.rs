@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::answer::{Freshness, ReadError, Served};
+use super::rotation::Rotations;
 use super::value::{Held, Step, Value};
 use crate::config::{SecretName, SecretSpec};
 use crate::lease::{Backoff, Bucket, now};
@@ -41,22 +42,23 @@ impl Declared {
         }
     }
 
-    /// The version to show for `secret`: KV v2's own, else a count of different values.
-    fn version_of(&self, secret: &Secret) -> u64 {
-        if let Some(version) = secret.kv_version() {
-            return version;
-        }
+    /// The version to show for `secret`: KV v2's own, else a count of different values; and
+    /// whether it is another value than the last one seen.
+    fn version_of(&self, secret: &Secret) -> (u64, bool) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.1.as_ref() != Some(secret.etag()) {
-            *seen = (seen.0 + 1, Some(*secret.etag()));
+        let (count, last) = *seen;
+        if last.as_ref() != Some(secret.etag()) {
+            *seen = (count + 1, Some(*secret.etag()));
         }
-        seen.0
+        let rotated = last.is_some_and(|last| last != *secret.etag());
+        (secret.kv_version().unwrap_or(seen.0), rotated)
     }
 }
 
 pub(super) struct Entry {
     pub(super) key: SecretKey,
     declared: Arc<Declared>,
+    rotations: Arc<Rotations>,
     value: ArcSwapOption<Value>,
     failure: ArcSwapOption<LastFailure>,
     /// Held during a fetch, so that there is one at a time.
@@ -77,11 +79,12 @@ struct LastFailure {
 }
 
 impl Entry {
-    pub(super) fn new(key: SecretKey, declared: Arc<Declared>) -> Self {
+    pub(super) fn new(key: SecretKey, declared: Arc<Declared>, rotations: Arc<Rotations>) -> Self {
         let longest = declared.spec.refresh.clamp(Duration::from_secs(1), Duration::from_mins(1));
         Self {
             key,
             declared,
+            rotations,
             value: ArcSwapOption::empty(),
             failure: ArcSwapOption::empty(),
             fetching: tokio::sync::Mutex::new(Backoff::new(Duration::from_secs(1), longest)),
@@ -129,8 +132,8 @@ impl Entry {
     /// Whether another lease could be that long: this one was, when it was new.
     pub(super) fn could_live_for(&self, least: Duration) -> bool {
         let value = self.value.load();
-        let lease = value.as_ref().and_then(|value| value.lease.as_ref());
-        lease.is_none_or(|lease| lease.granted >= least)
+        let held = value.as_ref().and_then(|value| value.lease.as_ref());
+        held.is_none_or(|held| held.granted >= least)
     }
 
     /// Why the last fetch failed, when it did, with the time that is left until the next one.
@@ -264,7 +267,12 @@ impl Entry {
     }
 
     fn take(&self, secret: Secret, asked: Instant) {
-        let version = self.declared.version_of(&secret);
+        // A version asked for by number is no news of the name.
+        let (version, rotated) = match self.key.version {
+            None => self.declared.version_of(&secret),
+            Some(version) => (version, false),
+        };
+        let etag = *secret.etag();
         let lease = secret.lease().and_then(|lease| Held::new(lease, asked));
         let old = self.value.load();
         let unchanged =
@@ -281,6 +289,9 @@ impl Entry {
         event::secret_fetched(&self.key.name, version, changed, recovered);
         if changed {
             self.changes.send_replace(version);
+        }
+        if rotated {
+            self.rotations.record(&self.key.name, version, etag);
         }
     }
 

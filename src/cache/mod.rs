@@ -23,9 +23,11 @@ use crate::vault::{Login, Upstream};
 mod answer;
 mod entry;
 mod refresh;
+mod rotation;
 mod value;
 
 pub use answer::{Freshness, ReadError, Served};
+pub use rotation::{Rotation, Rotations};
 
 use entry::{Declared, Entry, SecretKey};
 
@@ -46,6 +48,7 @@ struct Shared {
     stop: CancellationToken,
     /// Counts the fetches that ended.
     fetched: watch::Sender<u64>,
+    rotations: Arc<Rotations>,
 }
 
 impl SecretCache {
@@ -62,8 +65,18 @@ impl SecretCache {
         let entries = moka::future::Cache::builder().max_capacity(capacity).weigher(weight).build();
         let declared = ArcSwap::from_pointee(declare(specs, None));
         let (tasks, stop, fetched) = Default::default();
-        let cache =
-            Self { shared: Arc::new(Shared { declared, entries, upstream, tasks, stop, fetched }) };
+        let rotations = Arc::new(Rotations::new());
+        let cache = Self {
+            shared: Arc::new(Shared {
+                declared,
+                entries,
+                upstream,
+                tasks,
+                stop,
+                fetched,
+                rotations,
+            }),
+        };
         let sweeper = cache.clone();
         cache.shared.tasks.spawn(async move { sweeper.sweep().await });
         cache
@@ -239,7 +252,8 @@ impl SecretCache {
         let declared = self.declared(name).ok_or(ReadError::Missing)?;
         let key = SecretKey { name: name.clone(), version };
         let first_fetch = async {
-            let entry = Arc::new(Entry::new(key.clone(), declared));
+            let entry =
+                Arc::new(Entry::new(key.clone(), declared, Arc::clone(&self.shared.rotations)));
             entry.fetch(&self.shared.upstream).await;
             self.announce();
             if version.is_none() {
@@ -309,6 +323,18 @@ impl SecretCache {
 impl Source for SecretCache {
     async fn get(&self, name: &SecretName, version: Option<u64>) -> Result<Served, ReadError> {
         self.get(name, version).await
+    }
+
+    async fn get_living(&self, name: &SecretName, min_ttl: Duration) -> Result<Served, ReadError> {
+        self.get_living(name, min_ttl).await
+    }
+
+    fn changes(&self, name: &SecretName) -> Option<watch::Receiver<u64>> {
+        self.changes(name)
+    }
+
+    fn rotations(&self) -> &Rotations {
+        &self.shared.rotations
     }
 
     fn cached(&self, name: &SecretName) -> Option<Result<Served, ReadError>> {

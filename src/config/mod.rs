@@ -38,6 +38,7 @@ pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load};
+pub(crate) use quantity::parse_duration;
 pub use types::{AbstractName, LoopbackAddr, SecretName, VaultPath};
 
 /// Everything `sidekey serve` needs to know. Made by [`load()`].

@@ -7,7 +7,7 @@ pub(super) const LONGEST: Duration = Duration::from_hours(24 * 3650);
 
 /// Whole numbers with `d`, `h`, `m`, `s` or `ms`, the larger unit first, each once: `90s`,
 /// `1h30m`. `None` for anything else, also for more than [`LONGEST`].
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 5] =
         [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let mut units = UNITS.iter();

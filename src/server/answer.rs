@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http_body_util::Full;
 
+use super::body::Body;
 use super::code::Code;
 use super::head::Head;
 use super::policy::Declared;
@@ -21,7 +21,7 @@ const EXPIRES_IN: HeaderName = HeaderName::from_static("sidekey-expires-in");
 
 /// An answer, and what the audit log says of it.
 pub(super) struct Answer {
-    pub(super) response: Response<Full<Bytes>>,
+    pub(super) response: Response<Body>,
     pub(super) code: Code,
     pub(super) served: Option<(Freshness, Duration)>,
 }
@@ -56,10 +56,10 @@ impl Answer {
         body: impl FnOnce() -> Result<Bytes, Problem>,
     ) -> Result<Self, Problem> {
         let etag = tags.etag(label.etag_suffix);
-        let known = conditional.is_some_and(|head| asker_has(head, &etag));
+        let known = conditional.is_some_and(|head| head.knows(&etag));
         let (code, body) =
             if known { (Code::NotModified, Bytes::new()) } else { (Code::Ok, body()?) };
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = code.status();
         let headers = response.headers_mut();
         headers.reserve(12);
@@ -81,9 +81,9 @@ impl Answer {
 
     /// A JSON document of our own, without a value.
     pub(super) fn document(json: Vec<u8>, etag: HeaderValue, head: &Head<'_>) -> Self {
-        let known = asker_has(head, &etag);
+        let known = head.knows(&etag);
         let (code, json) = if known { (Code::NotModified, Vec::new()) } else { (Code::Ok, json) };
-        let mut response = Response::new(Full::new(Bytes::from(json)));
+        let mut response = Response::new(Body::from(Bytes::from(json)));
         *response.status_mut() = code.status();
         let headers = response.headers_mut();
         if !known {
@@ -104,8 +104,11 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
     headers.insert(name, value);
 }
 
-fn asker_has(head: &Head<'_>, etag: &HeaderValue) -> bool {
-    head.if_none_match().any(|tags| names(tags, etag.as_bytes()))
+impl Head<'_> {
+    /// Whether the asker says that it has `etag` already.
+    pub(super) fn knows(&self, etag: &HeaderValue) -> bool {
+        self.if_none_match().any(|tags| names(tags, etag.as_bytes()))
+    }
 }
 
 /// Whether an `If-None-Match` value names `etag`, comparing weakly as it must.
@@ -156,7 +159,7 @@ impl Tags {
         Self { etag: quoted(served.secret.etag()), version: served.version.into() }
     }
 
-    fn etag(&self, suffix: &str) -> HeaderValue {
+    pub(super) fn etag(&self, suffix: &str) -> HeaderValue {
         let Some(open) = self.etag.as_bytes().strip_suffix(b"\"").filter(|_| !suffix.is_empty())
         else {
             return self.etag.clone();

@@ -34,10 +34,11 @@ pub(super) enum Code {
     UpstreamUnavailable,
     UpstreamDenied,
     Expired,
+    MinTtlUnmet,
 }
 
 impl Code {
-    pub(super) const ALL: [Self; 29] = [
+    pub(super) const ALL: [Self; 30] = [
         Self::Ok,
         Self::NotModified,
         Self::BadRequest,
@@ -67,6 +68,7 @@ impl Code {
         Self::UpstreamUnavailable,
         Self::UpstreamDenied,
         Self::Expired,
+        Self::MinTtlUnmet,
     ];
 
     /// The stable name, the status and the title.
@@ -127,6 +129,9 @@ impl Code {
             }
             Self::UpstreamDenied => {
                 ("upstream_denied", StatusCode::SERVICE_UNAVAILABLE, "Vault refuses to be read")
+            }
+            Self::MinTtlUnmet => {
+                ("min_ttl_unmet", StatusCode::SERVICE_UNAVAILABLE, "Not enough life left")
             }
             Self::Expired => ("expired", StatusCode::SERVICE_UNAVAILABLE, "The value expired"),
         }

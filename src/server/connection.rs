@@ -4,9 +4,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
@@ -14,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use super::body::Body;
 use super::head_timer::HeadTimer;
 use super::stream::Unstuck;
 use crate::config::Limits;
@@ -50,7 +49,7 @@ pub(super) async fn serve<T, A, F>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Result<Response<Full<Bytes>>, Infallible>>,
+    F: Future<Output = Result<Response<Body>, Infallible>>,
 {
     let io = TokioIo::new(Unstuck::new(stream, timeouts.write));
     let connection = builder(timeouts).serve_connection(io, service_fn(answer));

@@ -3,19 +3,20 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 
 use super::answer::Answer;
+use super::body::Body;
 use super::code::Code;
+use super::events::{self, Streams};
 use super::guard::{self, Admitted, Candidate, Refused, Verdict};
 use super::head::Head;
 use super::peer::Peer;
 use super::policy::SharedPolicy;
 use super::problem::Problem;
+use super::route::Action;
 use super::{Source, secret};
 use crate::observe::{Access, Audit, Metrics};
 
@@ -25,6 +26,7 @@ pub(super) struct Door<S> {
     pub(super) policy: SharedPolicy,
     pub(super) audit: Option<Audit>,
     pub(super) outcomes: Outcomes,
+    pub(super) streams: Streams,
 }
 
 /// One connection.
@@ -38,14 +40,19 @@ impl<S: Source> Session<S> {
     pub(super) async fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    ) -> Result<Response<Body>, Infallible> {
         let (parts, _) = request.into_parts();
         let head = Head::scan(&parts);
         let policy = self.door.policy.load();
         match guard::admit(Candidate::new(&head, &self.peer, &policy)) {
             Verdict::Admitted(admitted) => {
-                let answer = secret::answer(&*self.door.source, &admitted, &head).await;
-                let answer = answer.unwrap_or_else(Answer::from);
+                let answer = if admitted.action() == Some(Action::Events) {
+                    self.open_events(&admitted, &head)
+                } else {
+                    let stopping = &self.door.streams.stopping;
+                    let answer = secret::answer(&*self.door.source, &admitted, &head, stopping);
+                    answer.await.unwrap_or_else(Answer::from)
+                };
                 self.note_admitted(&admitted, &answer);
                 Ok(answer.response)
             }
@@ -55,6 +62,13 @@ impl<S: Source> Session<S> {
                 Ok(problem.response())
             }
         }
+    }
+
+    fn open_events(&self, admitted: &Admitted<'_>, head: &Head<'_>) -> Answer {
+        let Door { source, policy, streams, .. } = &*self.door;
+        let last = head.headers.get("last-event-id").and_then(|id| id.to_str().ok());
+        let response = events::open(source, policy, streams, admitted, last);
+        Answer { response, code: Code::Ok, served: None }
     }
 
     fn note_admitted(&self, admitted: &Admitted<'_>, answer: &Answer) {

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::body::Body;
 use super::connection::{self, Timeouts};
 use super::guard::Denied;
 use super::head::Head;
@@ -97,12 +97,12 @@ struct Readyz {
 }
 
 impl Health {
-    fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (parts, _) = request.into_parts();
         self.route(&Head::scan(&parts)).unwrap_or_else(|problem| problem.response())
     }
 
-    fn route(&self, head: &Head<'_>) -> Result<Response<Full<Bytes>>, Problem> {
+    fn route(&self, head: &Head<'_>) -> Result<Response<Body>, Problem> {
         head.fits()?;
         head.has_no_body()?;
         let path = head.uri.path();
@@ -119,7 +119,7 @@ impl Health {
         })
     }
 
-    fn readyz(&self) -> Response<Full<Bytes>> {
+    fn readyz(&self) -> Response<Body> {
         let stopping = self.readiness.stopping();
         let pending = self.readiness.pending();
         if pending.is_empty() && !stopping {
@@ -131,20 +131,20 @@ impl Health {
         response
     }
 
-    fn metrics(&self) -> Response<Full<Bytes>> {
+    fn metrics(&self) -> Response<Body> {
         let text = self.metrics.encode().unwrap_or_default();
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         respond(StatusCode::OK, kind, text.into())
     }
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     let body = serde_json::to_vec(body).unwrap_or_default();
     respond(status, "application/json", body.into())
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

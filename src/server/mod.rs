@@ -6,19 +6,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::{ReadError, Served};
+use crate::cache::{ReadError, Rotations, Served};
 use crate::config::{AbstractName, Listen, SecretName};
 use crate::observe::{Audit, Metrics, event};
 
 mod answer;
+mod body;
 mod code;
 mod connection;
 mod door;
+mod events;
 mod guard;
 mod head;
 mod head_timer;
@@ -38,8 +41,10 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod token;
+mod wanted;
 
 use door::{Door, Outcomes, Session};
+use events::Streams;
 use guard::OwnNames;
 use listener::{Listener, accept_loop};
 
@@ -55,6 +60,19 @@ pub trait Source: Send + Sync + 'static {
         name: &SecretName,
         version: Option<u64>,
     ) -> impl Future<Output = Result<Served, ReadError>> + Send;
+
+    /// The latest value with at least `min_ttl` of life left, renewed or replaced if need be.
+    fn get_living(
+        &self,
+        name: &SecretName,
+        min_ttl: Duration,
+    ) -> impl Future<Output = Result<Served, ReadError>> + Send;
+
+    /// Changes with the name's version; `None` while nothing is cached.
+    fn changes(&self, name: &SecretName) -> Option<watch::Receiver<u64>>;
+
+    /// What changed so far, over all names.
+    fn rotations(&self) -> &Rotations;
 
     /// The latest value, or the error that stands for it, when that is known without waiting.
     fn cached(&self, name: &SecretName) -> Option<Result<Served, ReadError>>;
@@ -157,7 +175,8 @@ impl BoundServer {
         let Context { policy, metrics, audit } = context;
         let permits = Arc::new(Semaphore::new(policy.load().limits.max_connections));
         let outcomes = Outcomes::new(&metrics);
-        let door = Arc::new(Door { source, policy, audit, outcomes });
+        let streams = Streams { tracker: tracker.clone(), stopping: cancel.clone() };
+        let door = Arc::new(Door { source, policy, audit, outcomes, streams });
         let connections = (tracker.clone(), cancel.clone());
         let start = move |stream, peer, permit| {
             let (tracker, cancel) = &connections;

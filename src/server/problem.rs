@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderMap, HeaderValue};
-use http_body_util::Full;
 use serde::Serialize;
 
+use super::body::Body;
 use super::code::Code;
 use super::guard::Denied;
 use crate::cache::ReadError;
@@ -114,17 +114,17 @@ impl Problem {
             Self::Read(ReadError::Unavailable { retry_after }) => {
                 Some(retry_after.unwrap_or(Duration::from_secs(5)))
             }
-            Self::Read(ReadError::Expired) => Some(Duration::from_secs(5)),
+            Self::Read(ReadError::Expired | ReadError::MinTtlUnmet) => Some(Duration::from_secs(5)),
             Self::Read(ReadError::Denied) => Some(Duration::from_secs(30)),
             _ => None,
         }
     }
 
     /// The answer: `application/problem+json`, RFC 9457.
-    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+    pub(super) fn response(&self) -> Response<Body> {
         let code = self.code();
         let (name, status, title) = code.row();
-        let body = Body {
+        let body = Document {
             r#type: &format!("urn:sidekey:problem:{name}"),
             title,
             status: status.as_u16(),
@@ -132,7 +132,7 @@ impl Problem {
             detail: &self.detail(),
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = Response::new(Full::new(Bytes::from(body)));
+        let mut response = Response::new(Body::from(Bytes::from(body)));
         *response.status_mut() = status;
         self.set_headers(response.headers_mut());
         response
@@ -165,7 +165,7 @@ impl Problem {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct Document<'a> {
     r#type: &'a str,
     title: &'a str,
     status: u16,
@@ -212,6 +212,7 @@ fn read_code(error: &ReadError) -> Code {
         ReadError::NotReady => Code::NotReady,
         ReadError::Unavailable { .. } => Code::UpstreamUnavailable,
         ReadError::Expired => Code::Expired,
+        ReadError::MinTtlUnmet => Code::MinTtlUnmet,
         ReadError::Denied => Code::UpstreamDenied,
         ReadError::Missing => Code::SecretMissing,
         ReadError::Deleted => Code::VersionDeleted,
@@ -226,6 +227,7 @@ fn read_detail(error: &ReadError) -> &'static str {
     match error {
         ReadError::NotReady => "nothing was fetched yet",
         ReadError::Unavailable { .. } => "Vault cannot be asked, and no usable value is left",
+        ReadError::MinTtlUnmet => "Vault gives no value that lives as long as min_ttl",
         ReadError::Expired => "the last value expired and could not be replaced",
         ReadError::Denied => "Vault's policy does not let the sidecar read it",
         ReadError::Missing => "nothing is stored at the path in Vault",

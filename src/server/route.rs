@@ -15,6 +15,8 @@ pub(super) enum Action {
     Field,
     /// Read again from Vault.
     Refresh,
+    /// A stream of rotations.
+    Events,
 }
 
 impl Action {
@@ -24,6 +26,7 @@ impl Action {
             Self::List => "list",
             Self::Secret | Self::Field => "read",
             Self::Refresh => "refresh",
+            Self::Events => "events",
         }
     }
 }
@@ -43,10 +46,11 @@ struct Route {
 
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 
-const ROUTES: [Route; 4] = {
+const ROUTES: [Route; 5] = {
     use Segment::{Field, Is, Name};
     [
         Route { methods: READ, path: &[Is("secrets")], action: Action::List },
+        Route { methods: &[Method::GET], path: &[Is("events")], action: Action::Events },
         Route { methods: READ, path: &[Is("secrets"), Name], action: Action::Secret },
         Route { methods: READ, path: &[Is("secrets"), Name, Field], action: Action::Field },
         Route {

@@ -7,6 +7,8 @@ use ring::digest;
 use serde::Serialize;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Source;
 use super::answer::{Answer, Label, Tags, quoted};
 use super::guard::Admitted;
@@ -16,7 +18,8 @@ use super::policy::Declared;
 use super::problem::{Problem, QueryProblem};
 use super::query;
 use super::route::Action;
-use crate::cache::{ReadError, Served};
+use super::wanted::Wanted;
+use crate::cache::Served;
 use crate::memory::{SecretBuf, SecretWriter};
 use crate::secret::Kind;
 
@@ -25,11 +28,16 @@ pub(super) async fn answer<S: Source>(
     source: &S,
     admitted: &Admitted<'_>,
     head: &Head<'_>,
+    stopping: &CancellationToken,
 ) -> Result<Answer, Problem> {
     match (admitted.action(), admitted.declared()) {
         (Some(Action::List), _) => list(source, admitted, head),
-        (Some(Action::Secret), Some(declared)) => whole(source, admitted, declared, head).await,
-        (Some(Action::Field), Some(declared)) => field(source, admitted, declared, head).await,
+        (Some(Action::Secret), Some(declared)) => {
+            whole(source, admitted, declared, head, stopping).await
+        }
+        (Some(Action::Field), Some(declared)) => {
+            field(source, admitted, declared, head, stopping).await
+        }
         (Some(Action::Refresh), Some(declared)) => refresh(source, admitted, declared).await,
         _ => Err(Problem::NotFound),
     }
@@ -40,9 +48,11 @@ async fn whole<S: Source>(
     admitted: &Admitted<'_>,
     declared: &Declared,
     head: &Head<'_>,
+    stopping: &CancellationToken,
 ) -> Result<Answer, Problem> {
-    let [format, version] =
-        query::parse(admitted.query(), ["format", "version"]).map_err(Problem::Query)?;
+    let [format, version, min_ttl, wait] =
+        query::parse(admitted.query(), ["format", "version", "min_ttl", "wait"])
+            .map_err(Problem::Query)?;
     let form = match &format {
         Some(name) => Form::named(name).ok_or(Problem::NotAcceptable)?,
         None => Form::accepted(head.headers).ok_or(Problem::NotAcceptable)?,
@@ -52,7 +62,8 @@ async fn whole<S: Source>(
         etag_suffix: form.etag_suffix(),
         negotiated: format.is_none(),
     };
-    let (served, tags) = fetch(source, declared, parse_version(version.as_deref())?).await?;
+    let wanted = Wanted::parse(version.as_deref(), min_ttl.as_deref(), wait.as_deref())?;
+    let (served, tags) = wanted.fetch(source, declared, head, label.etag_suffix, stopping).await?;
     Answer::value(&served, tags, label, Some(head), || match form {
         Form::Json => Ok(served.secret.json()),
         Form::Other(format) => {
@@ -67,15 +78,18 @@ async fn field<S: Source>(
     admitted: &Admitted<'_>,
     declared: &Declared,
     head: &Head<'_>,
+    stopping: &CancellationToken,
 ) -> Result<Answer, Problem> {
-    let [encoding, version] =
-        query::parse(admitted.query(), ["encoding", "version"]).map_err(Problem::Query)?;
+    let [encoding, version, min_ttl, wait] =
+        query::parse(admitted.query(), ["encoding", "version", "min_ttl", "wait"])
+            .map_err(Problem::Query)?;
     let decode = match encoding.as_deref() {
         None => false,
         Some("base64") => true,
         Some(_) => return Err(Problem::Query(QueryProblem::BadValue("encoding"))),
     };
-    let (served, tags) = fetch(source, declared, parse_version(version.as_deref())?).await?;
+    let wanted = Wanted::parse(version.as_deref(), min_ttl.as_deref(), wait.as_deref())?;
+    let (served, tags) = wanted.fetch(source, declared, head, "", stopping).await?;
     let name = admitted.field().unwrap_or_default();
     let (value, kind) = served.secret.field(name).ok_or(Problem::UnknownField)?;
     let (value, content_type) = match (decode, kind) {
@@ -142,33 +156,6 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// What is there already is answered without waiting.
-async fn fetch<S: Source>(
-    source: &S,
-    declared: &Declared,
-    version: Option<u64>,
-) -> Result<(Served, Tags), ReadError> {
-    if version.is_some() {
-        let served = source.get(&declared.name, version).await?;
-        let tags = Tags::of(&served);
-        return Ok((served, tags));
-    }
-    let served = match source.cached(&declared.name) {
-        Some(answer) => answer?,
-        None => source.get(&declared.name, None).await?,
-    };
-    let tags = Tags::latest(declared, &served);
-    Ok((served, tags))
-}
-
-/// A KV v2 version: a number from 1 on.
-fn parse_version(version: Option<&str>) -> Result<Option<u64>, Problem> {
-    let Some(text) = version else { return Ok(None) };
-    let digits = text.bytes().all(|c| c.is_ascii_digit());
-    let version = text.parse().ok().filter(|&version: &u64| digits && version > 0);
-    version.map(Some).ok_or(Problem::Query(QueryProblem::BadValue("version")))
-}
-
 /// Decodes into a buffer of its own. Line breaks, as `base64` prints them, are skipped.
 fn decode_base64(text: &[u8]) -> Result<Bytes, Problem> {
     let mut compact = SecretWriter::with_capacity(text.len());
@@ -195,14 +182,6 @@ mod tests {
         assert!(decode_base64(b"").unwrap().is_empty());
         for wrong in [&b"AAH"[..], b"A*==", b"hunter2!", b"AAH_", b"no base64"] {
             assert_eq!(decode_base64(wrong), Err(Problem::NotBase64));
-        }
-    }
-
-    #[test]
-    fn versions_are_numbers_from_one() {
-        assert_eq!(parse_version(Some("7")).unwrap(), Some(7));
-        for wrong in ["", "0", "-1", "+1", " 1", "1.0", "latest", "99999999999999999999"] {
-            assert!(parse_version(Some(wrong)).is_err(), "{wrong}");
         }
     }
 }

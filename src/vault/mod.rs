@@ -61,9 +61,19 @@ enum Command {
         login_again: bool,
         reply: Reply<()>,
     },
-    Renew { lease_id: Box<str>, reply: Reply<Renewed> },
-    Revoke { lease_id: Box<str>, reply: Reply<()> },
-    Stop { budget: Duration, leases: Vec<Box<str>>, reply: oneshot::Sender<()> },
+    Renew {
+        lease_id: Box<str>,
+        reply: Reply<Renewed>,
+    },
+    Revoke {
+        lease_id: Box<str>,
+        reply: Reply<()>,
+    },
+    Stop {
+        budget: Duration,
+        leases: Vec<Box<str>>,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 type Reply<T> = oneshot::Sender<Result<T, VaultError>>;

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::io::{DuplexStream, ReadBuf};
 
@@ -193,7 +192,7 @@ async fn what_is_written_is_the_secrets_own_memory() {
     let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
     let timeouts = Timeouts::from(&limits());
     let answer = move |_: Request<Incoming>| {
-        let response = Response::new(Full::new(value.clone()));
+        let response = Response::new(super::super::body::Body::from(value.clone()));
         async move { Ok::<_, Infallible>(response) }
     };
     tracker.spawn(connection::serve(near, timeouts, cancel.clone(), answer));

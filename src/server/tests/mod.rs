@@ -32,6 +32,7 @@ pub(super) struct FakeSource {
     pub(super) calls: AtomicUsize,
     /// `get` waits for a permit; there are plenty unless a test takes them.
     pub(super) gate: Semaphore,
+    pub(super) rotations: Rotations,
 }
 
 impl FakeSource {
@@ -54,6 +55,22 @@ impl Source for FakeSource {
             Some(version) if version != served.version => Err(ReadError::NoSuchVersion),
             _ => Ok(served),
         }
+    }
+
+    async fn get_living(&self, name: &SecretName, ttl: Duration) -> Result<Served, ReadError> {
+        let served = self.answer(name)?;
+        match served.expires_in {
+            Some(left) if left < ttl => Err(ReadError::MinTtlUnmet),
+            _ => Ok(served),
+        }
+    }
+
+    fn changes(&self, _name: &SecretName) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    fn rotations(&self) -> &Rotations {
+        &self.rotations
     }
 
     fn cached(&self, name: &SecretName) -> Option<Result<Served, ReadError>> {
@@ -154,6 +171,7 @@ pub(super) fn start_on(
         secrets: Mutex::default(),
         calls: AtomicUsize::new(0),
         gate: Semaphore::new(1000),
+        rotations: Rotations::new(),
     };
     source.set("db", Ok(served(r#"{"password":"canary-db","port":5432,"o":{"a":1}}"#)));
     source.set("slow", Ok(served(r#"{"password":"canary-slow"}"#)));

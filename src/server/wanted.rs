@@ -1,0 +1,129 @@
+//! Which value is asked for, beyond its name: a version, a life, a change.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Source;
+use super::answer::Tags;
+use super::head::Head;
+use super::policy::Declared;
+use super::problem::{Problem, QueryProblem};
+use crate::cache::{ReadError, Served};
+use crate::config::parse_duration;
+
+/// Nobody is held longer; the asker simply asks again.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+/// `?version=`, `?min_ttl=` and `?wait=`.
+pub(super) struct Wanted {
+    version: Option<u64>,
+    min_ttl: Option<Duration>,
+    wait: Option<Duration>,
+}
+
+impl Wanted {
+    /// # Errors
+    /// The parameter whose value is wrong, or that makes no sense beside another.
+    pub(super) fn parse(
+        version: Option<&str>,
+        min_ttl: Option<&str>,
+        wait: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let duration = |text: Option<&str>, parameter| {
+            let duration = text.map(|text| parse_duration(text).ok_or(bad(parameter)));
+            duration.transpose()
+        };
+        let wanted = Self {
+            version: version.map(parse_version).transpose()?,
+            min_ttl: duration(min_ttl, "min_ttl")?,
+            wait: duration(wait, "wait")?.map(|wait| wait.min(LONGEST_WAIT)),
+        };
+        match wanted {
+            // A version of its own has no other life and does not change.
+            Self { version: Some(_), min_ttl: Some(_), .. } => Err(bad("min_ttl")),
+            Self { version: Some(_), wait: Some(_), .. } => Err(bad("wait")),
+            _ => Ok(wanted),
+        }
+    }
+
+    /// The value. With `wait`, one that the asker does not have yet, as soon as there is one;
+    /// at the end of its patience, and when the process stops, the one that it has.
+    pub(super) async fn fetch<S: Source>(
+        &self,
+        source: &S,
+        declared: &Declared,
+        head: &Head<'_>,
+        etag_suffix: &str,
+        stopping: &CancellationToken,
+    ) -> Result<(Served, Tags), ReadError> {
+        let Some(wait) = self.wait else { return self.fetch_now(source, declared).await };
+        let patience = tokio::time::sleep(wait);
+        tokio::pin!(patience);
+        loop {
+            let changes = source.changes(&declared.name);
+            let (served, tags) = self.fetch_now(source, declared).await?;
+            let known = head.knows(&tags.etag(etag_suffix));
+            let Some(mut changes) = changes.filter(|_| known) else {
+                return Ok((served, tags));
+            };
+            tokio::select! {
+                news = changes.changed() => if news.is_err() { return Ok((served, tags)) },
+                () = &mut patience => return Ok((served, tags)),
+                () = stopping.cancelled() => return Ok((served, tags)),
+            }
+        }
+    }
+
+    /// What is there already is answered without waiting.
+    async fn fetch_now<S: Source>(
+        &self,
+        source: &S,
+        declared: &Declared,
+    ) -> Result<(Served, Tags), ReadError> {
+        if self.version.is_some() {
+            let served = source.get(&declared.name, self.version).await?;
+            let tags = Tags::of(&served);
+            return Ok((served, tags));
+        }
+        let served = match (self.min_ttl, source.cached(&declared.name)) {
+            (Some(min_ttl), _) => source.get_living(&declared.name, min_ttl).await?,
+            (None, Some(answer)) => answer?,
+            (None, None) => source.get(&declared.name, None).await?,
+        };
+        let tags = Tags::latest(declared, &served);
+        Ok((served, tags))
+    }
+}
+
+fn bad(parameter: &'static str) -> Problem {
+    Problem::Query(QueryProblem::BadValue(parameter))
+}
+
+/// A KV v2 version: a number from 1 on.
+fn parse_version(text: &str) -> Result<u64, Problem> {
+    let digits = text.bytes().all(|c| c.is_ascii_digit());
+    text.parse().ok().filter(|&version: &u64| digits && version > 0).ok_or(bad("version"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_numbers_from_one() {
+        assert_eq!(parse_version("7").unwrap(), 7);
+        for wrong in ["", "0", "-1", "+1", " 1", "1.0", "latest", "99999999999999999999"] {
+            assert!(parse_version(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_version_of_its_own_neither_lives_nor_changes() {
+        assert!(Wanted::parse(Some("1"), None, Some("1s")).is_err());
+        assert!(Wanted::parse(Some("1"), Some("1s"), None).is_err());
+        assert!(Wanted::parse(None, Some("soon"), None).is_err());
+        let wanted = Wanted::parse(None, Some("10m"), Some("24h")).unwrap();
+        assert_eq!(wanted.wait, Some(LONGEST_WAIT));
+    }
+}

@@ -1,0 +1,224 @@
+//! Leased secrets: renewed, replaced, handed back; long poll, events, `min_ttl`.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::canary::canary;
+use support::client;
+use support::eventually;
+use support::sidecar::{Builder, Sidecar};
+use support::vault::{Dev, TestVault};
+
+struct Scene {
+    vault: Dev,
+    token: String,
+    sidecar: Sidecar,
+}
+
+/// A sidecar with a leased `db` (lives `ttl`, at most `max_ttl`) and a KV secret `app`.
+fn scene(ttl: &str, max_ttl: &str) -> Scene {
+    let vault = Dev::start();
+    vault.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
+    let role = json!({ "default_ttl": ttl, "max_ttl": max_ttl });
+    vault.set_up("POST", "database/roles/app", role);
+    vault.put("app", json!({ "password": canary("first") }));
+    let token = canary("caller");
+    let sidecar = Builder::serve()
+        .on_free_ports()
+        .config(
+            "[vault]\nmax_requests_per_second = 50\n\
+             [secrets.db]\npath = \"database/creds/app\"\n\
+             [secrets.app]\npath = \"secret/data/app\"\nrefresh = \"1s\"\n",
+        )
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .env("SIDEKEY_TOKEN", &token)
+        .start();
+    Scene { vault, token, sidecar }
+}
+
+impl Scene {
+    fn user(&self) -> String {
+        let answer = self.sidecar.get("/secrets/db/username", &self.token);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    }
+
+    fn expires_in(&self) -> u64 {
+        let answer = self.sidecar.get("/secrets/db", &self.token);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.header("sidekey-expires-in").unwrap().parse().unwrap()
+    }
+
+    fn renewals(&self) -> usize {
+        self.vault.server.count("PUT", "sys/leases/renew")
+    }
+}
+
+#[test]
+fn a_lease_is_renewed_past_its_first_life_and_keeps_its_credential() {
+    let scene = scene("3s", "1h");
+    let user = scene.user();
+    eventually("two renewals", || (scene.renewals() >= 2).then_some(()));
+    assert_eq!(scene.user(), user);
+    assert_eq!(scene.vault.server.count("GET", "database/creds/app"), 1);
+    scene.sidecar.stop();
+}
+
+#[test]
+fn at_its_maximum_life_a_lease_is_replaced_without_a_gap() {
+    let scene = scene("3s", "4s");
+    let first = scene.user();
+    let start = Instant::now();
+    eventually("another credential", || {
+        let user = scene.user();
+        assert!(scene.expires_in() <= 4);
+        (user != first).then_some(())
+    });
+    assert!(start.elapsed() < Duration::from_secs(5), "replaced before its end");
+    scene.sidecar.stop();
+}
+
+#[test]
+fn the_lease_is_revoked_at_the_stop_and_the_brought_token_is_not() {
+    let scene = scene("1h", "1h");
+    scene.user();
+    let Scene { vault, sidecar, .. } = scene;
+    let said = sidecar.stop();
+    assert!(said.contains("lease revoked"), "{said}");
+    assert_eq!(vault.server.count("PUT", "sys/leases/revoke"), 1);
+    assert_eq!(vault.server.count("POST", "auth/token/revoke-self"), 0);
+}
+
+#[test]
+fn a_lease_revoked_behind_our_back_is_replaced_at_its_renewal() {
+    let scene = scene("3s", "1h");
+    let first = scene.user();
+    scene.vault.set_up("PUT", "sys/leases/revoke-prefix/database/creds/app", json!(null));
+    eventually("another credential", || (scene.user() != first).then_some(()));
+    scene.sidecar.stop();
+}
+
+#[test]
+fn renewals_that_fail_for_ever_end_in_refusal_and_never_in_a_storm() {
+    let scene = scene("3s", "1h");
+    let start = Instant::now();
+    scene.vault.server.seal();
+    let before = scene.vault.server.requests().len();
+    eventually("the end of the lease", || {
+        let answer = scene.sidecar.get("/secrets/db", &scene.token);
+        (answer.status == 503).then(|| assert!(answer.header("retry-after").is_some()))
+    });
+    assert!(start.elapsed() >= Duration::from_millis(2500), "served to its end");
+    let asked = scene.vault.server.requests().len() - before;
+    assert!(asked < 20, "{asked} requests to a sealed Vault");
+    scene.vault.server.unseal();
+    eventually("recovery", || {
+        (scene.sidecar.get("/secrets/db", &scene.token).status == 200).then_some(())
+    });
+    scene.sidecar.stop();
+}
+
+#[test]
+fn min_ttl_renews_first_or_refuses() {
+    let scene = scene("10m", "1h");
+    scene.user();
+    let enough = scene.sidecar.get("/secrets/db?min_ttl=5m", &scene.token);
+    assert_eq!(enough.status, 200);
+    assert_eq!(scene.renewals(), 0);
+    let never = scene.sidecar.get("/secrets/db?min_ttl=2h", &scene.token);
+    assert_eq!((never.status, never.code()), (503, "min_ttl_unmet".into()));
+    let without_end = scene.sidecar.get("/secrets/app?min_ttl=100h", &scene.token);
+    assert_eq!(without_end.status, 200);
+    scene.sidecar.stop();
+}
+
+#[test]
+fn a_long_poll_is_answered_by_the_change() {
+    let scene = scene("1h", "1h");
+    let first = scene.sidecar.get("/secrets/app", &scene.token);
+    let etag = first.header("etag").unwrap().to_owned();
+    let unchanged = client::request(
+        scene.sidecar.addr(),
+        "GET",
+        "/secrets/app?wait=50ms",
+        &[("X-Vault-Token", &scene.token), ("If-None-Match", &etag)],
+    );
+    assert_eq!(unchanged.status, 304);
+    let (addr, token) = (scene.sidecar.addr(), scene.token.clone());
+    let waiting = std::thread::spawn(move || {
+        let headers = [("X-Vault-Token", &*token), ("If-None-Match", &*etag)];
+        client::request(addr, "GET", "/secrets/app/password?wait=30s", &headers)
+    });
+    let second = canary("second");
+    scene.vault.put("app", json!({ "password": second }));
+    let changed = waiting.join().unwrap();
+    assert_eq!((changed.status, changed.text()), (200, second));
+    scene.sidecar.stop();
+}
+
+/// The next event's id and data.
+fn next_event(stream: &mut impl BufRead) -> (String, serde_json::Value) {
+    let (mut id, mut data) = (None, None);
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream ended");
+        if let Some(value) = line.strip_prefix("id: ") {
+            id = Some(value.trim().to_owned());
+        }
+        if let Some(value) = line.strip_prefix("data: ") {
+            data = Some(serde_json::from_str(value).unwrap());
+        }
+        if line.trim().is_empty() && data.is_some() {
+            return (id.unwrap(), data.unwrap());
+        }
+    }
+}
+
+fn open_events(scene: &Scene, last: Option<&str>) -> BufReader<TcpStream> {
+    let addr = scene.sidecar.addr();
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+    let token = &scene.token;
+    write!(stream, "GET /events HTTP/1.1\r\nHost: {addr}\r\nX-Vault-Token: {token}\r\n{last}\r\n")
+        .unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    while !line.starts_with(": connected") {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "no stream");
+    }
+    stream
+}
+
+#[test]
+fn events_tell_of_rotations_and_resume() {
+    let scene = scene("1h", "1h");
+    let mut stream = open_events(&scene, None);
+    scene.vault.put("app", json!({ "password": canary("second") }));
+    let (id, data) = next_event(&mut stream);
+    assert_eq!((&data["name"], &data["version"]), (&json!("app"), &json!(2)));
+    let now = scene.sidecar.get("/secrets/app", &scene.token);
+    assert_eq!(now.header("etag"), data["etag"].as_str());
+    drop(stream);
+
+    scene.vault.put("app", json!({ "password": canary("third") }));
+    eventually("the third version", || {
+        let answer = scene.sidecar.get("/secrets/app", &scene.token);
+        (answer.header("sidekey-version") == Some("3")).then_some(())
+    });
+    let mut stream = open_events(&scene, Some(&id));
+    let (_, data) = next_event(&mut stream);
+    assert_eq!(data["version"], 3, "what was missed is told");
+
+    let mut stream = open_events(&scene, Some("00000000-7"));
+    let names = [next_event(&mut stream).1, next_event(&mut stream).1];
+    assert_eq!((&names[0]["name"], &names[1]["name"]), (&json!("app"), &json!("db")));
+    // An open stream does not keep the process from stopping.
+    scene.sidecar.stop();
+}
