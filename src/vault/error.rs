@@ -215,7 +215,7 @@ impl fmt::Display for Refusal {
 
 /// Recognizes Vault's error texts (`{"errors": [...]}`) and forgets them.
 pub(super) fn recognize(body: &[u8]) -> Refusal {
-    const KNOWN: [(&str, Refusal); 16] = [
+    const KNOWN: [(&str, Refusal); 17] = [
         ("wrapping token is not valid or does not exist", Refusal::WrappingToken),
         ("wrapping token does not exist", Refusal::WrappingToken),
         ("invalid role or secret id", Refusal::RoleOrSecretId),
@@ -230,6 +230,7 @@ pub(super) fn recognize(body: &[u8]) -> Refusal {
         ("invalid role name", Refusal::Role),
         ("could not be found", Refusal::Role),
         ("client certificate", Refusal::ClientCertificate),
+        ("login certificate", Refusal::ClientCertificate),
         ("no handler for route", Refusal::Mount),
         ("invalid path for a versioned k/v", Refusal::KvPathWithoutData),
     ];

@@ -165,6 +165,11 @@ impl Sidecar {
         assert!(sent.success());
     }
 
+    /// Whether it ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let status = eventually("the sidecar's end", || self.child.try_wait().unwrap());

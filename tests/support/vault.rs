@@ -150,9 +150,9 @@ impl Real {
         Self::start_with(&[])
     }
 
-    /// With a certificate of its own making.
+    /// With a certificate of its own making, good for loopback and for `vault.invalid`.
     pub fn start_tls() -> Option<Self> {
-        Self::start_with(&["-dev-tls"])
+        Self::start_with(&["-dev-tls", "-dev-tls-san=vault.invalid"])
     }
 
     fn start_with(flags: &[&str]) -> Option<Self> {

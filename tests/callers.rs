@@ -1,0 +1,2 @@
+//! Caller rules by uid and by token.
+fn main() {}

@@ -1,0 +1,93 @@
+//! How often Vault is asked, and what a refresh changes.
+
+use std::sync::Barrier;
+
+use serde_json::json;
+
+use crate::approle::a_password;
+use crate::case::{Case, case};
+use crate::setup::{Running, Setup};
+use crate::support::canary::canary;
+use crate::support::eventually;
+use crate::support::vault::TestVault as _;
+use crate::vault::Vault;
+
+pub const CASES: &[Case] = &[
+    case!(simultaneous_first_requests_are_one_read),
+    case!(every_request_of_one_value_is_one_read),
+    case!(version_and_etag_of_kv_version_2),
+    case!(version_and_etag_of_kv_version_1),
+];
+
+fn simultaneous_first_requests_are_one_read(vault: &Vault) {
+    const CALLERS: usize = 200;
+    let password = a_password(vault);
+    vault.record_requests();
+    let sidecar = Setup::as_root(vault).lazy("db", "secret/data/app").start();
+    sidecar.sidecar.addr();
+    let together = Barrier::new(CALLERS);
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| {
+                together.wait();
+                assert_eq!(sidecar.value("db/password"), password);
+            });
+        }
+    });
+    assert_eq!(vault.reads("secret/data/app"), 1);
+    sidecar.stop();
+}
+
+fn every_request_of_one_value_is_one_read(vault: &Vault) {
+    let password = a_password(vault);
+    vault.record_requests();
+    let sidecar = Setup::as_root(vault).secret("db", "secret/data/app").start();
+    for what in ["db", "db/user", "db/password", "db?format=yaml", "db?format=env"] {
+        assert_eq!(sidecar.get(&format!("/secrets/{what}")).status, 200, "{what}");
+    }
+    assert_eq!(sidecar.value("db/password"), password);
+    assert_eq!(vault.reads("secret/data/app"), 1);
+    sidecar.stop();
+}
+
+/// Version and ETag as served now.
+fn identity(sidecar: &Running) -> (String, String) {
+    let answer = sidecar.get("/secrets/db/password");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let header = |name: &str| answer.header(name).unwrap().to_owned();
+    (header("sidekey-version"), header("etag"))
+}
+
+/// Stays the same while Vault says the same, and changes with the value.
+fn version_and_etag(vault: &Vault, path: &str, body: impl Fn(&str) -> serde_json::Value) {
+    let (first, second) = (canary("first"), canary("second"));
+    vault.set_up("POST", path, body(&first));
+    vault.record_requests();
+    let sidecar = Setup::as_root(vault).refreshed("db", path).start();
+    let before = identity(&sidecar);
+    eventually("three refreshes", || (vault.reads(path) > 3).then_some(()));
+    assert_eq!(identity(&sidecar), before);
+    assert_eq!(sidecar.value("db/password"), first);
+    vault.set_up("POST", path, body(&second));
+    let after = eventually("the new value", || {
+        let now = identity(&sidecar);
+        (now != before).then_some(now)
+    });
+    assert_eq!(sidecar.value("db/password"), second);
+    assert_eq!((before.0.as_str(), after.0.as_str()), ("1", "2"));
+    assert_ne!(before.1, after.1);
+    let rotations = sidecar.sidecar.events().into_iter();
+    let rotations = rotations.filter(|event| event["message"] == "secret read").count();
+    assert_eq!(rotations, 2, "what did not change is no event");
+    sidecar.stop();
+}
+
+fn version_and_etag_of_kv_version_2(vault: &Vault) {
+    let body = |password: &str| json!({ "data": { "user": "alice", "password": password } });
+    version_and_etag(vault, "secret/data/app", body);
+}
+
+fn version_and_etag_of_kv_version_1(vault: &Vault) {
+    vault.set_up("POST", "sys/mounts/old", json!({ "type": "kv", "options": { "version": "1" } }));
+    version_and_etag(vault, "old/app", |password| json!({ "user": "a", "password": password }));
+}

@@ -1,0 +1,61 @@
+//! A case, and its two trials.
+
+use libtest_mimic::Trial;
+
+use crate::support::in_ci;
+use crate::support::vault::real_vault;
+use crate::vault::Vault;
+
+/// One behavior, shown on a Vault that starts empty.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub name: &'static str,
+    pub run: fn(&Vault),
+    pub tls: bool,
+    /// Why a real Vault cannot show it.
+    pub dev_only: Option<&'static str>,
+}
+
+/// `case!(function)`: a case named after the function that takes a `&Vault`.
+macro_rules! case {
+    ($name:ident) => {
+        $crate::case::Case { name: stringify!($name), run: $name, tls: false, dev_only: None }
+    };
+}
+pub(crate) use case;
+
+impl Case {
+    /// The Vault speaks HTTPS with a private CA.
+    pub const fn over_tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// The dev server alone can show it, because of `reason`.
+    pub const fn dev_only(mut self, reason: &'static str) -> Self {
+        self.dev_only = Some(reason);
+        self
+    }
+}
+
+/// Both trials of every case.
+pub fn trials(topic: &str, cases: &[Case]) -> Vec<Trial> {
+    let absent = !in_ci() && real_vault().is_none();
+    let trial = |case: Case, kind: &str, start: fn(bool) -> Vault| {
+        Trial::test(format!("{kind}::{topic}::{}", case.name), move || {
+            (case.run)(&start(case.tls));
+            Ok(())
+        })
+    };
+    let both = |case: &Case| {
+        let dev = trial(*case, "dev", Vault::dev);
+        let real = trial(*case, "real", Vault::real);
+        let real = match case.dev_only {
+            Some(reason) => real.with_kind(reason).with_ignored_flag(true),
+            None if absent => real.with_kind("no Vault here").with_ignored_flag(true),
+            None => real,
+        };
+        [dev, real]
+    };
+    cases.iter().flat_map(both).collect()
+}

@@ -1,0 +1,57 @@
+//! What sidekey and a Vault say to each other: every case runs against the embedded dev server
+//! (`dev::…`) and against a real Vault (`real::…`), each with a server of its own, and drives
+//! the real binary over HTTP.
+//!
+//! Without a real Vault its cases are ignored; with `CI=true` they fail. What a real Vault
+//! cannot show is ignored with the reason in brackets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+// What the cases are made of.
+mod case;
+mod jwt;
+mod kubernetes_api;
+mod proxy;
+mod setup;
+mod tls;
+mod vault;
+mod wire;
+
+// The cases.
+mod absence;
+mod approle;
+mod cache;
+mod connection;
+mod login;
+mod reading;
+mod tokens;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let topics = [
+        ("approle", approle::CASES),
+        ("login", login::CASES),
+        ("connection", connection::CASES),
+        ("reading", reading::CASES),
+        ("absence", absence::CASES),
+        ("tokens", tokens::CASES),
+        ("cache", cache::CASES),
+    ];
+    let trials = topics.iter().flat_map(|(topic, cases)| case::trials(topic, cases)).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

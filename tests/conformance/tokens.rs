@@ -1,0 +1,121 @@
+//! The life of our own token: renewed, replaced, lost, given back.
+
+use serde_json::json;
+
+use crate::approle::{AppRole, a_password};
+use crate::case::{Case, case};
+use crate::setup::{Running, Setup};
+use crate::support::eventually;
+use crate::support::vault::TestVault as _;
+use crate::vault::Vault;
+
+pub const CASES: &[Case] = &[
+    case!(renewed_past_its_first_end),
+    case!(brought_token_is_renewed),
+    case!(replaced_when_it_cannot_be_renewed),
+    case!(batch_token_is_replaced),
+    case!(replaced_at_its_maximum),
+    case!(replaced_when_revoked_behind_our_back),
+    case!(revoked_at_stop),
+    case!(brought_token_is_left_alone),
+];
+
+fn nothing_failed(sidecar: Running) {
+    let said = sidecar.stop();
+    assert!(!said.contains("\"WARN\",\"message\":\"cannot read"), "{said}");
+    assert!(!said.contains("login failed") && !said.contains("token not renewed"), "{said}");
+}
+
+fn renewed_past_its_first_end(vault: &Vault) {
+    let password = a_password(vault);
+    let role = AppRole::new(vault, json!({ "token_ttl": "4s" }));
+    let sidecar = role.setup(&role.secret_id(), false).start();
+    let [accessor] = vault.accessors().try_into().unwrap();
+    // After 2.7 s at the latest, then again: the first end is over.
+    sidecar.wait_for("token renewed", 2);
+    assert!(vault.policies_of(&accessor).is_some(), "the first token is alive");
+    assert_eq!(sidecar.refresh("db").status, 200);
+    assert_eq!(sidecar.value("db/password"), password);
+    assert_eq!(sidecar.logins(), 1);
+    nothing_failed(sidecar);
+}
+
+fn brought_token_is_renewed(vault: &Vault) {
+    a_password(vault);
+    let token = vault.create_token(json!({ "policies": ["app"], "ttl": "4s" }));
+    let setup = Setup::new(vault).env("VAULT_TOKEN", &token).secret("db", "secret/data/app");
+    let sidecar = setup.start();
+    sidecar.wait_for("token renewed", 2);
+    assert_eq!(sidecar.refresh("db").status, 200);
+    assert_eq!(sidecar.logins(), 1);
+    nothing_failed(sidecar);
+}
+
+/// Logs in three times in the life of one token and never has none.
+fn is_replaced_in_time(vault: &Vault, options: serde_json::Value) {
+    let password = a_password(vault);
+    let role = AppRole::new(vault, options);
+    let mut setup = AppRole::setup(&role, &role.secret_id(), false);
+    setup = setup.refreshed("other", "secret/data/app");
+    let sidecar = setup.start();
+    eventually("the third login", || {
+        assert_eq!(sidecar.value("db/password"), password);
+        (sidecar.logins() >= 3).then_some(())
+    });
+    assert_eq!(sidecar.refresh("db").status, 200);
+    nothing_failed(sidecar);
+}
+
+/// The use of a batch token leaves nothing to revoke, and nothing can be renewed.
+fn batch_token_is_replaced(vault: &Vault) {
+    is_replaced_in_time(vault, json!({ "token_type": "batch", "token_ttl": "4s" }));
+}
+
+fn replaced_when_it_cannot_be_renewed(vault: &Vault) {
+    is_replaced_in_time(vault, json!({ "token_ttl": "4s", "token_max_ttl": "4s" }));
+}
+
+fn replaced_at_its_maximum(vault: &Vault) {
+    is_replaced_in_time(vault, json!({ "token_ttl": "3s", "token_explicit_max_ttl": "5s" }));
+}
+
+fn replaced_when_revoked_behind_our_back(vault: &Vault) {
+    let password = a_password(vault);
+    let role = AppRole::new(vault, json!({ "token_ttl": "1h" }));
+    let setup = role.setup(&role.secret_id(), false);
+    let sidecar = setup.refreshed("other", "secret/data/app").start();
+    let [accessor] = vault.accessors().try_into().unwrap();
+    vault.revoke_accessor(&accessor);
+    // The refresh of `other` finds out.
+    sidecar.wait_for("logged in to Vault", 2);
+    let read = eventually("a read with the new token", || {
+        let answer = sidecar.refresh("db");
+        (answer.status == 200).then_some(sidecar.value("db/password"))
+    });
+    assert_eq!(read, password);
+    assert_eq!(sidecar.logins(), 2);
+    let [renewed] = vault.accessors().try_into().unwrap();
+    assert_ne!(renewed, accessor);
+    sidecar.stop();
+}
+
+fn revoked_at_stop(vault: &Vault) {
+    a_password(vault);
+    let role = AppRole::new(vault, json!({ "token_ttl": "1h" }));
+    let sidecar = role.setup(&role.secret_id(), false).start();
+    let [accessor] = vault.accessors().try_into().unwrap();
+    assert_eq!(vault.policies_of(&accessor), Some(json!(["app", "default"])));
+    let said = sidecar.stop();
+    assert!(said.contains("\"token revoked\""), "{said}");
+    assert_eq!(vault.policies_of(&accessor), None);
+}
+
+fn brought_token_is_left_alone(vault: &Vault) {
+    a_password(vault);
+    let token = vault.create_token(json!({ "policies": ["app"] }));
+    let [accessor] = vault.accessors().try_into().unwrap();
+    let setup = Setup::new(vault).env("VAULT_TOKEN", &token).secret("db", "secret/data/app");
+    let said = setup.start().stop();
+    assert!(!said.contains("revoked"), "{said}");
+    assert!(vault.policies_of(&accessor).is_some());
+}
