@@ -103,8 +103,12 @@ pub struct ServeArgs {
     /// Serve PATH of Vault under NAME; repeatable.
     #[arg(long = "secret", value_name = "NAME=PATH")]
     pub secrets: Vec<String>,
-    /// Listen here: 127.0.0.1:PORT, [`::1`]:PORT or @NAME; repeatable.
-    #[arg(long, value_name = "ADDR")]
+    /// Listen here; repeatable.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        help = "Listen here: 127.0.0.1:PORT, [::1]:PORT or @NAME; repeatable"
+    )]
     pub listen: Vec<String>,
     /// Serve health and metrics here instead of 127.0.0.1:7434; `off` for nowhere.
     #[arg(long, value_name = "ADDR")]

@@ -251,17 +251,23 @@ impl SecretCache {
     ) -> Result<Arc<Entry>, ReadError> {
         let declared = self.declared(name).ok_or(ReadError::Missing)?;
         let key = SecretKey { name: name.clone(), version };
+        let mut fetched = false;
         let first_fetch = async {
             let entry =
                 Arc::new(Entry::new(key.clone(), declared, Arc::clone(&self.shared.rotations)));
             entry.fetch(&self.shared.upstream).await;
-            self.announce();
             if version.is_none() {
                 self.keep_fresh(&entry);
             }
+            fetched = true;
             entry
         };
-        Ok(self.shared.entries.get_with(key.clone(), first_fetch).await)
+        let entry = self.shared.entries.get_with(key.clone(), first_fetch).await;
+        // Not before the entry can be found: who hears of it looks it up.
+        if fetched {
+            self.announce();
+        }
+        Ok(entry)
     }
 
     fn keep_fresh(&self, entry: &Arc<Entry>) {
