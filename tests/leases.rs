@@ -1,5 +1,13 @@
 //! Leased secrets: renewed, replaced, handed back; long poll, events, `min_ttl`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
+#![allow(clippy::disallowed_methods, reason = "real time, of another process")]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
@@ -173,8 +181,10 @@ fn next_event(stream: &mut impl BufRead) -> (String, serde_json::Value) {
         if let Some(value) = line.strip_prefix("data: ") {
             data = Some(serde_json::from_str(value).unwrap());
         }
-        if line.trim().is_empty() && data.is_some() {
-            return (id.unwrap(), data.unwrap());
+        if line.trim().is_empty()
+            && let (Some(id), Some(data)) = (id.take(), data.take())
+        {
+            return (id, data);
         }
     }
 }

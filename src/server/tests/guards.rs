@@ -187,9 +187,9 @@ const REFUSED: &[Row] = &[
     ("GET /secrets/db/a/b HTTP/1.1\r\nHost: {HOST}\r\nAUTH\r\n", 404, "not_found"),
     // Queries
     ("GET /secrets/db?formt=env HTTP/1.1\r\nHost: {HOST}\r\nAUTH\r\n", 400, "bad_request"),
-    ("GET /secrets/db?wait=30s HTTP/1.1\r\nHost: {HOST}\r\nAUTH\r\n", 400, "bad_request"),
+    ("GET /secrets/db?wait=soon HTTP/1.1\r\nHost: {HOST}\r\nAUTH\r\n", 400, "bad_request"),
     (
-        "GET /secrets/db/password?min_ttl=10m HTTP/1.1\r\nHost: {HOST}\r\nAUTH\r\n",
+        "GET /secrets/db/password?min_ttl=soon HTTP/1.1\r\nHost: {HOST}\r\nAUTH\r\n",
         400,
         "bad_request",
     ),
