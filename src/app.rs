@@ -118,7 +118,6 @@ impl Bound {
             (CancellationToken::new(), CancellationToken::new());
         let Self { mut server, upstream, fetch_thread, cache, readiness, .. } = self;
         if let Some(health) = server.take_health() {
-            event::health_listening(health.addr());
             let readiness = Arc::new(readiness.clone());
             health.serve(readiness, self.metrics.clone(), &health_tasks, no_more_health.clone());
         }
