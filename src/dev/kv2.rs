@@ -9,6 +9,7 @@ use serde_json::{Map, json};
 
 use super::clock::{Moment, go_duration};
 use super::fields::RawMap;
+use super::number::as_floats;
 use super::reply::{Failure, Reply, Secret, raw};
 use super::request::{Call, Engaged, Operation, Outcome, data, done, listing};
 use super::version::{Key, Settings, Version};
@@ -101,7 +102,7 @@ impl Kv2 {
             return Err(Failure::bad("error converting input for field \"data\""));
         }
         self.check(call, key)?;
-        self.seed(key, body.to_owned(), call.now);
+        self.seed(key, as_floats(body)?, call.now);
         self.written(key)
     }
 
@@ -122,7 +123,7 @@ impl Kv2 {
             return Reply::secret(Secret { status: 404, ..Secret::of(&data)? }).map(Outcome::Reply);
         };
         let after = merged(before, patch)?;
-        self.seed(key, after, call.now);
+        self.seed(key, as_floats(&after)?, call.now);
         self.written(key)
     }
 

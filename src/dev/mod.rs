@@ -29,6 +29,7 @@ mod kv2;
 mod lease;
 mod log;
 mod mount;
+mod number;
 mod policy;
 mod random;
 mod reply;

@@ -60,10 +60,11 @@ pub(super) async fn read(
     version: Option<u64>,
     key: &EtagKey,
 ) -> Result<Secret, VaultError> {
-    let target = match version {
-        Some(version) => format!("{path}?version={version}"),
-        None => path.to_string(),
-    };
+    // A path is meant literally, as the vault CLI takes it; the URL escapes all else by itself.
+    let mut target = path.as_str().replace('%', "%25");
+    if let Some(version) = version {
+        target = format!("{target}?version={version}");
+    }
     let answer = transport.get(&target, &token.value).await?;
     understand(&answer, version, key, &token.life)
         .map_err(|failure| VaultError::new(failure, path.as_str()))

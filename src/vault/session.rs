@@ -139,7 +139,12 @@ impl Session {
             return Ok(token);
         }
         let mut state = self.state.subscribe();
-        let decided = state.wait_for(|login| !matches!(login, Login::Starting));
+        // A token that died without notice, as in a suspended process, is being replaced too.
+        let decided = state.wait_for(|login| match login {
+            Login::Starting => false,
+            Login::In => self.held().is_some(),
+            Login::Out { .. } => true,
+        });
         let _ = tokio::time::timeout(patience, decided).await;
         if self.stopping.get() {
             return Err(VaultError::new(Failure::Stopping, "auth"));

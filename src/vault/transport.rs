@@ -73,7 +73,10 @@ impl Transport {
             // The URL carries the name to verify; the resolver leads it to the real host.
             let host = authority(&address);
             headers.insert(HOST, HeaderValue::from_str(&host).map_err(bad_header)?);
-            builder = builder.dns_resolver(Redirected { host: host_name(&address) });
+            builder = builder.dns_resolver(Redirected {
+                name: name.to_ascii_lowercase().into(),
+                host: host_name(&address).into(),
+            });
             let bad_name = "tls_server_name is not a host name";
             address
                 .set_host(Some(name))
@@ -267,10 +270,7 @@ fn from_reqwest(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
         return Failure::Timeout;
     }
-    let mut innermost: &(dyn std::error::Error + 'static) = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
+    let innermost = innermost(error);
     if error.is_body() || error.is_decode() {
         return Failure::Malformed("the body was cut off");
     }
@@ -287,6 +287,19 @@ fn from_reqwest(error: &reqwest::Error) -> Failure {
         "the connection broke before the answer".into()
     };
     Failure::Unreachable(NetworkReason(reason.into()))
+}
+
+/// The first cause. An I/O error's source is its cause's source: the cause itself is inside.
+fn innermost(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
+    let mut innermost: &(dyn std::error::Error + 'static) = error;
+    loop {
+        let wrapped = innermost.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        innermost = match (wrapped, innermost.source()) {
+            (Some(wrapped), _) => wrapped,
+            (None, Some(source)) => source,
+            (None, None) => return innermost,
+        };
+    }
 }
 
 fn is_loopback(address: &Url) -> bool {
@@ -307,17 +320,18 @@ fn authority(address: &Url) -> String {
     address.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Resolves every name to the addresses of `host`.
+/// Resolves `name` to the addresses of `host`, and others, such as a proxy's, to their own.
 struct Redirected {
-    host: String,
+    name: Box<str>,
+    host: Box<str>,
 }
 
 impl Resolve for Redirected {
-    fn resolve(&self, _name: Name) -> Resolving {
-        let host = self.host.clone();
+    fn resolve(&self, name: Name) -> Resolving {
+        let host =
+            if name.as_str() == &*self.name { self.host.clone() } else { name.as_str().into() };
         Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((&*host, 0)).await?.collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }

@@ -42,7 +42,9 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of them wait for a Vault or for a token's end.
+    arguments.test_threads = arguments.test_threads.or(Some(4));
     let topics = [
         ("approle", approle::CASES),
         ("login", login::CASES),

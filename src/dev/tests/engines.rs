@@ -65,13 +65,17 @@ async fn kv2_drops_the_oldest_and_merges_patches() {
 }
 
 #[tokio::test]
-async fn numbers_come_back_as_they_were_written() {
+async fn numbers_come_back_as_they_are_kept() {
     let dev = Dev::start().await;
     let with = With { token: Some(dev.server.root_token()), ..With::default() };
     let number = "123456789012345678901234567890.12345678901234567890";
     let body = format!(r#"{{"data":{{"n":{number}}}}}"#);
-    assert_eq!(dev.text(with.clone(), "POST", "secret/data/n", body).await.0, 200);
-    let (_, text) = dev.text(with, "GET", "secret/data/n", String::new()).await;
+    assert_eq!(dev.text(with.clone(), "POST", "secret/data/n", body.clone()).await.0, 200);
+    let (_, text) = dev.text(with.clone(), "GET", "secret/data/n", String::new()).await;
+    assert!(text.contains("1.2345678901234568e+29"), "KV version 2 keeps floats: {text}");
+    dev.root("POST", "sys/mounts/kv1", json!({"type": "kv"})).await;
+    assert_eq!(dev.text(with.clone(), "POST", "kv1/n", body).await.0, 204);
+    let (_, text) = dev.text(with, "GET", "kv1/n", String::new()).await;
     assert!(text.contains(number), "{text}");
 }
 
