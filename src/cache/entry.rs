@@ -297,7 +297,7 @@ impl Entry {
 
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
         let retry_in = backoff.after_failure(error.retry_after);
-        event::fetch_failed(&self.key.name, error, Some(retry_in));
+        event::fetch_failed(&self.key.name, error, retry_in);
         self.note(error, retry_in);
     }
 

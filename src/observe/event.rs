@@ -42,7 +42,7 @@ pub fn health_listening(addr: SocketAddr) {
 
 /// No connection can be accepted just now: out of file descriptors or memory.
 pub fn accept_paused(error: &(dyn Error + 'static), pause: Duration) {
-    warn!(target: "sidekey", error = %Chain(error), ?pause, "not accepting connections");
+    warn!(target: "sidekey", error = %Chain(error), pause = ?brief(pause), "not accepting connections");
 }
 
 /// A caller rule permits every name.
@@ -64,28 +64,30 @@ pub fn token_file_back(caller: &str, file: &Path) {
 /// A login succeeded; `ttl` is the token's life, when it ends at all.
 pub fn logged_in(method: &AuthMethod, ttl: Option<Duration>) {
     let (name, mount) = (method.name(), method.mount());
-    info!(target: "sidekey", method = name, mount, ?ttl, "logged in to Vault");
+    let ttl = ttl.map(brief).map(tracing::field::debug);
+    info!(target: "sidekey", method = name, mount, ttl, "logged in to Vault");
 }
 
 /// A login failed.
 pub fn login_failed(method: &AuthMethod, error: &VaultError, retry_in: Duration) {
     let (name, mount, role) = (method.name(), method.mount(), method.role());
-    warn!(target: "sidekey", method = name, mount, role, %error, ?retry_in, "login failed");
+    warn!(target: "sidekey", method = name, mount, role, %error, retry_in = ?brief(retry_in), "login failed");
 }
 
 /// The start waits for Vault.
 pub fn waiting_for_vault(address: &str, waited: Duration, retry_in: Duration) {
-    info!(target: "sidekey", address, ?waited, ?retry_in, "waiting for Vault");
+    info!(target: "sidekey", address, waited = ?brief(waited), retry_in = ?brief(retry_in), "waiting for Vault");
 }
 
 /// Our token was renewed.
 pub fn token_renewed(ttl: Option<Duration>) {
-    debug!(target: "sidekey", ?ttl, "token renewed");
+    let ttl = ttl.map(brief).map(tracing::field::debug);
+    debug!(target: "sidekey", ttl, "token renewed");
 }
 
 /// Our token could not be renewed.
 pub fn token_renewal_failed(error: &VaultError, retry_in: Duration) {
-    warn!(target: "sidekey", %error, ?retry_in, "token not renewed");
+    warn!(target: "sidekey", %error, retry_in = ?brief(retry_in), "token not renewed");
 }
 
 /// Our token was given back.
@@ -121,12 +123,12 @@ pub fn drain_cut_short(connections: usize) {
 
 /// A lease was renewed.
 pub fn lease_renewed(name: &SecretName, ttl: Duration) {
-    debug!(target: "sidekey", %name, ?ttl, "lease renewed");
+    debug!(target: "sidekey", %name, ttl = ?brief(ttl), "lease renewed");
 }
 
 /// A lease could not be renewed.
 pub fn lease_renewal_failed(name: &SecretName, error: &VaultError, retry_in: Duration) {
-    warn!(target: "sidekey", %name, %error, ?retry_in, "lease not renewed");
+    warn!(target: "sidekey", %name, %error, retry_in = ?brief(retry_in), "lease not renewed");
 }
 
 /// A lease was given back.
@@ -150,13 +152,13 @@ pub fn secret_fetched(name: &SecretName, version: u64, changed: bool, recovered:
 }
 
 /// A secret could not be read.
-pub fn fetch_failed(name: &SecretName, error: &(dyn Error + 'static), retry_in: Option<Duration>) {
-    warn!(target: "sidekey", %name, error = %Chain(error), ?retry_in, "cannot read the secret");
+pub fn fetch_failed(name: &SecretName, error: &(dyn Error + 'static), retry_in: Duration) {
+    warn!(target: "sidekey", %name, error = %Chain(error), retry_in = ?brief(retry_in), "cannot read the secret");
 }
 
 /// A secret is served although Vault could not confirm it in time.
 pub fn stale(name: &SecretName, age: Duration) {
-    warn!(target: "sidekey", %name, ?age, "serving a stale secret");
+    warn!(target: "sidekey", %name, age = ?brief(age), "serving a stale secret");
 }
 
 /// A secret became too old to serve and was dropped.
@@ -202,4 +204,12 @@ pub fn reload_refused(error: &(dyn Error + 'static)) {
 /// Trust anchors were read again.
 pub fn reload_trust(anchors: usize) {
     info!(target: "sidekey", anchors, "trust anchors reloaded");
+}
+
+/// Whole milliseconds, and whole seconds from ten on: nobody reads more digits.
+fn brief(duration: Duration) -> Duration {
+    match duration.as_secs() {
+        0..10 => Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or_default()),
+        seconds => Duration::from_secs(seconds),
+    }
 }

@@ -79,6 +79,19 @@ impl Builder {
         file.to_str().unwrap().to_owned()
     }
 
+    /// Runs it by way of another program, such as `prlimit`.
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(self.command.get_program()).args(self.command.get_args());
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        self.command = command;
+        self
+    }
+
     /// Runs as another user (root only).
     pub fn uid(mut self, uid: u32) -> Self {
         self.command.uid(uid).gid(uid);
