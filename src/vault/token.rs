@@ -25,7 +25,7 @@ pub(super) struct Token {
     /// `None` for a token without an end, such as a root token.
     pub(super) dies: Cell<Option<Instant>>,
     pub(super) renewable: bool,
-    /// A login of ours made it, so it is ours to revoke.
+    /// A login of ours made it, so it is ours to revoke, when that is possible.
     pub(super) ours: bool,
 }
 
@@ -34,13 +34,15 @@ impl Token {
     pub(super) fn from_login(mut auth: AuthInfo) -> Self {
         let value = SecretBuf::copy_from(auth.client_token.as_bytes());
         auth.client_token.zeroize();
+        // A batch token has no accessor, and cannot be revoked.
+        let ours = !auth.accessor.is_empty();
         Self {
             value,
             accessor: auth.accessor.into(),
             obtained: Instant::now(),
             dies: Cell::new(life(auth.lease_duration).map(|ttl| Instant::now() + ttl)),
             renewable: auth.renewable,
-            ours: true,
+            ours,
         }
     }
 
