@@ -26,7 +26,7 @@ pub(super) struct Token {
     /// Shared with the leases that are made under it.
     pub(super) life: Arc<TokenLife>,
     pub(super) renewable: bool,
-    /// A login of ours made it, so it is ours to revoke.
+    /// A login of ours made it, so it is ours to revoke, when that is possible.
     pub(super) ours: bool,
 }
 
@@ -35,13 +35,15 @@ impl Token {
     pub(super) fn from_login(mut auth: AuthInfo) -> Self {
         let value = SecretBuf::copy_from(auth.client_token.as_bytes());
         auth.client_token.zeroize();
+        // A batch token has no accessor, and cannot be revoked.
+        let ours = !auth.accessor.is_empty();
         Self {
             value,
             accessor: auth.accessor.into(),
             obtained: Instant::now(),
             life: token_life(life(auth.lease_duration), true),
             renewable: auth.renewable,
-            ours: true,
+            ours,
         }
     }
 

@@ -14,7 +14,7 @@ use url::Url;
 use vaultrs::api::EndpointResult;
 
 use super::ceiling::Ceiling;
-use super::error::{Failure, NetworkReason, VaultError, recognize};
+use super::error::{Failure, NetworkReason, Refusal, VaultError, recognize};
 use super::tls;
 use crate::config::VaultConfig;
 use crate::memory::{SecretBuf, SecretWriter};
@@ -202,7 +202,7 @@ async fn receive(response: Response, path: &str, left: Duration) -> Result<Answe
             return Ok(Answer { status, body });
         }
         (status, Err(failure)) if status.is_success() => failure,
-        (status, body) => refused(status, body.ok().as_ref()),
+        (status, body) => refused(status, path, body.ok().as_ref()),
     };
     Err(VaultError { retry_after, ..VaultError::new(failure, path) })
 }
@@ -236,8 +236,14 @@ fn operation(path: &str) -> &'static str {
 }
 
 /// What a status other than 2xx and 404 means.
-fn refused(status: StatusCode, body: Option<&SecretBuf>) -> Failure {
+fn refused(status: StatusCode, path: &str, body: Option<&SecretBuf>) -> Failure {
+    let refusal = || body.map_or(Refusal::Other, |body| recognize(body.expose()));
     match status.as_u16() {
+        // A login may be told why; elsewhere it can be the token, whatever the text says.
+        403 if operation(path) == "login" => match refusal() {
+            Refusal::Other => Failure::Denied,
+            known => Failure::Refused(403, known),
+        },
         403 => Failure::Denied,
         503 => Failure::Sealed,
         code @ (412 | 429 | 472 | 473) => Failure::Busy(code),
@@ -246,9 +252,7 @@ fn refused(status: StatusCode, body: Option<&SecretBuf>) -> Failure {
             Failure::Redirect
         }
         code @ 500.. => Failure::Server(code),
-        code => {
-            Failure::Refused(code, body.map_or(super::Refusal::Other, |b| recognize(b.expose())))
-        }
+        code => Failure::Refused(code, refusal()),
     }
 }
 

@@ -117,21 +117,21 @@ fn used_wrapping_token(vault: &Vault) {
     let role = AppRole::new(vault, json!({}));
     let wrapping = role.wrapped_secret_id();
     role.setup(&wrapping, true).start().stop();
-    let said = role.setup(&wrapping, true).is_refused();
+    let said = role.setup(&wrapping, true).refused();
     assert!(said.contains("the wrapping token was used already"), "{said}");
     assert!(said.contains("method approle, mount auth/approle, role "), "{said}");
 }
 
 fn expired_or_made_up_wrapping_token(vault: &Vault) {
     let role = AppRole::new(vault, json!({}));
-    let said = role.setup(&canary("wrapping"), true).is_refused();
+    let said = role.setup(&canary("wrapping"), true).refused();
     assert!(said.contains("the wrapping token was used already, or it expired"), "{said}");
 }
 
 fn foreign_wrapping_token_stays_unused(vault: &Vault) {
     let role = AppRole::new(vault, json!({}));
     let wrapping = vault.wrapped("sys/wrapping/wrap", json!({ "secret_id": role.secret_id() }));
-    let said = role.setup(&wrapping, true).is_refused();
+    let said = role.setup(&wrapping, true).refused();
     assert!(said.contains("not made by this AppRole mount"), "{said}");
     let lookup = json!({ "token": wrapping });
     let (status, answer) = vault.admin("POST", "sys/wrapping/lookup", lookup);
@@ -142,7 +142,7 @@ fn foreign_wrapping_token_stays_unused(vault: &Vault) {
 fn wrapping_token_of_another_mount(vault: &Vault) {
     let role = AppRole::new(vault, json!({}));
     let other = AppRole::at(vault, "other", json!({}));
-    let said = role.setup(&other.wrapped_secret_id(), true).is_refused();
+    let said = role.setup(&other.wrapped_secret_id(), true).refused();
     assert!(said.contains("not made by this AppRole mount"), "{said}");
 }
 
@@ -151,7 +151,7 @@ fn used_up_secret_id(vault: &Vault) {
     let role = AppRole::new(vault, json!({ "secret_id_num_uses": 1 }));
     let secret_id = role.secret_id();
     role.setup(&secret_id, false).start().stop();
-    let said = role.setup(&secret_id, false).is_refused();
+    let said = role.setup(&secret_id, false).refused();
     assert!(said.contains("the secret-id is wrong, used up or expired"), "{said}");
 }
 
@@ -159,7 +159,7 @@ fn unknown_role_id(vault: &Vault) {
     let mut role = AppRole::new(vault, json!({}));
     let secret_id = role.secret_id();
     role.role_id = "11112222-nobody".into();
-    let said = role.setup(&secret_id, false).is_refused();
+    let said = role.setup(&secret_id, false).refused();
     assert!(said.contains("the role-id is unknown"), "{said}");
     assert!(said.contains("role (role_id 11112222…)"), "{said}");
 }
@@ -168,7 +168,7 @@ fn missing_mount(vault: &Vault) {
     let mut role = AppRole::new(vault, json!({}));
     let secret_id = role.secret_id();
     role.mount = "nowhere".into();
-    let said = role.setup(&secret_id, false).is_refused();
+    let said = role.setup(&secret_id, false).refused();
     assert!(said.contains("method approle, mount auth/nowhere, role "), "{said}");
     assert!(said.contains("auth/nowhere/login: permission denied (403)"), "{said}");
 }
@@ -180,6 +180,6 @@ fn missing_file(vault: &Vault) {
         "method = \"approle\"\nrole_id = \"{}\"\nsecret_id_file = \"/nonexistent/secret-id\"",
         role.role_id
     );
-    let said = Setup::new(vault).secret("db", "secret/data/app").auth(&auth).is_refused();
+    let said = Setup::new(vault).secret("db", "secret/data/app").auth(&auth).refused();
     assert!(said.contains("cannot read /nonexistent/secret-id"), "{said}");
 }

@@ -50,7 +50,7 @@ fn every_request_of_one_value_is_one_read(vault: &Vault) {
     sidecar.stop();
 }
 
-/// Version and ETag as served now.
+/// Version and `ETag` as served now.
 fn identity(sidecar: &Running) -> (String, String) {
     let answer = sidecar.get("/secrets/db/password");
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -178,5 +178,5 @@ fn namespace(vault: &Vault) {
     };
     serves(approle(Setup::new(vault).vault("namespace = \"team-a\"")), &password);
     serves(approle(Setup::new(vault).env("VAULT_NAMESPACE", "team-a/")), &password);
-    approle(Setup::new(vault)).is_refused();
+    approle(Setup::new(vault)).refused();
 }

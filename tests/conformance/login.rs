@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     case!(bad_token),
     case!(kubernetes_reviews_each_login),
     case!(kubernetes_service_account_that_is_not_bound),
+    case!(kubernetes_for_another_audience),
     case!(kubernetes_role_that_does_not_exist),
     case!(jwt_with_a_public_key),
     case!(jwt_with_the_default_role),
@@ -29,6 +30,7 @@ pub const CASES: &[Case] = &[
     case!(certificate).over_tls(),
     case!(certificate_without_a_role).over_tls(),
     case!(certificate_of_another_authority).over_tls(),
+    case!(certificate_role_that_does_not_exist).over_tls(),
 ];
 
 fn token_of_the_environment(vault: &Vault) {
@@ -59,7 +61,7 @@ fn token_of_a_file(vault: &Vault) {
 
 fn bad_token(vault: &Vault) {
     let setup = Setup::new(vault).secret("db", "secret/data/app");
-    let said = setup.env("VAULT_TOKEN", &canary("unknown")).is_refused();
+    let said = setup.env("VAULT_TOKEN", &canary("unknown")).refused();
     let what =
         "Vault refused the login: method token, mount auth/token, role (token from VAULT_TOKEN)";
     assert!(said.contains(what), "{said}");
@@ -133,14 +135,26 @@ fn kubernetes_login(vault: &Vault, role: &str) -> Setup {
 
 fn kubernetes_service_account_that_is_not_bound(vault: &Vault) {
     kubernetes(vault, "another");
-    let said = kubernetes_login(vault, "app").is_refused();
+    let said = kubernetes_login(vault, "app").refused();
     assert!(said.contains("method kubernetes, mount auth/kubernetes, role app"), "{said}");
-    assert!(said.contains("auth/kubernetes/login: "), "{said}");
+    let why = "the service account or its namespace is not bound to the role (403)";
+    assert!(said.contains(why), "{said}");
+}
+
+fn kubernetes_for_another_audience(vault: &Vault) {
+    kubernetes(vault, "app");
+    let role = json!({
+        "bound_service_account_names": "app", "bound_service_account_namespaces": "apps",
+        "audience": "another", "token_policies": "app",
+    });
+    vault.set_up("POST", "auth/kubernetes/role/app", role);
+    let said = kubernetes_login(vault, "app").refused();
+    assert!(said.contains("the token's audience is not the one"), "{said}");
 }
 
 fn kubernetes_role_that_does_not_exist(vault: &Vault) {
     kubernetes(vault, "app");
-    let said = kubernetes_login(vault, "typo").is_refused();
+    let said = kubernetes_login(vault, "typo").refused();
     assert!(said.contains("role typo"), "{said}");
     assert!(said.contains("there is no such role (400)"), "{said}");
 }
@@ -188,20 +202,20 @@ fn jwt_with_the_default_role(vault: &Vault) {
 
 fn jwt_for_another_audience(vault: &Vault) {
     let token = jwt(vault).sign(json!({ "sub": "pipeline", "iss": "ci", "aud": "registry" }));
-    let said = jwt_login(vault, &token, Some("app")).is_refused();
+    let said = jwt_login(vault, &token, Some("app")).refused();
     assert!(said.contains("method jwt, mount auth/jwt, role app"), "{said}");
     assert!(said.contains("the token's audience is not the one"), "{said}");
 }
 
 fn jwt_that_is_expired(vault: &Vault) {
     let claims = json!({ "sub": "x", "iss": "ci", "aud": "vault", "iat": 1, "nbf": 1, "exp": 9 });
-    let said = jwt_login(vault, &jwt(vault).sign(claims), Some("app")).is_refused();
+    let said = jwt_login(vault, &jwt(vault).sign(claims), Some("app")).refused();
     assert!(said.contains("the token is expired"), "{said}");
 }
 
 fn jwt_role_that_does_not_exist(vault: &Vault) {
     let token = jwt(vault).sign(json!({ "sub": "pipeline", "iss": "ci", "aud": "vault" }));
-    let said = jwt_login(vault, &token, Some("typo")).is_refused();
+    let said = jwt_login(vault, &token, Some("typo")).refused();
     assert!(said.contains("there is no such role"), "{said}");
 }
 
@@ -241,7 +255,14 @@ fn certificate_without_a_role(vault: &Vault) {
 
 fn certificate_of_another_authority(vault: &Vault) {
     let (clients, others) = (Authority::new("clients"), Authority::new("others"));
-    let said = certificate_login(vault, &others, &clients).auth("role = \"app\"").is_refused();
+    let said = certificate_login(vault, &others, &clients).auth("role = \"app\"").refused();
     assert!(said.contains("method cert, mount auth/cert, role app"), "{said}");
+    assert!(said.contains("no client certificate that the method accepts"), "{said}");
+}
+
+fn certificate_role_that_does_not_exist(vault: &Vault) {
+    let clients = Authority::new("clients");
+    let said = certificate_login(vault, &clients, &clients).auth("role = \"typo\"").refused();
+    assert!(said.contains("method cert, mount auth/cert, role typo"), "{said}");
     assert!(said.contains("no client certificate that the method accepts"), "{said}");
 }

@@ -125,7 +125,7 @@ impl Setup {
     }
 
     /// Starts it, and has Vault refuse the login. Returns what it said.
-    pub fn is_refused(self) -> String {
+    pub fn refused(self) -> String {
         self.ends_with(77)
     }
 }

@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
     case!(replaced_when_revoked_behind_our_back),
     case!(replaced_after_a_suspension),
     case!(revoked_at_stop),
+    case!(batch_token_at_stop),
     case!(brought_token_is_left_alone),
 ];
 
@@ -119,6 +120,14 @@ fn revoked_at_stop(vault: &Vault) {
     let said = sidecar.stop();
     assert!(said.contains("\"token revoked\""), "{said}");
     assert_eq!(vault.policies_of(&accessor), None);
+}
+
+/// A batch token cannot be revoked, and is no matter for a warning.
+fn batch_token_at_stop(vault: &Vault) {
+    a_password(vault);
+    let role = AppRole::new(vault, json!({ "token_type": "batch", "token_ttl": "1h" }));
+    let said = role.setup(&role.secret_id(), false).start().stop();
+    assert!(!said.contains("revoked"), "{said}");
 }
 
 fn brought_token_is_left_alone(vault: &Vault) {
