@@ -91,7 +91,9 @@ impl Entry {
     pub(super) fn answer(&self) -> Result<Served, ReadError> {
         let now = Instant::now();
         match self.value.load().as_ref() {
-            Some(value) => value.serve(&self.declared.spec, now).ok_or(ReadError::Expired),
+            Some(value) => value
+                .serve(&self.declared.spec, now)
+                .ok_or_else(|| self.last_failure().unwrap_or(ReadError::Expired)),
             None => Err(self.last_failure().unwrap_or(ReadError::NotReady)),
         }
     }
@@ -110,10 +112,13 @@ impl Entry {
     /// Whether an answer needs a fetch first: there is nothing fresh, and no attempt failed
     /// just now.
     pub(super) fn wants_fetch(&self) -> bool {
-        let now = Instant::now();
-        let waiting = self.failure.load().as_ref().is_some_and(|f| f.retry_at > now);
         let fresh = self.answer().is_ok_and(|served| served.freshness == Freshness::Fresh);
-        !waiting && !fresh
+        !self.waits() && !fresh
+    }
+
+    /// An attempt failed, and the next one is not due yet.
+    pub(super) fn waits(&self) -> bool {
+        self.failure.load().as_ref().is_some_and(|failure| failure.retry_at > Instant::now())
     }
 
     pub(super) fn confirmed_ago(&self) -> Option<Duration> {
@@ -182,9 +187,11 @@ impl Entry {
 
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
         let retry_in = backoff.after_failure(error.retry_after);
-        let seen_before = self.value.load().is_some();
+        // Also once the value was wiped: a failure before the first value says "not ready".
+        let seen_before = self.value.load().is_some()
+            || self.failure.load().as_ref().is_some_and(|last| last.error != ReadError::NotReady);
         let told = ReadError::from_vault(error, seen_before);
-        event::fetch_failed(&self.key.name, error, Some(retry_in));
+        event::fetch_failed(&self.key.name, error, retry_in);
         if told.is_gone() {
             self.wipe();
         }

@@ -201,18 +201,26 @@ impl SecretCache {
         name: &SecretName,
         version: Option<u64>,
     ) -> Result<Arc<Entry>, ReadError> {
-        let declared = self.declared(name).ok_or(ReadError::Missing)?;
         let key = SecretKey { name: name.clone(), version };
-        let first_fetch = async {
-            let entry = Arc::new(Entry::new(key.clone(), declared));
-            entry.fetch(&self.shared.upstream).await;
-            self.announce();
-            if version.is_none() {
-                self.keep_fresh(&entry);
+        loop {
+            let declared = self.declared(name).ok_or(ReadError::Missing)?;
+            let first_fetch = async {
+                let entry = Arc::new(Entry::new(key.clone(), declared));
+                entry.fetch(&self.shared.upstream).await;
+                self.announce();
+                if version.is_none() {
+                    self.keep_fresh(&entry);
+                }
+                entry
+            };
+            let entry = self.shared.entries.get_with(key.clone(), first_fetch).await;
+            if self.declared(name).is_some_and(|now| entry.is_of(&now)) {
+                return Ok(entry);
             }
-            entry
-        };
-        Ok(self.shared.entries.get_with(key.clone(), first_fetch).await)
+            // Declared anew, or not at all any more, while it was fetched.
+            entry.wipe();
+            self.shared.entries.invalidate(&key).await;
+        }
     }
 
     fn keep_fresh(&self, entry: &Arc<Entry>) {

@@ -22,12 +22,16 @@ impl Refresher {
             let waits_for_login = entry.waits_for_login();
             self.login.mark_unchanged();
             drop(entry);
-            tokio::select! {
-                () = due => {}
-                () = logged_in(&mut self.login), if waits_for_login => {}
-            }
+            let logged_in = tokio::select! {
+                () = due => false,
+                () = logged_in(&mut self.login), if waits_for_login => true,
+            };
             let Some(entry) = self.entry.upgrade() else { return };
             entry.wipe_if_dead();
+            // The value's end is no reason to ask before Vault wants to be asked again.
+            if entry.waits() && !logged_in {
+                continue;
+            }
             let before = entry.len();
             entry.fetch(&self.upstream).await;
             cache.announce();

@@ -135,7 +135,7 @@ pub fn secret_fetched(name: &SecretName, version: u64, changed: bool, recovered:
 }
 
 /// A secret could not be read.
-pub fn fetch_failed(name: &SecretName, error: &(dyn Error + 'static), retry_in: Option<Duration>) {
+pub fn fetch_failed(name: &SecretName, error: &(dyn Error + 'static), retry_in: Duration) {
     warn!(target: "sidekey", %name, error = %Chain(error), ?retry_in, "cannot read the secret");
 }
 

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::{Failure, Refusal, VaultError, recognize};
@@ -26,8 +27,17 @@ struct Envelope<'a> {
     lease_duration: u64,
     #[serde(default)]
     renewable: bool,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    /// The outer `None` is an answer without the key.
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<Option<&'a RawValue>>,
+    /// Stands in every error of Vault.
+    errors: Option<IgnoredAny>,
+}
+
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<&'a RawValue>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// What KV version 2 puts into `data`. Nothing else may stand beside the two, so that a KV
@@ -71,16 +81,13 @@ fn understand(answer: &Answer, version: Option<u64>, key: &EtagKey) -> Result<Se
     let text = std::str::from_utf8(answer.body.expose())
         .map_err(|_| Failure::Malformed("the body is not UTF-8"))?;
     let missing = || missing(version, text);
-    if answer.status == StatusCode::NO_CONTENT {
-        return Err(missing());
+    let envelope = serde_json::from_str::<Envelope<'_>>(text)
+        .map_err(|_| Failure::Malformed("the body is not the JSON expected"))?;
+    // A proxy on the way has statuses too: that nothing is stored is Vault's to say.
+    if envelope.data.is_none() && envelope.errors.is_none() {
+        return Err(Failure::Malformed("neither data nor errors in it"));
     }
-    let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
-        return Err(match answer.status {
-            StatusCode::NOT_FOUND => missing(),
-            _ => Failure::Malformed("the body is not the JSON expected"),
-        });
-    };
-    let Some(data) = envelope.data else { return Err(missing()) };
+    let Some(data) = envelope.data.flatten() else { return Err(missing()) };
     let kv_two = serde_json::from_str::<KvTwo<'_>>(data.get()).ok();
     let kv_two = kv_two.filter(|kv| !kv.metadata.created_time.is_empty());
     match kv_two {
@@ -182,5 +189,19 @@ mod tests {
             assert!(matches!(failure, Failure::Malformed(_)), "{body}: {failure}");
         }
         assert_eq!(read(200, r#"{"data":null}"#, None).unwrap_err(), Failure::NotFound);
+    }
+
+    #[test]
+    fn only_vault_says_that_nothing_is_stored() {
+        for (status, body) in [
+            (404, ""),
+            (404, "<html>not found</html>"),
+            (404, r#"{"message":"no route"}"#),
+            (200, r#"{"status":"ok"}"#),
+            (204, ""),
+        ] {
+            let failure = read(status, body, None).unwrap_err();
+            assert!(matches!(failure, Failure::Malformed(_)), "{status} {body}: {failure}");
+        }
     }
 }

@@ -265,7 +265,7 @@ fn from_reqwest(error: &reqwest::Error) -> Failure {
         return Failure::Timeout;
     }
     let mut innermost: &(dyn std::error::Error + 'static) = error;
-    while let Some(source) = innermost.source() {
+    while let Some(source) = wrapped(innermost).or_else(|| innermost.source()) {
         innermost = source;
     }
     if error.is_body() || error.is_decode() {
@@ -284,6 +284,14 @@ fn from_reqwest(error: &reqwest::Error) -> Failure {
         "the connection broke before the answer".into()
     };
     Failure::Unreachable(NetworkReason(reason.into()))
+}
+
+/// What an `io::Error` wraps, such as an error of rustls: its `source` skips it.
+fn wrapped<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e (dyn std::error::Error + 'static)> {
+    let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    Some(inner)
 }
 
 fn is_loopback(address: &Url) -> bool {
