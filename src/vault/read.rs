@@ -27,17 +27,17 @@ struct Envelope<'a> {
     lease_duration: u64,
     #[serde(default)]
     renewable: bool,
-    /// The outer `None` is an answer without the key.
+    /// As it stands there, which may be `null`.
     #[serde(borrow, default, deserialize_with = "present")]
-    data: Option<Option<&'a RawValue>>,
+    data: Option<&'a RawValue>,
     /// Stands in every error of Vault.
     errors: Option<IgnoredAny>,
 }
 
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<Option<&'a RawValue>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// What KV version 2 puts into `data`. Nothing else may stand beside the two, so that a KV
@@ -77,6 +77,12 @@ pub(super) async fn read(
     understand(&answer, version, key).map_err(|failure| VaultError::new(failure, path.as_str()))
 }
 
+/// [`read`]'s understanding of an answer, for the fuzz target.
+pub(super) fn understand_text(status: u16, body: &[u8], key: &EtagKey) -> Result<Secret, Failure> {
+    let status = StatusCode::from_u16(status).map_err(|_| Failure::Malformed("the status"))?;
+    understand(&Answer { status, body: SecretBuf::copy_from(body) }, None, key)
+}
+
 fn understand(answer: &Answer, version: Option<u64>, key: &EtagKey) -> Result<Secret, Failure> {
     let text = std::str::from_utf8(answer.body.expose())
         .map_err(|_| Failure::Malformed("the body is not UTF-8"))?;
@@ -87,7 +93,9 @@ fn understand(answer: &Answer, version: Option<u64>, key: &EtagKey) -> Result<Se
     if envelope.data.is_none() && envelope.errors.is_none() {
         return Err(Failure::Malformed("neither data nor errors in it"));
     }
-    let Some(data) = envelope.data.flatten() else { return Err(missing()) };
+    let Some(data) = envelope.data.filter(|data| data.get() != "null") else {
+        return Err(missing());
+    };
     let kv_two = serde_json::from_str::<KvTwo<'_>>(data.get()).ok();
     let kv_two = kv_two.filter(|kv| !kv.metadata.created_time.is_empty());
     match kv_two {

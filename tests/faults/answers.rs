@@ -74,7 +74,9 @@ fn an_old_value_is_served_and_marked_until_it_is_too_old() {
     let mut watches: Vec<_> =
         names.iter().zip(&values).map(|(name, value)| Watch::new(name, value, since)).collect();
     while watches.iter().any(|watch| watch.refusal.is_none()) {
-        watches.iter_mut().for_each(|watch| watch.look(&case, MAX_STALE));
+        for watch in &mut watches {
+            watch.look(&case, MAX_STALE);
+        }
     }
     for ((name, _, (status, code)), watch) in table.iter().zip(&watches) {
         let refusal = watch.refusal.as_ref().unwrap();

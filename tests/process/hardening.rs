@@ -9,6 +9,8 @@ use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::vault::{Dev, TestVault};
 use crate::{Served, serve};
 
+const NOBODY: u32 = 65534;
+
 fn proc_file(sidecar: &Sidecar, file: &str) -> Vec<u8> {
     std::fs::read(format!("/proc/{}/{file}", sidecar.pid())).unwrap()
 }
@@ -74,7 +76,6 @@ fn the_same_user_cannot_look_inside() {
     if !is_root() {
         return;
     }
-    const NOBODY: u32 = 65534;
     let vault = Dev::start();
     vault.put("app", serde_json::json!({ "password": canary("password") }));
     // Where that user may execute it, whatever the folder of the build.
