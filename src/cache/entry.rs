@@ -103,7 +103,7 @@ impl Entry {
         match self.value.load().as_ref() {
             Some(value) => value.serve(&self.declared.spec).ok_or_else(|| {
                 self.died.notify_one();
-                ReadError::Expired
+                self.last_failure().unwrap_or(ReadError::Expired)
             }),
             None => Err(self.last_failure().unwrap_or(ReadError::NotReady)),
         }
@@ -150,10 +150,13 @@ impl Entry {
     /// Whether an answer needs a fetch first: there is nothing fresh, and no attempt failed
     /// just now.
     pub(super) fn wants_fetch(&self) -> bool {
-        let now = Instant::now();
-        let waiting = self.failure.load().as_ref().is_some_and(|f| f.retry_at > now);
         let fresh = self.answer().is_ok_and(|served| served.freshness == Freshness::Fresh);
-        !waiting && !fresh
+        !self.waits() && !fresh
+    }
+
+    /// An attempt failed, and the next one is not due yet.
+    pub(super) fn waits(&self) -> bool {
+        self.failure.load().as_ref().is_some_and(|failure| failure.retry_at > Instant::now())
     }
 
     pub(super) fn confirmed_ago(&self) -> Option<Duration> {
@@ -302,7 +305,10 @@ impl Entry {
     }
 
     fn note(&self, error: &VaultError, retry_in: Duration) {
-        let told = ReadError::from_vault(error, self.value.load().is_some());
+        // Also once the value was wiped: a failure before the first value says "not ready".
+        let seen_before = self.value.load().is_some()
+            || self.failure.load().as_ref().is_some_and(|last| last.error != ReadError::NotReady);
+        let told = ReadError::from_vault(error, seen_before);
         if told.is_gone() {
             self.wipe();
         }

@@ -249,25 +249,33 @@ impl SecretCache {
         name: &SecretName,
         version: Option<u64>,
     ) -> Result<Arc<Entry>, ReadError> {
-        let declared = self.declared(name).ok_or(ReadError::Missing)?;
         let key = SecretKey { name: name.clone(), version };
-        let mut fetched = false;
-        let first_fetch = async {
-            let entry =
-                Arc::new(Entry::new(key.clone(), declared, Arc::clone(&self.shared.rotations)));
-            entry.fetch(&self.shared.upstream).await;
-            if version.is_none() {
-                self.keep_fresh(&entry);
+        loop {
+            let declared = self.declared(name).ok_or(ReadError::Missing)?;
+            let mut fetched = false;
+            let first_fetch = async {
+                let rotations = Arc::clone(&self.shared.rotations);
+                let entry = Arc::new(Entry::new(key.clone(), declared, rotations));
+                entry.fetch(&self.shared.upstream).await;
+                if version.is_none() {
+                    self.keep_fresh(&entry);
+                }
+                fetched = true;
+                entry
+            };
+            let entry = self.shared.entries.get_with(key.clone(), first_fetch).await;
+            // Not before the entry can be found: who hears of it looks it up.
+            if fetched {
+                self.announce();
             }
-            fetched = true;
-            entry
-        };
-        let entry = self.shared.entries.get_with(key.clone(), first_fetch).await;
-        // Not before the entry can be found: who hears of it looks it up.
-        if fetched {
-            self.announce();
+            if self.declared(name).is_some_and(|now| entry.is_of(&now)) {
+                return Ok(entry);
+            }
+            // Declared anew, or not at all any more, while it was fetched.
+            self.revoke(entry.leases(false));
+            entry.wipe();
+            self.shared.entries.invalidate(&key).await;
         }
-        Ok(entry)
     }
 
     fn keep_fresh(&self, entry: &Arc<Entry>) {

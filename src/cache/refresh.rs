@@ -23,12 +23,17 @@ impl Refresher {
             // Not held while waiting: eviction drops it.
             drop(entry);
             self.login.mark_unchanged();
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = died.notified() => {}
-                () = logged_in(&mut self.login), if waits_for_login => {}
-            }
+            let logged_in = tokio::select! {
+                () = tokio::time::sleep(wait) => false,
+                () = died.notified() => false,
+                () = logged_in(&mut self.login), if waits_for_login => true,
+            };
             let Some(entry) = self.entry.upgrade() else { return };
+            entry.wipe_if_dead();
+            // The value's end is no reason to ask before Vault wants to be asked again.
+            if entry.waits() && !logged_in {
+                continue;
+            }
             let before = entry.len();
             entry.step(&self.upstream).await;
             cache.announce();

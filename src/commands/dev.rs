@@ -57,10 +57,11 @@ fn seeds(given: &[String]) -> Result<Seeds, Error> {
             let (name, field) = key.rsplit_once('.')?;
             Some((SecretName::parse(name)?, field, value))
         });
-        // The value is not repeated in the message.
-        let key = seed.split('=').next().unwrap_or_default();
         let Some((name, field, value)) = parts else {
-            return Err(Error::Usage(format!("--secret {key}…: expected NAME.FIELD=VALUE")));
+            // The value is not repeated in the message.
+            let key = seed.split_once('=').map(|(key, _)| format!(" {key}=…"));
+            let key = key.unwrap_or_default();
+            return Err(Error::Usage(format!("--secret{key}: expected NAME.FIELD=VALUE")));
         };
         let fields = seeds.entry(name.to_string()).or_default();
         fields.insert(field.into(), Value::from(value));
@@ -151,5 +152,7 @@ mod tests {
     fn a_bad_seed_is_named_without_its_value() {
         let error = seeds(&["db=canary".into()]).unwrap_err().to_string();
         assert!(error.contains("db") && !error.contains("canary"), "{error}");
+        let error = seeds(&["db.password:canary".into()]).unwrap_err().to_string();
+        assert!(!error.contains("canary"), "{error}");
     }
 }

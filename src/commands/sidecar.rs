@@ -45,6 +45,10 @@ impl Address {
         let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
         let valid: Result<http::uri::Authority, _> = authority.parse();
         match valid {
+            // Not quoted: it may have a password in it.
+            _ if authority.contains('@') => {
+                Err(Error::Usage("a user name or password has no place in the address".into()))
+            }
             Ok(valid) if valid.port().is_some() => Ok(Self::Tcp(authority.into())),
             _ => Err(Error::Usage(format!("{text}: expected http://127.0.0.1:PORT or unix:@NAME"))),
         }
@@ -174,7 +178,9 @@ mod tests {
         {
             assert!(Address::parse(good).is_ok(), "{good}");
         }
-        for bad in ["http://127.0.0.1", "https://x:1/path", "unix:@", "", "unix:/run/s"] {
+        for bad in
+            ["http://127.0.0.1", "https://x:1/path", "unix:@", "", "unix:/run/s", "http://a:b@x:1"]
+        {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }
     }

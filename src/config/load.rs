@@ -64,7 +64,8 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
 }
 
 /// [`load`], with the file's text at hand.
-pub(super) fn load_text(text: &str, sources: Sources) -> Result<Loaded, ConfigError> {
+#[doc(hidden)]
+pub fn load_text(text: &str, sources: Sources) -> Result<Loaded, ConfigError> {
     let report = Report::new(text);
     let config = read(text, &sources, &report);
     report.finish(config, sources.file)

@@ -37,7 +37,7 @@ mod tests;
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use file::secret_variables;
-pub use load::{Flags, Loaded, Sources, load};
+pub use load::{Flags, Loaded, Sources, load, load_text};
 pub(crate) use quantity::parse_duration;
 pub use types::{AbstractName, LoopbackAddr, SecretName, VaultPath};
 

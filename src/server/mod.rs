@@ -134,6 +134,25 @@ pub struct Context {
     pub audit: Option<Audit>,
 }
 
+/// Serves one connection of a peer without a uid, for the fuzz target.
+#[doc(hidden)]
+pub async fn serve_connection<S: Source>(
+    stream: tokio::net::UnixStream,
+    source: Arc<S>,
+    context: Context,
+) {
+    let Context { policy, metrics, audit } = context;
+    let timeouts = (&policy.load().limits).into();
+    let streams = Streams { tracker: TaskTracker::new(), stopping: CancellationToken::new() };
+    let outcomes = Outcomes::new(&metrics);
+    let door = Arc::new(Door { source, policy, audit, outcomes, streams });
+    let peer = peer::Peer::unix(None, Arc::new(OwnNames::unix(std::iter::empty())));
+    let session = Arc::new(Session { door, peer });
+    let answer = |request| Arc::clone(&session).respond(request);
+    let stream = stream::Stream::Unix(stream);
+    let _ = connection::serve(stream, timeouts, CancellationToken::new(), answer).await;
+}
+
 impl BoundServer {
     /// The TCP addresses, with their real ports, in the order of the configuration.
     pub fn tcp_addrs(&self) -> Vec<SocketAddr> {

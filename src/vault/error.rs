@@ -114,7 +114,6 @@ impl VaultError {
             | Failure::Destroyed
             | Failure::NoSuchVersion
             | Failure::Refused(..)
-            | Failure::Redirect
             | Failure::Stopping => Retry::Never,
             Failure::Unreachable(_)
             | Failure::Timeout
@@ -124,6 +123,8 @@ impl VaultError {
             | Failure::Server(_)
             | Failure::Malformed(_)
             | Failure::TooLarge
+            // Two nodes that both think the other is active, until they have agreed.
+            | Failure::Redirect
             | Failure::Credential(_)
             | Failure::NotLoggedIn => Retry::Backoff,
         }

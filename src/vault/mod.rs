@@ -216,6 +216,15 @@ fn prepare(
     Ok((runtime, Fetcher { session, key }))
 }
 
+/// What a read makes of an answer of Vault's.
+///
+/// # Errors
+/// As for [`Upstream::read`].
+#[doc(hidden)]
+pub fn understand(status: u16, body: &[u8], key: &EtagKey) -> Result<Secret, Failure> {
+    read::understand_text(status, body, key)
+}
+
 struct Fetcher {
     session: Session,
     key: EtagKey,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::{Failure, Refusal, VaultError, recognize};
@@ -16,6 +17,7 @@ use super::token::Token;
 use super::transport::{Answer, Transport};
 use crate::config::VaultPath;
 use crate::lease::{Lease, TokenLife};
+use crate::memory::SecretBuf;
 use crate::secret::{EtagKey, RenderError, Secret, render};
 
 /// The envelope of every answer; the content stays where it is in the body.
@@ -27,8 +29,17 @@ struct Envelope<'a> {
     lease_duration: u64,
     #[serde(default)]
     renewable: bool,
-    #[serde(borrow)]
+    /// As it stands there, which may be `null`.
+    #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
+    /// Stands in every error of Vault.
+    errors: Option<IgnoredAny>,
+}
+
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// What KV version 2 puts into `data`. Nothing else may stand beside the two, so that a KV
@@ -70,6 +81,13 @@ pub(super) async fn read(
         .map_err(|failure| VaultError::new(failure, path.as_str()))
 }
 
+/// [`read`]'s understanding of an answer, for the fuzz target.
+pub(super) fn understand_text(status: u16, body: &[u8], key: &EtagKey) -> Result<Secret, Failure> {
+    let status = StatusCode::from_u16(status).map_err(|_| Failure::Malformed("the status"))?;
+    let answer = Answer { status, body: SecretBuf::copy_from(body) };
+    understand(&answer, None, key, &Arc::new(TokenLife::new(None, true)))
+}
+
 fn understand(
     answer: &Answer,
     version: Option<u64>,
@@ -79,16 +97,15 @@ fn understand(
     let text = std::str::from_utf8(answer.body.expose())
         .map_err(|_| Failure::Malformed("the body is not UTF-8"))?;
     let missing = || missing(version, text);
-    if answer.status == StatusCode::NO_CONTENT {
-        return Err(missing());
+    let envelope = serde_json::from_str::<Envelope<'_>>(text)
+        .map_err(|_| Failure::Malformed("the body is not the JSON expected"))?;
+    // A proxy on the way has statuses too: that nothing is stored is Vault's to say.
+    if envelope.data.is_none() && envelope.errors.is_none() {
+        return Err(Failure::Malformed("neither data nor errors in it"));
     }
-    let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
-        return Err(match answer.status {
-            StatusCode::NOT_FOUND => missing(),
-            _ => Failure::Malformed("the body is not the JSON expected"),
-        });
+    let Some(data) = envelope.data.filter(|data| data.get() != "null") else {
+        return Err(missing());
     };
-    let Some(data) = envelope.data else { return Err(missing()) };
     let kv_two = serde_json::from_str::<KvTwo<'_>>(data.get()).ok();
     let kv_two = kv_two.filter(|kv| !kv.metadata.created_time.is_empty());
     match kv_two {
@@ -134,7 +151,6 @@ fn cannot_serve(error: RenderError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::SecretBuf;
 
     fn read(status: u16, body: &str, version: Option<u64>) -> Result<Secret, Failure> {
         let status = StatusCode::from_u16(status).unwrap();
@@ -193,5 +209,19 @@ mod tests {
             assert!(matches!(failure, Failure::Malformed(_)), "{body}: {failure}");
         }
         assert_eq!(read(200, r#"{"data":null}"#, None).unwrap_err(), Failure::NotFound);
+    }
+
+    #[test]
+    fn only_vault_says_that_nothing_is_stored() {
+        for (status, body) in [
+            (404, ""),
+            (404, "<html>not found</html>"),
+            (404, r#"{"message":"no route"}"#),
+            (200, r#"{"status":"ok"}"#),
+            (204, ""),
+        ] {
+            let failure = read(status, body, None).unwrap_err();
+            assert!(matches!(failure, Failure::Malformed(_)), "{status} {body}: {failure}");
+        }
     }
 }

@@ -1,0 +1,25 @@
+//! The real binary in front of a Vault that fails on a script: what the application sees, that
+//! an old value is served and marked until `max_stale` and never after, that Vault is not
+//! stormed.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answers;
+mod case;
+mod denied;
+mod reload;
+mod standby;
+mod start;
+mod storm;
+mod tls;

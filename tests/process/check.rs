@@ -1,0 +1,131 @@
+//! `sidekey check`.
+
+use serde_json::json;
+
+use crate::exit::run;
+use crate::support::canary::{self, canary};
+use crate::support::vault::{Dev, TestVault};
+
+/// Writes `toml` and checks it.
+fn check(toml: &str, flags: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sidekey.toml");
+    std::fs::write(&file, toml).unwrap();
+    let args = [&["check", "--config", file.to_str().unwrap()], flags].concat();
+    let (status, out, err) = run(&args, environment);
+    canary::assert_clean("stdout", &out);
+    (status, out, err)
+}
+
+#[test]
+fn many_problems_at_once() {
+    let toml = r#"
+        [vault]
+        adress = "https://vault:8200"
+        timeout = 5
+        max_requests_per_second = 0
+        [auth]
+        method = "kubernets"
+        [listen]
+        tcp = ["127.0.0.1:7433", "10.0.0.1:1"]
+        unix = "/run/sidekey"
+        [secrets."no name"]
+        path = "secret/data/app"
+        [secrets.db]
+        path = "secret/../data"
+        max_stale = "1 fortnight"
+        [[callers]]
+        name = "app"
+        allow = ["*"]
+        [limits]
+        cache_bytes = "much"
+    "#;
+    let (status, out, err) = check(toml, &[], &[]);
+    assert_eq!((status, out.as_str()), (78, ""), "{err}");
+    for problem in [
+        "did you mean `address`?",
+        "vault.timeout",
+        "vault.max_requests_per_second",
+        "auth.method",
+        "10.0.0.1:1 can be reached from other hosts",
+        "listen.unix",
+        "\"no name\" cannot be a name",
+        "secrets.db.path",
+        "secrets.db.max_stale",
+        "limits.cache_bytes",
+        "callers[0]",
+    ] {
+        assert!(err.contains(problem), "{problem:?} is not in\n{err}");
+    }
+    assert!(err.matches("hint: ").count() >= 8, "{err}");
+}
+
+#[test]
+fn a_good_configuration_is_summed_up() {
+    let toml = "[secrets.db]\npath = \"secret/data/app\"\n";
+    let (root, caller) = (canary("root"), canary("caller"));
+    let environment = [("VAULT_TOKEN", root.as_str()), ("SIDEKEY_TOKEN", caller.as_str())];
+    let (status, out, err) = check(toml, &[], &environment);
+    assert_eq!(status, 0, "{err}");
+    assert!(out.contains("configuration: ok: 1 secrets, 1 callers"), "{out}");
+    assert!(out.contains("process: not dumpable: in force"), "{out}");
+}
+
+#[test]
+fn online_names_outcomes_and_no_values() {
+    let vault = Dev::start();
+    vault.put("app", json!({ "user": canary("user"), "password": canary("password") }));
+    vault.put("deleted", json!({ "password": canary("deleted") }));
+    vault.set_up("DELETE", "secret/data/deleted", serde_json::Value::Null);
+    let (root, caller, url) = (vault.root_token(), canary("caller"), vault.url());
+    let environment = [
+        ("VAULT_ADDR", url.as_str()),
+        ("VAULT_TOKEN", root.as_str()),
+        ("SIDEKEY_TOKEN", caller.as_str()),
+    ];
+    let good = "[secrets.db]\npath = \"secret/data/app\"\n";
+    let (status, out, err) = check(good, &["--online"], &environment);
+    assert_eq!(status, 0, "{err}");
+    assert!(out.contains("login: ok: method token\n"), "{out}");
+    assert!(out.contains("db: ok: 2 fields, version 1\n"), "{out}");
+
+    let bad = format!(
+        "{good}[secrets.gone]\npath = \"secret/data/gone\"\n\
+         [secrets.deleted]\npath = \"secret/data/deleted\"\n\
+         [secrets.kv]\npath = \"secret/app\"\n[secrets.nowhere]\npath = \"nowhere/app\"\n"
+    );
+    let (status, out, err) = check(&bad, &["--online"], &environment);
+    assert_eq!(status, 1, "{err}");
+    for line in [
+        "db: ok: 2 fields, version 1\n",
+        "gone: failed: secret/data/gone: nothing is stored there (404)\n",
+        "deleted: failed: secret/data/deleted: the version was deleted\n",
+        "kv: failed: secret/app: this mount is KV version 2",
+        "nowhere: failed: nowhere/app: nothing is mounted there (404)\n",
+    ] {
+        assert!(out.contains(line), "{line:?} is not in\n{out}");
+    }
+    assert!(err.contains("4 of the secrets cannot be read"), "{err}");
+}
+
+#[test]
+fn online_gives_its_token_back() {
+    let vault = Dev::start();
+    vault.put("app", json!({ "password": canary("password") }));
+    let rules = json!({ "policy": "path \"secret/*\" { capabilities = [\"read\"] }" });
+    vault.set_up("PUT", "sys/policies/acl/app", rules);
+    vault.set_up("POST", "sys/auth/approle", json!({ "type": "approle" }));
+    let role = json!({ "token_policies": ["app"], "bind_secret_id": false,
+        "secret_id_bound_cidrs": [], "token_bound_cidrs": ["127.0.0.0/8"] });
+    vault.set_up("POST", "auth/approle/role/app", role);
+    let id = vault.set_up("GET", "auth/approle/role/app/role-id", serde_json::Value::Null);
+    let toml = format!(
+        "[auth]\nmethod = \"approle\"\nrole_id = {}\n[secrets.db]\npath = \"secret/data/app\"\n",
+        id["data"]["role_id"]
+    );
+    let (url, caller) = (vault.url(), canary("caller"));
+    let environment = [("VAULT_ADDR", url.as_str()), ("SIDEKEY_TOKEN", caller.as_str())];
+    let (status, out, err) = check(&toml, &["--online"], &environment);
+    assert_eq!(status, 0, "{out}{err}");
+    assert_eq!(vault.server.count("POST", "auth/token/revoke-self"), 1);
+}

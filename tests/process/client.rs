@@ -1,0 +1,124 @@
+//! `sidekey get` and `sidekey health`.
+
+use serde_json::json;
+
+use crate::exit::run;
+use crate::serve;
+use crate::support::canary::canary;
+use crate::support::client;
+use crate::support::sidecar::Builder;
+use crate::support::vault::{Dev, TestVault};
+
+#[test]
+fn get_prints_the_value_alone() {
+    let served = serve(&[]);
+    let addr = format!("http://{}", served.sidecar.addr());
+    let environment = [("SIDEKEY_ADDR", addr.as_str()), ("SIDEKEY_TOKEN", &served.token)];
+    let (status, out, err) = run(&["get", "db/password"], &environment);
+    assert_eq!((status, out, err.as_str()), (0, served.password.clone(), ""));
+
+    let (status, out, err) = run(&["get", "db"], &environment);
+    assert_eq!((status, err.as_str()), (0, ""));
+    let whole: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(whole, json!({ "user": "alice", "password": served.password }));
+    for (format, line) in [
+        ("json", format!("\"password\":\"{}\"", served.password)),
+        ("env", format!("password={}\n", served.password)),
+        ("yaml", format!("password: \"{}\"\n", served.password)),
+        ("properties", format!("password={}\n", served.password)),
+    ] {
+        let (status, out, err) = run(&["get", "db", "--format", format], &environment);
+        assert_eq!((status, err.as_str()), (0, ""), "{format}");
+        assert!(out.contains(&line), "{format} has no {line}");
+    }
+    let flag = ["get", "--addr", &served.sidecar.addr().to_string(), "db/user"];
+    let (status, out, _) = run(&flag, &[("SIDEKEY_TOKEN", &served.token)]);
+    assert_eq!((status, out.as_str()), (0, "alice"));
+    served.sidecar.stop();
+}
+
+#[test]
+fn get_says_on_stderr_why_there_is_no_value() {
+    let served = serve(&[]);
+    let addr = format!("http://{}", served.sidecar.addr());
+    let wrong = canary("wrong");
+    for (what, token, code) in [
+        ("db/nothing", Some(served.token.as_str()), "404 unknown_field"),
+        ("nothing", Some(&served.token), "404 unknown_name"),
+        ("db", Some(&wrong), "401 caller_unknown"),
+        ("db", None, "401 caller_unknown"),
+        ("../metrics", Some(&served.token), "404"),
+    ] {
+        let mut environment = vec![("SIDEKEY_ADDR", addr.as_str())];
+        environment.extend(token.map(|token| ("SIDEKEY_TOKEN", token)));
+        let (status, out, err) = run(&["get", what], &environment);
+        assert_eq!((status, out.as_str()), (1, ""), "{what}: {err}");
+        assert!(err.starts_with(&format!("error: {what}: {code}")), "{what}: {err}");
+        assert_eq!(err.contains("hint: set SIDEKEY_TOKEN"), token.is_none(), "{err}");
+    }
+    let gone = served.sidecar.addr().to_string();
+    served.sidecar.stop();
+    let (status, out, err) = run(&["get", "db", "--addr", &gone], &[]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(err.contains(&format!("no sidecar answers at {gone}")), "{err}");
+}
+
+#[test]
+fn get_asks_an_abstract_socket_where_the_uid_is_enough() {
+    let vault = Dev::start();
+    let password = canary("password");
+    vault.put("app", json!({ "password": password }));
+    let name = format!("@sidekey-get-{}", std::process::id());
+    let uid = std::fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m));
+    let toml = format!(
+        "[listen]\nunix = \"{name}\"\n[health]\nlisten = \"127.0.0.1:0\"\n\
+         [secrets.db]\npath = \"secret/data/app\"\n\
+         [[callers]]\nname = \"me\"\nuid = [{}]\nallow = [\"db\"]\n",
+        uid.unwrap()
+    );
+    let sidecar = Builder::serve()
+        .config(&toml)
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .start();
+    let addr = format!("unix:{name}");
+    let (status, out, err) = run(&["get", "db/password"], &[("SIDEKEY_ADDR", &addr)]);
+    assert_eq!((status, out, err.as_str()), (0, password.clone(), ""));
+    assert_eq!(run(&["get", "--addr", &name, "db/password"], &[]).1, password);
+    let answer = client::get_unix(&name, "/secrets/db/password", &[]);
+    assert_eq!((answer.status, answer.text()), (200, password));
+    sidecar.stop();
+    let (status, out, err) = run(&["get", "--addr", &name, "db/password"], &[]);
+    assert_eq!((status, out.as_str()), (1, ""), "{err}");
+}
+
+#[test]
+fn health_follows_readiness() {
+    let vault = Dev::start();
+    let sidecar = Builder::serve()
+        .args(&["--secret", "db=secret/data/app"])
+        .on_free_ports()
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .env("SIDEKEY_TOKEN", &canary("caller"))
+        .spawn();
+    let addr = sidecar.health_addr().to_string();
+    sidecar.wait_for("cannot read the secret");
+    let environment = [("SIDEKEY_HEALTH_ADDR", addr.as_str())];
+    assert_eq!(run(&["health"], &environment), (0, String::new(), String::new()));
+    let (status, out, err) = run(&["health", "--ready"], &environment);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(err.contains("503") && err.contains("\"pending\":[\"db\"]"), "{err}");
+
+    vault.put("app", json!({ "password": canary("password") }));
+    // The refresh is a minute away: somebody asks for it.
+    let caller = sidecar.addr();
+    crate::support::eventually("readiness", || {
+        let _ = client::request(caller, "GET", "/secrets", &[]);
+        (run(&["health", "--ready"], &environment).0 == 0).then_some(())
+    });
+    assert_eq!(run(&["health", "--ready", "--addr", &addr], &[]).0, 0);
+    sidecar.stop();
+    let (status, _, err) = run(&["health"], &environment);
+    assert_eq!(status, 1, "{err}");
+}
