@@ -1,13 +1,16 @@
-//! The global allocator: wipes every block that it frees, and serves the fetch thread from
-//! secret pages.
+//! The global allocator: wipes every block that it frees, and serves from secret pages what
+//! handles plaintext in buffers that are not ours.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::pin::Pin;
 use std::ptr::NonNull;
+use std::task::{Context, Poll};
 
 use super::arena;
 
-/// The system allocator, wiping on free; threads that called [`keep_thread_secret`] get their
+/// The system allocator, wiping on free; threads that called
+/// [`keep_thread_secret`](super::keep_thread_secret) and futures in [`InSecretMemory`] get their
 /// memory from the arena instead, as long as that has room.
 ///
 /// `realloc` is left at the trait's default (allocate, copy, free), because the system's own
@@ -22,6 +25,53 @@ thread_local! {
 /// freed by any thread.
 pub(super) fn route_this_thread() {
     SECRET.with(|secret| secret.set(true));
+}
+
+/// A future whose polls allocate in secret pages: for one that keeps plaintext in buffers of
+/// somebody else's making, such as a connection, whose read buffer holds the caller's token
+/// for as long as the rest of its request takes to arrive.
+#[derive(Debug)]
+pub struct InSecretMemory<F>(Pin<Box<F>>);
+
+impl<F: Future> InSecretMemory<F> {
+    /// `future` itself is moved to secret pages too.
+    pub fn new(future: F) -> Self {
+        let _routed = Routed::switch(true);
+        Self(Box::pin(future))
+    }
+}
+
+impl<F: Future> Future for InSecretMemory<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _routed = Routed::switch(true);
+        self.0.as_mut().poll(cx)
+    }
+}
+
+/// Runs `work` with ordinary memory: for what lives long and holds no plaintext, called from
+/// within [`InSecretMemory`].
+pub fn in_ordinary_memory<T>(work: impl FnOnce() -> T) -> T {
+    let _routed = Routed::switch(false);
+    work()
+}
+
+/// Puts back what was in force before, also when a panic passes.
+struct Routed {
+    before: bool,
+}
+
+impl Routed {
+    fn switch(to: bool) -> Self {
+        Self { before: SECRET.with(|secret| secret.replace(to)) }
+    }
+}
+
+impl Drop for Routed {
+    fn drop(&mut self) {
+        SECRET.with(|secret| secret.set(self.before));
+    }
 }
 
 #[inline]
@@ -93,6 +143,19 @@ mod tests {
         // SAFETY: the array is valid for its own length.
         unsafe { wipe(block.as_mut_ptr(), block.len()) };
         assert_eq!(block, [0; 33]);
+    }
+
+    #[test]
+    fn routing_ends_where_it_should() {
+        let future = InSecretMemory::new(async {
+            assert!(is_routed());
+            assert!(!in_ordinary_memory(is_routed));
+            assert!(is_routed());
+        });
+        let mut future = Box::pin(future);
+        let waker = std::task::Waker::noop();
+        assert!(future.as_mut().poll(&mut Context::from_waker(waker)).is_ready());
+        assert!(!is_routed());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The heap that lives in secret pages: every [`SecretBuf`](super::SecretBuf), and everything
-//! that the fetch thread allocates.
+//! The heap that lives in secret pages: every [`SecretBuf`](super::SecretBuf), everything that
+//! the fetch thread allocates, and what serving a connection allocates.
 //!
 //! It takes address space once and fills it with pages as it grows, because the whole length
 //! of such a mapping counts against `RLIMIT_MEMLOCK`. When no more pages are to be had it says
@@ -20,6 +20,8 @@ use super::pages::{self, PAGE, Tier};
 const RESERVED: usize = 1 << 30;
 /// Pages are taken in steps of this, as long as the limit allows.
 const STEP: usize = 256 << 10;
+/// Allocations between two attempts to grow when no more pages are to be had.
+const PAUSE: u32 = 1000;
 
 struct Heap {
     talc: Talc<Manual, DefaultBinning>,
@@ -28,6 +30,9 @@ struct Heap {
     end: Option<NonNull<u8>>,
     filled: usize,
     tier: Tier,
+    /// How many allocations do without an attempt to grow, after one that failed: it takes
+    /// several system calls.
+    pause: u32,
 }
 
 // SAFETY: the pointers are to memory that this heap alone manages; a mutex guards it.
@@ -39,6 +44,7 @@ static HEAP: Mutex<Heap> = Mutex::new(Heap {
     end: None,
     filled: 0,
     tier: Tier::Secret,
+    pause: 0,
 });
 
 /// Start of the reserved range, 0 before the first use: `contains` runs on every free.
@@ -122,6 +128,10 @@ fn lock() -> std::sync::MutexGuard<'static, Heap> {
 impl Heap {
     /// Fills pages for at least `needed` more bytes. Allocates nothing.
     fn grow(&mut self, needed: usize) -> bool {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return false;
+        }
         let Some(start) = self.start.or_else(|| self.reserve()) else { return false };
         // The allocator's own book-keeping takes a little of each heap.
         let least = (needed + PAGE).next_multiple_of(PAGE);
@@ -137,6 +147,7 @@ impl Heap {
                 return true;
             }
         }
+        self.pause = PAUSE;
         false
     }
 

@@ -8,7 +8,8 @@
 //!    and a core dump does not hold; where the kernel has none, of locked pages; else of
 //!    ordinary ones. [`arena_status`] says which.
 //! 3. The fetch thread, whose libraries handle plaintext in HTTP, TLS and JSON buffers, has its
-//!    whole heap and stack there ([`keep_thread_secret`]).
+//!    whole heap and stack there ([`keep_thread_secret`]). Connections, whose buffers hold the
+//!    tokens of callers, have their heap there ([`InSecretMemory`]).
 //! 4. The global allocator ([`WipingAllocator`]) wipes every block that it frees.
 //! 5. Threads clear registers and stack before they sleep ([`scrub`]).
 //! 6. Secrets that arrive by environment are taken out of it before any thread starts
@@ -26,7 +27,7 @@ mod harden;
 mod pages;
 mod scrub;
 
-pub use alloc::WipingAllocator;
+pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory};
 pub use arena::{ArenaStatus, arena_status};
 pub use buf::{SecretBuf, SecretWriter};
 pub use environment::take_env;

@@ -31,11 +31,17 @@ pub(super) fn reserve(len: usize) -> Option<NonNull<u8>> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a fresh mapping at an address of the kernel's choice.
     let at = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
-    if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast()) }
+    if at == libc::MAP_FAILED {
+        return None;
+    }
+    // Debuggers would write all of it into an image.
+    // SAFETY: our own mapping.
+    unsafe { libc::madvise(at, len, libc::MADV_DONTDUMP) };
+    NonNull::new(at.cast())
 }
 
-/// Puts the best pages that can be had under `len` bytes at `at`, in place of what is mapped
-/// there. `None` leaves the range as it was, or empty.
+/// Puts pages of that tier under `len` bytes at `at`, in place of what is mapped there. `None`
+/// leaves the range as it was.
 ///
 /// # Safety
 /// The range must be page-aligned, mapped by the caller, and nothing may use what is in it.
@@ -54,16 +60,30 @@ unsafe fn fill_secret(at: NonNull<u8>, len: usize) -> Option<()> {
     let size = libc::off_t::try_from(len).ok()?;
     // SAFETY: plain system calls; the descriptor is closed on every way out. It has to be:
     // whoever can take it (pidfd_getfd) could map it and read everything.
-    unsafe {
+    let fresh = unsafe {
         let fd = libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC);
         let fd = libc::c_int::try_from(fd).ok().filter(|fd| *fd >= 0)?;
         let sized = libc::ftruncate(fd, size) == 0;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-        let mapped = sized
-            && libc::mmap(at.as_ptr().cast(), len, protection, flags, fd, 0) != libc::MAP_FAILED;
+        let anywhere = std::ptr::null_mut();
+        let fresh = if sized {
+            libc::mmap(anywhere, len, protection, libc::MAP_SHARED, fd, 0)
+        } else {
+            libc::MAP_FAILED
+        };
         libc::close(fd);
-        if !mapped {
+        fresh
+    };
+    if fresh == libc::MAP_FAILED {
+        return None;
+    }
+    // Mapped elsewhere and moved, because over `RLIMIT_MEMLOCK` a mapping right at `at` fails
+    // only after the kernel has removed what was there: under a stack, that is the end.
+    // SAFETY: `fresh` is ours, and the range at `at` is the caller's.
+    unsafe {
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        if libc::mremap(fresh, len, len, flags, at.as_ptr()) == libc::MAP_FAILED {
+            libc::munmap(fresh, len);
             return None;
         }
         // A forked child would share the pages.

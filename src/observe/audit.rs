@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::line;
 use super::log::Style;
+use crate::memory::in_ordinary_memory;
 
 /// Lines waiting for stderr take this much room at most.
 const CAPACITY: usize = 1 << 20;
@@ -89,7 +90,8 @@ impl Audit {
             self.shared.filled.notify_one();
             state = wait(&self.shared.drained, state);
         }
-        line::write(&mut state.lines, self.shared.style, now, access);
+        // The lines outlive the request, and hold no plaintext.
+        in_ordinary_memory(|| line::write(&mut state.lines, self.shared.style, now, access));
         if state.writer == WriterState::Idle {
             state.writer = WriterState::Awake;
             drop(state);

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{ReadError, Rotations, Served};
 use crate::config::{AbstractName, Listen, SecretName};
+use crate::memory::InSecretMemory;
 use crate::observe::{Audit, Metrics, event};
 
 mod answer;
@@ -203,13 +204,13 @@ impl BoundServer {
             let timeouts = (&door.policy.load().limits).into();
             let open = metrics.connection();
             let cancel = cancel.child_token();
-            tracker.spawn(async move {
+            tracker.spawn(InSecretMemory::new(async move {
                 let answer = |request| Arc::clone(&session).respond(request);
                 if let Err(error) = connection::serve(stream, timeouts, cancel, answer).await {
                     session.door.outcomes.count_error(&error);
                 }
                 drop((permit, open));
-            });
+            }));
         };
         tracker.spawn(accept_loop(self.listeners, permits, cancel, start));
     }

@@ -12,6 +12,10 @@
 
 pub mod canary;
 pub mod client;
+pub mod limits;
+pub mod needle;
+pub mod ptrace;
+pub mod scan;
 pub mod sidecar;
 pub mod vault;
 

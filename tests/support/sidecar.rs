@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{self, Response};
-use super::{canary, eventually};
+use super::{canary, eventually, limits};
 
 /// How a sidecar is started.
 pub struct Builder {
@@ -92,9 +92,27 @@ impl Builder {
         self
     }
 
+    /// Where its files are.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Runs as another user (root only).
     pub fn uid(mut self, uid: u32) -> Self {
         self.command.uid(uid).gid(uid);
+        std::os::unix::fs::chown(self.folder.path(), Some(uid), Some(uid)).unwrap();
+        self
+    }
+
+    /// With this much memory that it may lock.
+    pub fn memlock(mut self, bytes: u64) -> Self {
+        limits::memlock(&mut self.command, bytes);
+        self
+    }
+
+    /// On a kernel that refuses these system calls with `errno`.
+    pub fn refused(mut self, calls: &[limits::Call], errno: i32) -> Self {
+        limits::refuse(&mut self.command, calls, errno);
         self
     }
 
@@ -190,6 +208,12 @@ impl Sidecar {
             reader.join().unwrap();
         }
         status
+    }
+
+    /// Waits for the clean end of what was told to stop.
+    pub fn stop_waiting(mut self) {
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{}", self.stderr());
     }
 
     /// SIGTERM, a clean end, and nothing secret in what it said. Returns its stderr.

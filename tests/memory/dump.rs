@@ -1,0 +1,118 @@
+//! Dumps of the whole process.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use super::moments::random;
+use super::stage::{Client, Stage, settle};
+use super::support::needle::Needles;
+use super::support::scan;
+use super::support::sidecar::Builder;
+use super::support::vault::{Dev, TestVault};
+use super::support::{eventually, limits};
+
+pub fn has_gdb() -> bool {
+    let asked = Command::new("gdb").arg("--version").stdout(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
+}
+
+/// What keeps the kernel from writing a core file beside the process; `None` when nothing does.
+pub fn no_core_file() -> Option<&'static str> {
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    (pattern.trim() != "core").then_some("core_pattern = core")
+}
+
+/// A sidecar that served its secret, with a connection still open.
+fn loaded(vault: &Dev, change: impl FnOnce(Builder) -> Builder) -> (Stage, Client) {
+    let (value, by_env, root) = (random("v", 100), random("t", 50), vault.root_token());
+    vault.put("app", json!({ "value": value }));
+    let needles =
+        Needles::new([("value", &*value), ("SIDEKEY_TOKEN", &*by_env), ("VAULT_TOKEN", &*root)]);
+    let mut builder = Builder::serve()
+        .args(&["--secret", "app=secret/data/app"])
+        .on_free_ports()
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &root)
+        .env("SIDEKEY_TOKEN", &by_env);
+    let folder = builder.folder().to_owned();
+    builder.command().current_dir(folder);
+    let stage = Stage::new("dump", change(builder).start(), needles);
+    let host = stage.addr().to_string();
+    let mut client = Client::tcp(stage.addr(), &by_env);
+    for _ in 0..100 {
+        assert_eq!(client.get(&host, "/secrets/app/value"), 200);
+    }
+    settle(stage.sidecar.pid());
+    (stage, client)
+}
+
+fn gdb(pid: u32, commands: &[&str]) {
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-batch", "-nx", "-p", &pid.to_string()]);
+    for command in commands {
+        gdb.args(["-ex", command]);
+    }
+    let said = gdb.stdin(Stdio::null()).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+/// Root may attach a debugger and have it write what it can read.
+pub fn by_debugger() {
+    let vault = Dev::start();
+    let (stage, _client) = loaded(&vault, |builder| builder);
+    let image = stage.sidecar.path("image");
+    gdb(stage.sidecar.pid(), &[&format!("gcore {}", image.display())]);
+    let found = scan::file(&image, &stage.needles.borrow());
+    eprintln!("an image of {} KiB", found.bytes >> 10);
+    found.assert_nothing("image by gdb");
+    stage.end();
+}
+
+/// The kernel writes no core of this process; and where it lets the process not turn that off,
+/// the core lacks the secret memory. Without that memory it does hold the value.
+pub fn by_kernel() {
+    let vault = Dev::start();
+    let (stage, _client) = loaded(&vault, unlimited_core);
+    assert_eq!(killed(&stage), None, "a core file in spite of the protection");
+
+    let prlimit = (libc::SYS_prlimit64, Some((1, u64::from(libc::RLIMIT_CORE))));
+    let prctl = (libc::SYS_prctl, Some((0, libc::PR_SET_DUMPABLE.unsigned_abs().into())));
+    let dumpable =
+        |builder: Builder| unlimited_core(builder).refused(&[prlimit, prctl], libc::EPERM);
+    let (stage, _client) = loaded(&vault, dumpable);
+    let core = killed(&stage).expect("a core file");
+    let found = scan::file(&core, &stage.needles.borrow());
+    eprintln!("a core of {} KiB", found.bytes >> 10);
+    found.assert_nothing("core by the kernel");
+
+    let plain = [prlimit, prctl, (libc::SYS_memfd_secret, None), (libc::SYS_mlock, None)];
+    let unprotected = |builder: Builder| unlimited_core(builder).refused(&plain, libc::EPERM);
+    let (stage, _client) = loaded(&vault, unprotected);
+    let core = killed(&stage).expect("a core file");
+    let found = scan::file(&core, &stage.needles.borrow());
+    let (copies, _) = found.copies_and_fragments();
+    assert!(
+        copies >= 3,
+        "the search of a core finds nothing in one that holds everything: {found}"
+    );
+}
+
+fn unlimited_core(mut builder: Builder) -> Builder {
+    limits::core(builder.command(), libc::RLIM_INFINITY);
+    builder
+}
+
+/// Ends the process with `SIGABRT`; the core file that it left.
+fn killed(stage: &Stage) -> Option<PathBuf> {
+    stage.sidecar.signal(6);
+    let pid = stage.sidecar.pid();
+    eventually("its end", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.contains("State:\tZ").then_some(())
+    });
+    let files = std::fs::read_dir(stage.sidecar.path(".")).unwrap().flatten();
+    let named = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().starts_with("core");
+    files.filter(named).map(|file| file.path()).next()
+}
