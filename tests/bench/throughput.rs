@@ -1,0 +1,350 @@
+//! How fast the local door is, beside hyper alone: `cargo bench --bench throughput`.
+//!
+//! Everything runs on loopback, in short interleaved rounds, for about two minutes, and stops
+//! by itself. Figures of one run can be compared with each other and with nothing else.
+//! `cargo bench --bench throughput -- quick` only shows that it works.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may fail")]
+#![allow(clippy::indexing_slicing, clippy::disallowed_methods, reason = "as in tests")]
+#![expect(clippy::print_stdout, reason = "that is where the table goes")]
+
+mod bare;
+mod load;
+mod process;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use load::{Address, CONNECTIONS, Load, Round, Target, to_f64};
+use process::Process;
+use serde_json::json;
+use support::vault::{Dev, Real, TestVault, real_vault};
+use tempfile::TempDir;
+
+const TOKEN: &str = "a-token-that-the-callers-of-the-benchmark-bring";
+const REQUESTS_BEFORE_RSS: u64 = 1_000_000;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[1..] {
+        ["bare", tcp, unix] => bare::serve(tcp.parse().unwrap(), unix, value()),
+        _ if args.contains(&"quick") => run(&Plan::QUICK),
+        _ if args.contains(&"--bench") => run(&Plan::FULL),
+        // `cargo test` runs benchmarks too.
+        _ => println!("nothing measured: this is for cargo bench"),
+    }
+}
+
+struct Plan {
+    rounds: usize,
+    round: Duration,
+    starts: usize,
+    requests_before_rss: u64,
+}
+
+impl Plan {
+    const FULL: Self = Self {
+        rounds: 9,
+        round: Duration::from_millis(750),
+        starts: 10,
+        requests_before_rss: REQUESTS_BEFORE_RSS,
+    };
+    const QUICK: Self =
+        Self { rounds: 1, round: Duration::from_millis(200), starts: 2, requests_before_rss: 1000 };
+}
+
+/// 200 bytes.
+fn value() -> String {
+    "0123456789abcdefghij".repeat(10)
+}
+
+struct Row {
+    name: &'static str,
+    server: usize,
+    target: Target,
+    rounds: Vec<Round>,
+}
+
+fn run(plan: &Plan) {
+    let vault = Dev::start();
+    vault.put("bench", json!({ "value": value() }));
+    let stage = Stage { folder: tempfile::tempdir().unwrap(), vault: &vault };
+    let load = Load::new();
+    println!("{}\n", machine());
+    start_times(plan, &stage, &load);
+
+    let (bare, bare_at) = stage.bare();
+    let quiet = Setup { caller: Caller::Token, audit: AuditTo::Nowhere };
+    let (token, token_at) = stage.sidekey(&quiet);
+    let (uid, uid_at) = stage.sidekey(&Setup { caller: Caller::Uid, ..quiet });
+    let (null, null_at) = stage.sidekey(&Setup { audit: AuditTo::Null, ..quiet });
+    let (file, file_at) = stage.sidekey(&Setup { audit: AuditTo::File, ..quiet });
+    let mut servers = vec![bare, token, uid, null, file];
+
+    let field = "/secrets/bench/value";
+    let tcp = |at: &Addresses, path, token| Target::get(Address::Tcp(at.tcp), path, token);
+    let unix =
+        |at: &Addresses, path, token| Target::get(Address::Unix(at.unix.clone()), path, token);
+    let secret = Some(TOKEN);
+    let mut rows = vec![
+        row("bare hyper, TCP", 0, tcp(&bare_at, "/", None)),
+        row("field, token, TCP", 1, tcp(&token_at, field, secret)),
+        row("field, uid, TCP", 2, tcp(&uid_at, field, None)),
+        row("field, token, TCP, audit to /dev/null", 3, tcp(&null_at, field, secret)),
+        row("field, token, TCP, audit to a file", 4, tcp(&file_at, field, secret)),
+        row("whole secret as JSON, token, TCP", 1, tcp(&token_at, "/secrets/bench", secret)),
+        row("as env, token, TCP", 1, tcp(&token_at, "/secrets/bench?format=env", secret)),
+        row("bare hyper, unix socket", 0, unix(&bare_at, "/", None)),
+        row("field, token, unix socket", 1, unix(&token_at, field, secret)),
+    ];
+    let proxy = VaultProxy::start(&load);
+    let proxied = proxy.map(|VaultProxy { process, target, vault, folder }| {
+        rows.push(row("vault proxy (asks Vault each time)", servers.len(), target));
+        servers.push(process);
+        (vault, folder)
+    });
+    for row in &rows {
+        let answer = wait_for(&load, &row.target);
+        let found = answer.windows(value().len()).any(|w| w == value().as_bytes());
+        assert!(found, "{} answers with the value", row.name);
+    }
+
+    for round in 0..plan.rounds {
+        for at in 0..rows.len() {
+            // Another one begins each time.
+            let at = (at + round) % rows.len();
+            let row = &mut rows[at];
+            row.rounds.push(load.measure(&row.target, &servers[row.server], plan.round));
+        }
+    }
+    drop(proxied);
+    print_table(&rows);
+    print_memory(plan, &load, &rows, &servers);
+}
+
+fn row(name: &'static str, server: usize, target: Target) -> Row {
+    Row { name, server, target, rounds: Vec::new() }
+}
+
+// ------------------------------------------------------------------------- servers
+
+/// What the servers share.
+struct Stage<'v> {
+    folder: TempDir,
+    vault: &'v Dev,
+}
+
+#[derive(Clone, Copy)]
+struct Setup {
+    caller: Caller,
+    audit: AuditTo,
+}
+
+#[derive(Clone, Copy)]
+enum Caller {
+    Token,
+    Uid,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum AuditTo {
+    Nowhere,
+    Null,
+    File,
+}
+
+struct Addresses {
+    tcp: SocketAddr,
+    unix: String,
+}
+
+impl Addresses {
+    /// A port that is free now, and a socket name that nobody else takes.
+    fn free() -> Self {
+        let tcp = free_port();
+        Self { tcp, unix: format!("sidekey-bench-{}-{}", std::process::id(), tcp.port()) }
+    }
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+impl Stage<'_> {
+    fn bare(&self) -> (Process, Addresses) {
+        let at = Addresses::free();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["bare", &at.tcp.to_string(), &at.unix]).stderr(Stdio::null());
+        (Process::start(&mut command), at)
+    }
+
+    /// `sidekey serve` as a user would start it, but for ports and log level.
+    fn sidekey(&self, setup: &Setup) -> (Process, Addresses) {
+        let at = Addresses::free();
+        let caller = match setup.caller {
+            Caller::Token => format!("token_file = {:?}", self.file("token", TOKEN)),
+            Caller::Uid => {
+                format!("uid = {}", std::fs::metadata("/proc/self").unwrap().uid())
+            }
+        };
+        let config = format!(
+            "[listen]\ntcp = \"{}\"\nunix = \"@{}\"\n[health]\nlisten = false\n\
+             [secrets.bench]\npath = \"secret/data/bench\"\n\
+             [[callers]]\nname = \"bench\"\nallow = [\"bench\"]\n{caller}\n\
+             [life]\naudit = {}\n",
+            at.tcp,
+            at.unix,
+            setup.audit != AuditTo::Nowhere,
+        );
+        let config = self.file(&format!("{}.toml", at.tcp.port()), &config);
+        let stderr = match setup.audit {
+            AuditTo::Nowhere | AuditTo::Null => Stdio::null(),
+            AuditTo::File => File::create(self.folder.path().join("audit")).unwrap().into(),
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sidekey"));
+        command.env_clear().args(["serve", "--log-level", "error", "--config"]).arg(config);
+        command.env("VAULT_ADDR", self.vault.url()).env("VAULT_TOKEN", self.vault.root_token());
+        (Process::start(command.stderr(stderr)), at)
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        write_private(&self.folder.path().join(name), content)
+    }
+}
+
+fn write_private(path: &Path, content: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_owned()
+}
+
+/// Asks until there is an answer.
+fn wait_for(load: &Load, target: &Target) -> Vec<u8> {
+    let begin = Instant::now();
+    loop {
+        match load.once(target) {
+            Ok(answer) => return answer,
+            Err(error) => assert!(begin.elapsed() < Duration::from_secs(20), "no answer: {error}"),
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// `vault proxy` with a token of its own and its cache on, before a real Vault, where the
+/// machine has one.
+struct VaultProxy {
+    process: Process,
+    target: Target,
+    vault: Real,
+    folder: TempDir,
+}
+
+impl VaultProxy {
+    fn start(load: &Load) -> Option<Self> {
+        let binary = real_vault()?;
+        let vault = Real::start()?;
+        vault.put("bench", json!({ "value": value() }));
+        let folder = tempfile::tempdir().unwrap();
+        let token = write_private(&folder.path().join("token"), &vault.root_token());
+        let addr = free_port();
+        let config = format!(
+            "vault {{ address = \"{}\" }}\n\
+             auto_auth {{ method \"token_file\" {{ config = {{ token_file_path = {token:?} }} }} }}\n\
+             api_proxy {{ use_auto_auth_token = \"force\" }}\ncache {{}}\n\
+             listener \"tcp\" {{ address = \"{addr}\"\ntls_disable = true }}\n",
+            vault.url(),
+        );
+        let config = write_private(&folder.path().join("proxy.hcl"), &config);
+        let mut command = Command::new(binary);
+        command.args(["proxy", "-log-level=error"]).arg(format!("-config={}", config.display()));
+        let process = Process::start(command.env("HOME", folder.path()).stderr(Stdio::null()));
+        let target = Target::get(Address::Tcp(addr), "/v1/secret/data/bench", None);
+        wait_for(load, &target);
+        Some(Self { process, target, vault, folder })
+    }
+}
+
+// ------------------------------------------------------------------------- figures
+
+fn print_table(rows: &[Row]) {
+    let figures = |row: &Row| {
+        let rates: Vec<f64> = row.rounds.iter().map(|round| round.rate).collect();
+        let cpu = row.rounds.iter().map(|round| round.cpu * round.rate).sum::<f64>();
+        (median(&rates), cpu / rates.iter().sum::<f64>(), rates)
+    };
+    let (bare_rate, bare_cpu, _) = figures(&rows[0]);
+    println!(
+        "{:<38} {:>9} {:>9} {:>17} {:>6} {:>7} {:>6}",
+        "answers/s", "median", "mean", "min - max", "ratio", "CPU µs", "ratio"
+    );
+    for row in rows {
+        let (rate, cpu, rates) = figures(row);
+        let (least, most) =
+            (rates.iter().copied().reduce(f64::min), rates.iter().copied().reduce(f64::max));
+        println!(
+            "{:<38} {rate:>9.0} {:>9.0} {:>17} {:>6.2} {cpu:>7.1} {:>6.2}",
+            row.name,
+            rates.iter().sum::<f64>() / to_f64(rates.len() as u64),
+            format!("{:.0} - {:.0}", least.unwrap_or_default(), most.unwrap_or_default()),
+            rate / bare_rate,
+            bare_cpu / cpu,
+        );
+    }
+    println!("ratio: to bare hyper over TCP, of the medians and of the server's CPU per answer\n");
+}
+
+fn print_memory(plan: &Plan, load: &Load, rows: &[Row], servers: &[Process]) {
+    let (target, server) = (&rows[1].target, &servers[1]);
+    let begin = Instant::now();
+    let answered = || server.answered.load(Ordering::Relaxed);
+    while answered() < plan.requests_before_rss && begin.elapsed() < Duration::from_secs(60) {
+        load.measure(target, server, Duration::from_secs(1));
+    }
+    println!("resident memory after {} answers: {} KiB", answered(), server.resident());
+    println!("resident memory of bare hyper: {} KiB", servers[0].resident());
+}
+
+fn start_times(plan: &Plan, stage: &Stage<'_>, load: &Load) {
+    let quiet = Setup { caller: Caller::Token, audit: AuditTo::Nowhere };
+    let (mut bare, mut sidekey) = (Vec::new(), Vec::new());
+    for _ in 0..plan.starts {
+        let begin = Instant::now();
+        let (server, at) = stage.bare();
+        wait_for(load, &Target::get(Address::Tcp(at.tcp), "/", None));
+        bare.push(begin.elapsed().as_secs_f64() * 1e3);
+        drop(server);
+        let begin = Instant::now();
+        let (server, at) = stage.sidekey(&quiet);
+        let path = "/secrets/bench/value";
+        wait_for(load, &Target::get(Address::Tcp(at.tcp), path, Some(TOKEN)));
+        sidekey.push(begin.elapsed().as_secs_f64() * 1e3);
+        drop(server);
+    }
+    println!("start to first answer, median of {}:", plan.starts);
+    println!("  bare hyper {:.1} ms, sidekey serve {:.1} ms\n", median(&bare), median(&sidekey));
+}
+
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cpu = cpu.trim_start_matches([' ', '\t', ':']);
+    format!("Linux {}, {cores} x {cpu}, {CONNECTIONS} connections from one thread", kernel.trim())
+}
