@@ -18,6 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Trial};
 use serde_json::json;
@@ -31,6 +32,9 @@ use support::{eventually, in_ci};
 const APP: u32 = 4_201;
 /// Who may not.
 const STRANGER: u32 = 4_202;
+
+/// The program, where every user can run it.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
 const CASES: [(&str, fn()); 9] = [
     ("uid_over_tcp", uid_over_tcp),
@@ -57,18 +61,23 @@ fn main() -> ExitCode {
         });
         if root || in_ci() { trial } else { trial.with_kind("takes root").with_ignored_flag(true) }
     };
+    // Another user may not be able to reach the folder that the program was built in. Copied
+    // before any thread starts a process, which would keep the copy open for writing.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = folder.path().join("sidekey");
+    std::fs::copy(env!("CARGO_BIN_EXE_sidekey"), &program).unwrap();
+    PROGRAM.set(program).unwrap();
     libtest_mimic::run(&arguments, CASES.iter().map(trial).collect()).exit_code()
 }
 
-/// A sidecar with the secrets `db` and `api`, and the program for other users to run.
+/// A sidecar with the secrets `db` and `api`.
 struct Scene {
     sidecar: Sidecar,
     unix: String,
-    program: PathBuf,
     db: String,
     api: String,
     _vault: Dev,
-    _folder: tempfile::TempDir,
 }
 
 /// What `sidekey get` came to.
@@ -93,8 +102,7 @@ impl Scene {
         let (db, api) = (canary("db"), canary("api"));
         vault.put("db", json!({ "password": db }));
         vault.put("api", json!({ "key": api }));
-        let folder = tempfile::tempdir().unwrap();
-        let unix = format!("@sidekey-test{}", folder.path().display());
+        let unix = format!("@sidekey-test-{}", vault.server.addr());
         let config = format!(
             "[vault]\naddress = \"{}\"\nmax_requests_per_second = 100\n\
              [listen]\ntcp = \"127.0.0.1:0\"\nunix = \"{unix}\"\n\
@@ -104,39 +112,17 @@ impl Scene {
             vault.url()
         );
         let sidecar = builder.config(&config).env("VAULT_TOKEN", &vault.root_token()).start();
-        // Another user may not be able to reach the folder that it was built in.
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let program = folder.path().join("sidekey");
-        std::fs::copy(env!("CARGO_BIN_EXE_sidekey"), &program).unwrap();
-        Self { sidecar, unix, program, db, api, _vault: vault, _folder: folder }
+        Self { sidecar, unix, db, api, _vault: vault }
     }
 
     /// `sidekey get` as `uid`, over TCP.
     fn get(&self, uid: u32, what: &str, token: Option<&str>) -> Got {
-        self.get_at(&format!("http://{}", self.sidecar.addr()), uid, what, token)
+        get_at(&format!("http://{}", self.sidecar.addr()), uid, what, token)
     }
 
     /// The same over the unix socket.
     fn get_unix(&self, uid: u32, what: &str, token: Option<&str>) -> Got {
-        self.get_at(&format!("unix:{}", self.unix), uid, what, token)
-    }
-
-    fn get_at(&self, addr: &str, uid: u32, what: &str, token: Option<&str>) -> Got {
-        let mut command = Command::new(&self.program);
-        command.env_clear().current_dir("/").stdin(Stdio::null());
-        command.uid(uid).gid(uid).args(["get", "--addr", addr, what]);
-        if let Some(token) = token {
-            command.env("SIDEKEY_TOKEN", token);
-        }
-        let output = command.output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        if output.status.success() {
-            return Got::Value(String::from_utf8(output.stdout).unwrap());
-        }
-        // error: db/password: 401 caller_unknown: …
-        assert!(output.stdout.is_empty());
-        let code = said.split([' ', ':', '\n']).find(|word| word.contains('_'));
-        Got::Refused(code.unwrap_or(&said).to_owned())
+        get_at(&format!("unix:{}", self.unix), uid, what, token)
     }
 
     /// As this process's user, root, with a bearer token.
@@ -151,6 +137,25 @@ impl Scene {
     fn api(&self) -> Got {
         Got::Value(self.api.clone())
     }
+}
+
+/// `sidekey get` as `uid`.
+fn get_at(addr: &str, uid: u32, what: &str, token: Option<&str>) -> Got {
+    let mut command = Command::new(PROGRAM.get().unwrap());
+    command.env_clear().current_dir("/").stdin(Stdio::null());
+    command.uid(uid).gid(uid).args(["get", "--addr", addr, what]);
+    if let Some(token) = token {
+        command.env("SIDEKEY_TOKEN", token);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    if output.status.success() {
+        return Got::Value(String::from_utf8(output.stdout).unwrap());
+    }
+    // error: db/password: 401 caller_unknown: …
+    assert!(output.stdout.is_empty());
+    let code = said.split([' ', ':', '\n']).find(|word| word.contains('_'));
+    Got::Refused(code.unwrap_or(&said).to_owned())
 }
 
 fn uid_over_tcp() {
