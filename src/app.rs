@@ -12,13 +12,17 @@ use crate::cache::SecretCache;
 use crate::config::{AuthMethod, Config, Life, Limits, Listen, Loaded, VaultConfig};
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
-use crate::memory::arena_status;
+use crate::memory::{arena_status, grow_arena};
 use crate::observe::{Audit, Metrics, Style, event};
 use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
 use crate::vault::{Failure, FetchThread, Login, Retry, Upstream, VaultError};
 
 /// Time kept for in-flight tasks that did not end by themselves.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
+
+/// Secret memory, besides the fetch thread's stack, that is little for a few secrets and callers,
+/// and fits into the usual `RLIMIT_MEMLOCK` of 8 MiB.
+const ENOUGH_MEMORY: usize = 4 << 20;
 
 /// The sidecar, to be built.
 #[derive(Debug)]
@@ -52,9 +56,12 @@ impl App {
     /// A port that cannot be bound, or settings for Vault that cannot work.
     #[expect(clippy::unused_async, reason = "it needs the runtime, and says so by its type")]
     pub async fn build(config: Config, style: Style) -> Result<Bound, Error> {
-        let Config { vault, auth, listen, health, secrets, callers, limits, life } = config;
+        let Config { vault, auth, listen, health, secrets, callers, limits, life, protection } =
+            config;
         let server = Server::bind(&listen, health)?;
-        event::memory(arena_status());
+        if protection.require_secret_memory {
+            grow_arena(ENOUGH_MEMORY);
+        }
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
         let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
@@ -63,6 +70,12 @@ impl App {
         let (upstream, fetch_thread) =
             Upstream::start(vault.clone(), Arc::clone(&auth), metrics.clone())
                 .map_err(Error::VaultSettings)?;
+        let memory = arena_status();
+        event::memory(memory);
+        let enough = memory.is_complete() && memory.bytes >= ENOUGH_MEMORY;
+        if protection.require_secret_memory && !enough {
+            return Err(Error::NoSecretMemory(memory));
+        }
         let cache = SecretCache::new(&secrets, limits.cache_bytes, upstream.clone());
         let readiness = Readiness::new(cache.clone());
         update_on_scrape(&metrics, cache.clone(), readiness.clone());

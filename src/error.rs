@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::ConfigError;
+use crate::memory::ArenaStatus;
 use crate::server::BindError;
 use crate::vault::VaultError;
 
@@ -16,6 +17,13 @@ pub enum Error {
     /// A listener cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// There is no secret memory, or too little, and the configuration insists on it.
+    #[error(
+        "plaintext would not be kept in secret memory, which [memory] require_secret_memory asks \
+         for: it takes memfd_secret(2) (Linux 5.14, not refused by a seccomp profile) and a \
+         RLIMIT_MEMLOCK of 8 MiB or CAP_IPC_LOCK; found: {} memory, {} KiB", .0.tier.as_str(), .0.bytes >> 10
+    )]
+    NoSecretMemory(ArenaStatus),
     /// Vault said no to the login.
     #[error("Vault refused the login: method {method}, mount auth/{mount}, role {role}")]
     LoginRefused {
@@ -65,7 +73,7 @@ impl Error {
             Self::Usage(_) => 64,
             Self::VaultUnreachable { .. } => 69,
             Self::System { .. } => 70,
-            Self::Bind(_) => 71,
+            Self::Bind(_) | Self::NoSecretMemory(_) => 71,
             Self::LoginRefused { .. } => 77,
             Self::Config(_) | Self::VaultSettings(_) => 78,
         })

@@ -9,7 +9,8 @@ use crate::app::first_login;
 use crate::cli::{CheckArgs, LogArgs};
 use crate::config::{self, Config};
 use crate::error::Error;
-use crate::memory::Hardening;
+use crate::lifecycle::sandbox::{self, Reach};
+use crate::memory::{Hardening, arena_status};
 use crate::observe::Metrics;
 use crate::vault::Upstream;
 
@@ -20,6 +21,7 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     let sources = sources(args.serve);
     let style = log.init();
     let _ = style;
+    let environment = sources.environment.clone();
     let loaded = config::load(sources)?;
     let mut out = String::new();
     for (protection, outcome) in hardening.list() {
@@ -28,6 +30,15 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
             Ok(()) => writeln!(out, "process: {protection}: in force"),
             Err(error) => writeln!(out, "process: {protection}: refused: {error}"),
         };
+    }
+    let memory = arena_status();
+    let _ = writeln!(out, "process: memory for plaintext: {}", memory.tier.as_str());
+    if loaded.config.protection.sandbox {
+        let reach = Reach::of(&loaded.config, &loaded.files, &environment);
+        for (layer, outcome) in sandbox::rehearse(&reach) {
+            let word = outcome.map_or_else(|why| why, |()| "to be had".into());
+            let _ = writeln!(out, "process: sandbox: {layer}: {word}");
+        }
     }
     for warning in &loaded.warnings {
         let _ = writeln!(out, "warning: {warning}");

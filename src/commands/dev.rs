@@ -41,7 +41,7 @@ pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
         super::print(
             welcome(&server, &bound.tcp_addrs(), &seeds, generated.as_deref()).as_bytes(),
         )?;
-        let outcome = run_until_stopped(bound, signals, &sources).await;
+        let outcome = run_until_stopped(bound, signals, &sources, None).await;
         server.stop().await;
         outcome
     });

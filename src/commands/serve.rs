@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::app::{App, Bound};
 use crate::cli::{LogArgs, ServeArgs};
-use crate::config::{self, Environment, Flags, Sources};
+use crate::config::{self, Environment, Flags, Loaded, Sources};
 use crate::error::Error;
+use crate::lifecycle::sandbox::{self, Reach};
 use crate::lifecycle::{Shutdown, Signal, Signals};
 use crate::memory::{Hardening, take_env};
 use crate::observe::event;
@@ -18,11 +19,20 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     event::hardening(hardening);
     let loaded = config::load(sources.clone())?;
     loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
+    let reach = loaded.config.protection.sandbox.then(|| {
+        let reach = Reach::of(&loaded.config, &loaded.files, &sources.environment);
+        // No thread runs yet, and those to come inherit it.
+        (sandbox::restrict_reach(&reach), reach)
+    });
     let runtime = super::runtime(super::workers())?;
     let outcome = runtime.block_on(async {
         let signals = listen_to_signals()?;
         let bound = App::build(loaded.config, style).await?;
-        run_until_stopped(bound, signals, &sources).await
+        if let Some((files_and_ports, _)) = &reach {
+            event::sandbox(files_and_ports, &sandbox::restrict_calls());
+        }
+        let reach = reach.as_ref().map(|(_, reach)| reach);
+        run_until_stopped(bound, signals, &sources, reach).await
     });
     // What is still in flight is dropped, and with it wiped.
     runtime.shutdown_background();
@@ -55,11 +65,23 @@ pub(super) fn listen_to_signals() -> Result<Signals, Error> {
     Signals::listen().map_err(|source| Error::System { what: "cannot handle signals", source })
 }
 
-/// Runs the sidecar; `SIGTERM` and `SIGINT` stop it, `SIGHUP` reloads `sources`.
+/// A reload asks for files or ports that were not in the configuration at the start.
+#[derive(Debug, thiserror::Error)]
+#[error("it names files or a port that the sandbox of this process keeps out: restart it")]
+struct BeyondSandbox;
+
+fn is_beyond(confined: Option<&Reach>, loaded: &Loaded, sources: &Sources) -> bool {
+    let wanted = || Reach::of(&loaded.config, &loaded.files, &sources.environment);
+    confined.is_some_and(|reach| !reach.covers(&wanted()))
+}
+
+/// Runs the sidecar; `SIGTERM` and `SIGINT` stop it, `SIGHUP` reloads `sources`,
+/// as far as they stay within what the process is confined to.
 pub(super) async fn run_until_stopped(
     bound: Bound,
     mut signals: Signals,
     sources: &Sources,
+    confined: Option<&Reach>,
 ) -> Result<(), Error> {
     let shutdown = Shutdown::new();
     let reloader = bound.reloader();
@@ -74,6 +96,9 @@ pub(super) async fn run_until_stopped(
             Signal::Reload => {
                 let reload = async {
                     match config::load(sources.clone()) {
+                        Ok(loaded) if is_beyond(confined, &loaded, sources) => {
+                            event::reload_refused(&BeyondSandbox);
+                        }
                         Ok(loaded) => reloader.reload(loaded).await,
                         Err(error) => event::reload_refused(&error),
                     }

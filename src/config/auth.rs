@@ -285,14 +285,17 @@ fn role_id(
             None
         }
         (Some(inline), None) => Some(inline.value.into()),
-        (None, Some(file)) => match read_text(&file.value) {
-            Ok(text) => Some(text.trim().into()),
-            Err(problem) => {
-                let message = format!("{} {}", problem.path, problem.message);
-                context.report.problem(Problem::at(&file.at, message));
-                None
+        (None, Some(file)) => {
+            context.report.reads(&file.value);
+            match read_text(&file.value) {
+                Ok(text) => Some(text.trim().into()),
+                Err(problem) => {
+                    let message = format!("{} {}", problem.path, problem.message);
+                    context.report.problem(Problem::at(&file.at, message));
+                    None
+                }
             }
-        },
+        }
         (None, None) => {
             missing("role_id", "set `role_id`, or name a file with `role_id_file`");
             None

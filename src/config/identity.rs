@@ -137,6 +137,7 @@ fn from_environment(variable: &Located<String>, context: &Context<'_>) -> Option
 }
 
 fn from_file(file: &Located<PathBuf>, context: &Context<'_>) -> Option<String> {
+    context.report.reads(&file.value);
     match read_text(&file.value) {
         Ok(text) => Some(text.trim().to_owned()),
         Err(problem) => {

@@ -1,9 +1,9 @@
-//! `[limits]` and `[life]`.
+//! `[limits]`, `[life]`, `[memory]` and `[sandbox]`.
 
 use std::time::Duration;
 
 use super::section::Section;
-use super::{Life, Limits};
+use super::{Life, Limits, Protection};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -36,4 +36,14 @@ pub(super) fn read_life(mut section: Section<'_>) -> Life {
     };
     section.finish();
     life
+}
+
+pub(super) fn read_protection(mut memory: Section<'_>, mut sandbox: Section<'_>) -> Protection {
+    let protection = Protection {
+        require_secret_memory: memory.boolean("require_secret_memory").unwrap_or(false),
+        sandbox: sandbox.boolean("enabled").unwrap_or(true),
+    };
+    memory.finish();
+    sandbox.finish();
+    protection
 }

@@ -47,6 +47,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed, but should be said aloud in the log.
     pub warnings: Vec<String>,
+    /// Files whose content became part of the configuration.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads and checks everything, and reports all that is wrong at once.
@@ -96,10 +98,21 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
     let callers = callers::read(root.tables("callers"), &declared.names, &context);
     let limits = limits::read(root.table("limits"));
     let life = limits::read_life(root.table("life"));
+    let protection = limits::read_protection(root.table("memory"), root.table("sandbox"));
     root.refuse_future("certificates");
     root.refuse_future("adapters");
     root.finish();
 
     let secrets = declared.secrets;
-    Some(Config { vault: vault?, auth: auth?, listen, health, secrets, callers, limits, life })
+    Some(Config {
+        vault: vault?,
+        auth: auth?,
+        listen,
+        health,
+        secrets,
+        callers,
+        limits,
+        life,
+        protection,
+    })
 }

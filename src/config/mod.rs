@@ -60,6 +60,8 @@ pub struct Config {
     pub limits: Limits,
     /// Start, stop and audit settings.
     pub life: Life,
+    /// How the process protects itself.
+    pub protection: Protection,
 }
 
 /// How to reach Vault: the names are those of the `vault` CLI's environment.
@@ -218,6 +220,15 @@ pub struct Limits {
     pub refusals_per_second: u32,
     /// Memory for cached secrets, in bytes; default 64 MiB.
     pub cache_bytes: u64,
+}
+
+/// How the process protects itself. All of it is settled at the start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Protection {
+    /// Rather not start than keep plaintext in memory that root can read; default off.
+    pub require_secret_memory: bool,
+    /// Give up, at the start, every right that is not needed later; default on.
+    pub sandbox: bool,
 }
 
 /// Start, stop and audit settings.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::error::{ConfigError, Problem, Spot};
@@ -17,6 +17,7 @@ pub(super) struct Report {
     broken_lines: RefCell<BTreeSet<usize>>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<String>>,
+    files: RefCell<Vec<PathBuf>>,
     known: RefCell<BTreeSet<KnownKey>>,
     unknown: RefCell<Vec<UnknownKey>>,
 }
@@ -67,6 +68,11 @@ impl Report {
         self.warnings.borrow_mut().push(warning.into());
     }
 
+    /// A file whose content becomes part of the configuration.
+    pub(super) fn reads(&self, file: &Path) {
+        self.files.borrow_mut().push(file.to_owned());
+    }
+
     pub(super) fn known_key(&self, key: KnownKey) {
         self.known.borrow_mut().insert(key);
     }
@@ -93,7 +99,9 @@ impl Report {
         let mut problems = self.problems.into_inner();
         match config {
             Some(config) if problems.is_empty() => {
-                Ok(Loaded { config, warnings: self.warnings.into_inner() })
+                let mut files = self.files.into_inner();
+                files.extend(file);
+                Ok(Loaded { config, warnings: self.warnings.into_inner(), files })
             }
             _ => {
                 problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));

@@ -1,6 +1,7 @@
-//! Start, ready, stop.
+//! Start, ready, stop; and the rights that are given up in between.
 
 mod readiness;
+pub mod sandbox;
 mod shutdown;
 mod signal;
 

@@ -7,7 +7,7 @@
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use talc::DefaultBinning;
@@ -52,6 +52,8 @@ static START: AtomicUsize = AtomicUsize::new(0);
 static FILLED: AtomicUsize = AtomicUsize::new(0);
 /// Allocations that had to go to the ordinary heap.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
+/// A thread that should have had a secret stack got none.
+static ORDINARY_STACK: AtomicBool = AtomicBool::new(false);
 static TIER: AtomicU8 = AtomicU8::new(Tier::Plain as u8);
 
 /// How plaintext is kept right now.
@@ -63,6 +65,15 @@ pub struct ArenaStatus {
     pub bytes: usize,
     /// Allocations that found no room there and went to the ordinary heap.
     pub spilled: usize,
+    /// The stack of the fetch thread is of such pages too, when it runs.
+    pub stack: bool,
+}
+
+impl ArenaStatus {
+    /// Nothing that should be in secret memory is elsewhere.
+    pub fn is_complete(&self) -> bool {
+        self.tier == Tier::Secret && self.spilled == 0 && self.stack
+    }
 }
 
 /// Takes the first pages, so that the tier is known.
@@ -82,7 +93,18 @@ pub fn arena_status() -> ArenaStatus {
         tier,
         bytes: FILLED.load(Ordering::Relaxed),
         spilled: REFUSED.load(Ordering::Relaxed),
+        stack: !ORDINARY_STACK.load(Ordering::Relaxed),
     }
+}
+
+/// Takes pages until there are `bytes` of them, or no more to be had.
+pub fn grow_arena(bytes: usize) {
+    let mut heap = lock();
+    while heap.filled < bytes && heap.grow(1) {}
+}
+
+pub(super) fn note_ordinary_stack() {
+    ORDINARY_STACK.store(true, Ordering::Relaxed);
 }
 
 /// Memory from the arena, not cleared by contract (freed blocks are wiped, but carry the

@@ -28,7 +28,7 @@ mod pages;
 mod scrub;
 
 pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory};
-pub use arena::{ArenaStatus, arena_status};
+pub use arena::{ArenaStatus, arena_status, grow_arena};
 pub use buf::{SecretBuf, SecretWriter};
 pub use environment::take_env;
 pub use harden::{Hardening, harden};

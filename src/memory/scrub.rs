@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use super::alloc::{route_this_thread, wipe};
+use super::arena::note_ordinary_stack;
 use super::pages::{self, PAGE, Tier};
 
 /// Deeper than any call of ours between two waits.
@@ -17,7 +18,11 @@ const SCRUBBED_STACK: usize = 48 << 10;
 #[inline(never)]
 pub fn keep_thread_secret() -> bool {
     route_this_thread();
-    replace_stack().is_some()
+    let secret = replace_stack().is_some();
+    if !secret {
+        note_ordinary_stack();
+    }
+    secret
 }
 
 /// Clears what lies below the caller's stack frame, and all vector registers. Meant for the

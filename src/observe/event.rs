@@ -25,6 +25,21 @@ pub fn hardening(outcome: &Hardening) {
     }
 }
 
+/// What the process may still do: each layer of the sandbox, or why it is not in force.
+pub fn sandbox(files_and_ports: &Result<(), String>, system_calls: &Result<(), String>) {
+    let word = |outcome: &Result<(), String>| match outcome {
+        Ok(()) => "in force".to_owned(),
+        Err(why) => why.clone(),
+    };
+    let complete = files_and_ports.is_ok() && system_calls.is_ok();
+    let (files_and_ports, system_calls) = (word(files_and_ports), word(system_calls));
+    if complete {
+        info!(target: "sidekey", files_and_ports, system_calls, "sandboxed");
+    } else {
+        warn!(target: "sidekey", files_and_ports, system_calls, "sandboxed in part");
+    }
+}
+
 /// A TCP listener is bound.
 pub fn listening(addr: SocketAddr) {
     info!(target: "sidekey", %addr, "listening");
@@ -107,11 +122,28 @@ pub fn configuration_warning(warning: &str) {
 
 /// How plaintext is kept.
 pub fn memory(status: ArenaStatus) {
-    let (tier, bytes) = (status.tier.as_str(), status.bytes);
+    let (tier, bytes, stack) = (status.tier.as_str(), status.bytes, status.stack);
     match status.tier {
-        Tier::Secret => info!(target: "sidekey", tier, bytes, "plaintext lives in secret memory"),
-        Tier::Locked | Tier::Plain => {
-            warn!(target: "sidekey", tier, bytes, "no secret memory: root can read plaintext");
+        Tier::Secret if status.is_complete() => {
+            info!(target: "sidekey", tier, bytes, "plaintext lives in secret memory");
+        }
+        Tier::Secret => {
+            warn!(
+                target: "sidekey", tier, bytes, stack,
+                "too little secret memory, raise RLIMIT_MEMLOCK: root can read some plaintext"
+            );
+        }
+        Tier::Locked => {
+            warn!(
+                target: "sidekey", tier, bytes,
+                "no secret memory: root can read plaintext; it stays out of swap and dumps"
+            );
+        }
+        Tier::Plain => {
+            warn!(
+                target: "sidekey", tier, bytes,
+                "no secret and no locked memory: root can read plaintext, and it may be swapped out"
+            );
         }
     }
 }

@@ -19,6 +19,7 @@
 mod support;
 
 mod control;
+mod degraded;
 mod dump;
 mod moments;
 mod stage;
@@ -72,6 +73,9 @@ fn main() -> ExitCode {
         Box::new(move || moments::run("http", Arc::new(real(false).expect("a Vault")))),
     );
     add("failures_and_logins", needs_root, Box::new(|| moments::failures(&Dev::start())));
+    for (name, test) in degraded::TESTS {
+        add(name, needs_root, Box::new(test));
+    }
     let needs_gdb = needs_root.or((!dump::has_gdb()).then_some("gdb"));
     add("a_dump_by_a_debugger_holds_nothing", needs_gdb, Box::new(dump::by_debugger));
     add(

@@ -1,0 +1,124 @@
+//! System calls that a running sidecar does not make, but that would be of use to whoever gets
+//! to run code in it: other programs, other processes' memory, other ports, the kernel itself.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter, apply_filter_all_threads,
+};
+
+use super::Outcome;
+
+/// Refused with `EPERM`, whatever their arguments.
+const REFUSED: &[libc::c_long] = &[
+    // Other programs.
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_fork,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_vfork,
+    // Other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    // Other ports: ours are bound.
+    libc::SYS_bind,
+    libc::SYS_listen,
+    // Code without a file.
+    libc::SYS_memfd_create,
+    // Ways around this filter, and much of the kernel's surface.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    // Other namespaces and file systems.
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_mount_setattr,
+    libc::SYS_open_by_handle_at,
+    // The machine.
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_syslog,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+];
+
+pub(super) fn restrict_all_threads() -> Outcome {
+    for program in programs()? {
+        apply_filter_all_threads(&program).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+pub(super) fn restrict_this_thread() -> Outcome {
+    for program in programs()? {
+        apply_filter(&program).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// Two, because `clone3`, whose arguments no filter sees, has to look as if the kernel did not
+/// know it: then the C library starts its threads with `clone`.
+fn programs() -> Result<[BpfProgram; 2], String> {
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
+        REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    refused.insert(libc::SYS_clone, vec![new_process().map_err(|e| e.to_string())?]);
+    let unknown = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    Ok([program(refused, libc::EPERM)?, program(unknown, libc::ENOSYS)?])
+}
+
+/// A `clone` that makes a process and not a thread.
+fn new_process() -> Result<SeccompRule, seccompiler::BackendError> {
+    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
+    let not_a_thread = SeccompCmpOp::MaskedEq(thread);
+    SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, not_a_thread, 0)?])
+}
+
+fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, String> {
+    let architecture = std::env::consts::ARCH.try_into().map_err(text)?;
+    let refuse = SeccompAction::Errno(errno.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, architecture);
+    filter.map_err(text)?.try_into().map_err(text)
+}
+
+fn text(error: seccompiler::BackendError) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_programs_can_be_made() {
+        assert!(programs().unwrap().iter().all(|program| !program.is_empty()));
+    }
+}

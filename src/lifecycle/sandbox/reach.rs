@@ -1,0 +1,159 @@
+//! What a configuration needs to reach.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::config::{AuthMethod, Config, Environment, TokenSource};
+
+/// What every process needs: names of hosts, trust anchors, the C library's modules, and what
+/// the kernel says about ourselves.
+const ALWAYS: [&str; 18] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/localtime",
+    "/etc/ld.so.cache",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/usr/share/ca-certificates",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/proc/self",
+    "/sys/fs/cgroup",
+];
+
+/// Folders so wide that a file in them is let in alone.
+const TOO_WIDE: [&str; 12] = [
+    "/", "/etc", "/home", "/proc", "/sys", "/dev", "/var", "/usr", "/run", "/root", "/mnt", "/tmp",
+];
+
+const PROXIES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+const DNS: u16 = 53;
+
+/// Files to read and ports to use.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reach {
+    /// Files, and folders with all that is in them.
+    pub(super) files: BTreeSet<PathBuf>,
+    /// TCP ports to connect to.
+    pub(super) connect: BTreeSet<u16>,
+    /// TCP ports to listen on; 0 for one of the kernel's choice.
+    pub(super) bind: BTreeSet<u16>,
+}
+
+impl Reach {
+    /// What `config`, which was read from `read` among others, needs now and at a reload.
+    pub fn of(config: &Config, read: &[PathBuf], environment: &Environment) -> Self {
+        let mut reach = Self { connect: [DNS].into(), ..Self::default() };
+        reach.files.extend(ALWAYS.iter().map(PathBuf::from));
+        for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            reach.files.extend(environment.values.get(variable).map(PathBuf::from));
+        }
+        let vault = &config.vault;
+        reach.connect.extend(vault.address.port_or_known_default());
+        let proxies = PROXIES.iter().filter_map(|name| environment.values.get(*name));
+        reach.connect.extend(proxies.filter_map(|proxy| port_of(proxy)));
+        let tcp = config.listen.tcp.iter().map(|addr| addr.get()).chain(config.health);
+        reach.bind.extend(tcp.map(|addr| addr.port()));
+
+        let tls = [&vault.ca_cert, &vault.client_cert, &vault.client_key];
+        tls.into_iter().flatten().for_each(|file| reach.add(file));
+        reach.files.extend(vault.ca_path.clone());
+        read.iter().for_each(|file| reach.add(file));
+        if let Some(file) = credential(&config.auth) {
+            reach.add(file);
+        }
+        for caller in &config.callers {
+            if let Some(TokenSource::File(file)) = &caller.token {
+                reach.add(file);
+            }
+        }
+        reach
+    }
+
+    /// Lets a file in, with its folder: a new version of it is often a new file, and in a
+    /// projected volume the file is a link to a folder that changes.
+    fn add(&mut self, file: &Path) {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let real = std::fs::canonicalize(&file).ok();
+        for path in [Some(file), real].into_iter().flatten() {
+            let folder = path.parent().filter(|folder| !is_too_wide(folder)).map(Path::to_owned);
+            self.files.insert(folder.unwrap_or(path));
+        }
+    }
+
+    /// Whether whoever is confined to this reach can do all that `other` asks for.
+    pub fn covers(&self, other: &Self) -> bool {
+        let inside = |path: &PathBuf| path.ancestors().any(|folder| self.files.contains(folder));
+        other.files.iter().all(|path| inside(path) || !path.exists())
+            && other.connect.is_subset(&self.connect)
+    }
+}
+
+fn is_too_wide(folder: &Path) -> bool {
+    TOO_WIDE.iter().any(|wide| Path::new(wide) == folder)
+}
+
+fn port_of(proxy: &str) -> Option<u16> {
+    let with_scheme = if proxy.contains("://") { proxy.into() } else { format!("http://{proxy}") };
+    let url = url::Url::parse(&with_scheme).ok()?;
+    url.port_or_known_default().or_else(|| url.scheme().starts_with("socks").then_some(1080))
+}
+
+fn credential(auth: &AuthMethod) -> Option<&Path> {
+    match auth {
+        AuthMethod::Token(TokenSource::File(file)) => Some(file),
+        AuthMethod::AppRole { secret_id: Some(source), .. } => Some(&source.file),
+        AuthMethod::Kubernetes { jwt_file, .. } | AuthMethod::Jwt { jwt_file, .. } => {
+            Some(jwt_file)
+        }
+        AuthMethod::Token(_) | AuthMethod::AppRole { .. } | AuthMethod::Cert { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_comes_with_its_folder_but_not_with_all_of_etc() {
+        let mut reach = Reach::default();
+        reach.add(Path::new("/var/run/secrets/app/token"));
+        reach.add(Path::new("/etc/token"));
+        let files: Vec<_> = reach.files.iter().filter_map(|path| path.to_str()).collect();
+        assert_eq!(files, ["/etc/token", "/var/run/secrets/app"]);
+    }
+
+    #[test]
+    fn ports_of_proxies() {
+        for (proxy, port) in [
+            ("http://proxy:3128", Some(3128)),
+            ("proxy:3128", Some(3128)),
+            ("https://proxy", Some(443)),
+            ("socks5h://proxy", Some(1080)),
+            ("", None),
+        ] {
+            assert_eq!(port_of(proxy), port, "{proxy}");
+        }
+    }
+
+    #[test]
+    fn covers_what_lies_below() {
+        let mut wide = Reach { connect: [8200].into(), ..Reach::default() };
+        wide.files.insert("/proc/self".into());
+        let mut narrow = wide.clone();
+        narrow.files.insert("/proc/self/status".into());
+        assert!(wide.covers(&narrow));
+        narrow.files.insert("/proc/version".into());
+        assert!(!wide.covers(&narrow));
+        assert!(!Reach::default().covers(&wide));
+    }
+}

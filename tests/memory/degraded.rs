@@ -1,0 +1,124 @@
+//! Where the kernel gives less: the sidecar runs, says what is missing, and does not start when
+//! the configuration insists.
+
+use serde_json::json;
+
+use super::moments::random;
+use super::stage::Stage;
+use super::support::eventually;
+use super::support::needle::Needles;
+use super::support::sidecar::{Builder, Sidecar};
+use super::support::vault::{Dev, TestVault};
+
+pub const TESTS: [(&str, fn()); 7] = [
+    ("with_8_mib_to_lock_and_no_rights_nothing_is_found", usual_limit),
+    ("with_64_kib_to_lock_it_says_so", || {
+        degraded(&less(64 << 10), "secret", "too little secret memory");
+    }),
+    ("with_nothing_to_lock_it_says_so", || {
+        degraded(&less(0), "plain", "no secret and no locked memory");
+    }),
+    ("without_memfd_secret_memory_is_locked", || {
+        degraded(&refused(&[libc::SYS_memfd_secret], libc::EPERM), "locked", "no secret memory");
+    }),
+    ("on_an_old_kernel_memory_is_locked", || {
+        degraded(&refused(&[libc::SYS_memfd_secret], libc::ENOSYS), "locked", "no secret memory");
+    }),
+    ("without_mlock_too_memory_is_plain", || {
+        let calls = [libc::SYS_memfd_secret, libc::SYS_mlock];
+        degraded(&refused(&calls, libc::EPERM), "plain", "no secret and no locked memory");
+    }),
+    ("without_landlock_and_seccomp_it_says_so", without_sandbox),
+];
+
+type Change = Box<dyn Fn(Builder) -> Builder>;
+
+/// Nobody in particular, with this much memory to lock.
+fn less(bytes: u64) -> Change {
+    Box::new(move |builder| builder.uid(65534).memlock(bytes))
+}
+
+fn refused(calls: &[i64], errno: i32) -> Change {
+    let calls: Vec<_> = calls.iter().map(|call| (*call, None)).collect();
+    Box::new(move |builder| builder.refused(&calls, errno))
+}
+
+struct Secrets {
+    value: String,
+    token: String,
+}
+
+fn build(vault: &Dev, config: &str) -> (Builder, Secrets) {
+    let secrets = Secrets { value: random("v", 200), token: random("t", 50) };
+    vault.put("app", json!({ "value": secrets.value }));
+    let builder = Builder::serve()
+        .config(config)
+        .args(&["--secret", "app=secret/data/app"])
+        .on_free_ports()
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .env("SIDEKEY_TOKEN", &secrets.token);
+    (builder, secrets)
+}
+
+fn warning(sidecar: &Sidecar, start: &str) -> serde_json::Value {
+    eventually(&format!("{start} in {}", sidecar.stderr()), || {
+        let starts = |event: &serde_json::Value| {
+            event["message"].as_str().is_some_and(|message| message.starts_with(start))
+        };
+        sidecar.events().into_iter().find(starts)
+    })
+}
+
+fn degraded(change: &Change, tier: &str, says: &str) {
+    let vault = Dev::start();
+    let (builder, secrets) = build(&vault, "");
+    let sidecar = change(builder).start();
+    let event = warning(&sidecar, says);
+    assert_eq!((&event["level"], &event["tier"]), (&json!("WARN"), &json!(tier)), "{event}");
+    assert_eq!(sidecar.get("/secrets/app/value", &secrets.token).text(), secrets.value);
+    let metrics = sidecar.health("/metrics").text();
+    assert!(metrics.contains(&format!("sidekey_memory_tier{{tier=\"{tier}\"}} 1")), "{metrics}");
+    sidecar.stop();
+
+    let (builder, _) = build(&vault, "[memory]\nrequire_secret_memory = true");
+    let mut sidecar = change(builder).spawn();
+    let status = sidecar.wait();
+    let said = sidecar.stderr();
+    assert_eq!(status.code(), Some(71), "{said}");
+    assert!(said.contains("require_secret_memory") && said.contains("RLIMIT_MEMLOCK"), "{said}");
+}
+
+fn usual_limit() {
+    let vault = Dev::start();
+    let (builder, secrets) = build(&vault, "[memory]\nrequire_secret_memory = true");
+    let sidecar = less(8 << 20)(builder).start();
+    warning(&sidecar, "plaintext lives in secret memory");
+    let root = vault.root_token();
+    let needles = Needles::new([
+        ("value", &*secrets.value),
+        ("SIDEKEY_TOKEN", &*secrets.token),
+        ("VAULT_TOKEN", &*root),
+    ]);
+    let stage = Stage::new("8 MiB", sidecar, needles);
+    for _ in 0..100 {
+        assert_eq!(stage.sidecar.get("/secrets/app/value", &secrets.token).status, 200);
+    }
+    stage.at_rest("unprivileged, after 100 reads");
+    let metrics = stage.sidecar.health("/metrics").text();
+    assert!(metrics.contains("sidekey_memory_spilled 0"), "{metrics}");
+    stage.end().stop();
+}
+
+fn without_sandbox() {
+    let vault = Dev::start();
+    let (builder, secrets) = build(&vault, "");
+    let calls = [libc::SYS_landlock_create_ruleset, libc::SYS_seccomp];
+    let sidecar = refused(&calls, libc::ENOSYS)(builder).start();
+    let event = warning(&sidecar, "sandboxed in part");
+    assert_eq!(event["level"], "WARN");
+    assert_eq!(event["files_and_ports"], "the kernel has no Landlock");
+    assert_ne!(event["system_calls"], "in force");
+    assert_eq!(sidecar.get("/secrets/app/value", &secrets.token).text(), secrets.value);
+    sidecar.stop();
+}

@@ -1,0 +1,138 @@
+//! What a running sidecar may still do, tried from inside: a child takes on the same two layers
+//! by the same functions and then tries everything. Without them, the same child succeeds.
+#![allow(unreachable_pub, missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod probe;
+mod serving;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Trial};
+use support::in_ci;
+
+type Outcomes = BTreeMap<String, String>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    if args.get(1).is_some_and(|arg| arg == "probe") {
+        probe::run(&args[2..]);
+        return ExitCode::SUCCESS;
+    }
+    let missing = probe_all("free")["landlock"] != "ok";
+    let mut trials = Vec::new();
+    let mut add = |name: &str, needs_landlock: bool, test: fn()| {
+        let ignored = needs_landlock && missing && !in_ci();
+        let name = if ignored { format!("{name} (needs Landlock 6)") } else { name.to_owned() };
+        let test = move || {
+            test();
+            Ok(())
+        };
+        trials.push(Trial::test(name, test).with_ignored_flag(ignored));
+    };
+    for (name, probes) in RULES {
+        add(name, name.starts_with("files") || name.starts_with("ports"), *probes);
+    }
+    add("what_a_sidecar_needs_is_allowed", true, allowed);
+    add("serves_reloads_and_rotates_inside", false, serving::life_inside);
+    add("a_reload_beyond_the_sandbox_is_refused", true, serving::reload_beyond);
+    add("check_says_what_can_be_had", false, serving::check);
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+const RULES: &[(&str, fn())] = &[
+    ("files_no_writing", || refused(&["write", "create", "remove", "truncate"])),
+    ("files_no_reading_of_others", || {
+        refused(&["read /etc/shadow", "read a stranger's", "list /"])
+    }),
+    ("files_no_program", || refused(&["run /bin/true"])),
+    ("ports_no_other_connection", || refused(&["connect elsewhere"])),
+    ("ports_no_other_listener", || refused(&["bind elsewhere"])),
+    ("files_no_signal", || refused(&["signal"])),
+    ("files_no_abstract_socket_of_others", || refused(&["abstract"])),
+    ("calls_no_program", || refused(&["execve", "execveat", "fork", "clone a process"])),
+    ("calls_no_other_process", || {
+        refused(&["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp"]);
+    }),
+    ("calls_no_listener", || refused(&["bind", "listen", "bind udp"])),
+    ("calls_no_code_without_file", || refused(&["memfd_create"])),
+    ("calls_no_wide_interfaces", || {
+        refused(&["io_uring_setup", "bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key"]);
+    }),
+    ("calls_no_namespaces", || refused(&["unshare", "setns", "mount", "umount2", "chroot"])),
+    ("calls_no_machine", || refused(&["init_module", "finit_module", "delete_module", "reboot"])),
+];
+
+/// Each of `probes` is refused inside, and outside fails in another way or not at all.
+fn refused(probes: &[&str]) {
+    let (inside, outside) = (probe_all("sandboxed"), probe_all("free"));
+    for probe in probes {
+        let (inside, outside) = (&inside[*probe], &outside[*probe]);
+        eprintln!("{probe:24} inside: {inside:12} outside: {outside}");
+        assert!(matches!(&**inside, "EPERM" | "EACCES"), "{probe} inside: {inside}");
+        // Some are refused to this test as well, by the container that it runs in.
+        let also_outside = matches!(&**outside, "EPERM" | "EACCES");
+        assert!(!also_outside || probe::NEEDS_RIGHTS.contains(probe), "{probe} outside: {outside}");
+    }
+}
+
+fn allowed() {
+    let inside = probe_all("sandboxed");
+    for probe in [
+        "read configuration",
+        "read token",
+        "read a rotated token",
+        "read /etc/hosts",
+        "read own status",
+        "connect vault",
+        "accept",
+        "abstract listener",
+        "thread",
+        "secret memory",
+        "udp send",
+    ] {
+        assert_eq!(inside[probe], "ok", "{probe}");
+    }
+}
+
+/// Runs the child; what came of each probe.
+fn probe_all(how: &str) -> Outcomes {
+    let (vault, other) = (listener(), listener());
+    let abstract_name = format!("sidekey-stranger-{}-{}", std::process::id(), port(&vault));
+    let stranger = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+    let _stranger = UnixListener::bind_addr(&stranger).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let said = Command::new(std::env::current_exe().unwrap())
+        .args(["probe", how, folder.path().to_str().unwrap()])
+        .args([port(&vault).to_string(), port(&other).to_string(), abstract_name])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(said.status.success(), "{text}\n{}", String::from_utf8_lossy(&said.stderr));
+    let pair = |line: &str| line.split_once(" = ").map(|(a, b)| (a.to_owned(), b.to_owned()));
+    text.lines().filter_map(pair).collect()
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+fn port(listener: &TcpListener) -> u16 {
+    listener.local_addr().unwrap().port()
+}
