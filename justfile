@@ -73,13 +73,13 @@ fuzz-smoke:
             -max_total_time={{ fuzz_seconds }} -verbosity=0 -print_final_stats=1
     done
 
-# Run the benchmarks.
+# The local door beside a bare hyper server: about two minutes of both. `just bench quick` only shows that it works.
 bench *args:
-    cargo bench --locked {{ args }}
+    cargo bench --locked --bench throughput -- {{ args }}
 
-# Only compile them.
+# Only compile it.
 bench-build:
-    cargo bench --locked --no-run
+    cargo bench --locked --bench throughput --no-run
 
 # Check the syntax of our shell scripts.
 shell:
