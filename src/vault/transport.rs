@@ -152,7 +152,7 @@ impl Transport {
         let answer = match first {
             Ok(response) if response.status() == StatusCode::TEMPORARY_REDIRECT => {
                 match follow(&url, &response) {
-                    Some(active) if self.ceiling.pass(self.timeout).await => {
+                    Some(active) if self.ceiling.pass(self.timeout).await.is_ok() => {
                         self.send_once(&method, active, token, body).await
                     }
                     Some(_) => Err(Failure::Ceiling),

@@ -30,7 +30,7 @@ fn has_word(line: &str, word: &str) -> bool {
 #[test]
 fn unsafe_code_is_allowed_in_the_memory_folder_alone() {
     let mut allowing = 0;
-    for path in ["src", "tests", "examples"].into_iter().flat_map(sources) {
+    for path in ["src", "examples"].into_iter().flat_map(sources) {
         let text = std::fs::read_to_string(&path).unwrap();
         let place = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
         let lint = ["unsafe", "_code"].concat();

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use sidekey::cache::{Freshness, ReadError, Served};
+use sidekey::cache::{Freshness, ReadError, Rotations, Served};
 use sidekey::config::{Environment, SecretName, Sources, load_text};
 use sidekey::memory::SecretBuf;
 use sidekey::observe::Metrics;
@@ -16,12 +16,13 @@ use sidekey::server::{Context, Policy, Source, serve_connection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 
 const TOKEN: &str = "token-0123456789";
 const VALUE: &str = "the-value";
 
 /// Has one value for every name.
-struct Fixed(Arc<Secret>);
+struct Fixed(Arc<Secret>, Rotations);
 
 impl Fixed {
     fn served(&self) -> Served {
@@ -33,6 +34,18 @@ impl Fixed {
 impl Source for Fixed {
     async fn get(&self, _: &SecretName, _: Option<u64>) -> Result<Served, ReadError> {
         Ok(self.served())
+    }
+
+    async fn get_living(&self, _: &SecretName, _: Duration) -> Result<Served, ReadError> {
+        Ok(self.served())
+    }
+
+    fn changes(&self, _: &SecretName) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    fn rotations(&self) -> &Rotations {
+        &self.1
     }
 
     fn cached(&self, _: &SecretName) -> Option<Result<Served, ReadError>> {
@@ -63,7 +76,7 @@ static DOOR: LazyLock<(Runtime, Arc<Fixed>, Context)> = LazyLock::new(|| {
     // With the clock standing still, a connection that nothing more comes on times out at once.
     let builder = Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = builder.expect("a runtime");
-    (runtime, Arc::new(Fixed(secret)), Context { policy, metrics: Metrics::new("0"), audit: None })
+    (runtime, Arc::new(Fixed(secret, Rotations::new())), Context { policy, metrics: Metrics::new("0"), audit: None })
 });
 
 fuzz_target!(|bytes: &[u8]| {
