@@ -172,7 +172,10 @@ impl SecretCache {
             if declared.spec.required {
                 let (cache, name) = (self.clone(), name.clone());
                 self.shared.tasks.spawn(async move {
-                    let _ = cache.get(&name, None).await;
+                    tokio::select! {
+                        _ = cache.get(&name, None) => {}
+                        () = cache.shared.stop.cancelled() => {}
+                    }
                 });
             }
         }

@@ -152,3 +152,22 @@ fn a_slow_reader_and_a_vault_that_hangs_do_not_hold_the_deadline_up() {
     let _ = slow.read_to_end(&mut rest);
     assert!(rest.len() < 7 << 20, "it was not slow");
 }
+
+#[test]
+fn a_first_read_that_hangs_does_not_hold_the_stop_up() {
+    let vault = Dev::start();
+    let reads = Matcher::get("secret/data/app");
+    let script = vault.server.faults().on(reads).respond(Fault::hang()).forever();
+    let mut sidecar = Builder::serve()
+        .on_free_ports()
+        .config("[life]\nshutdown_deadline = \"2s\"\n[secrets.db]\npath = \"secret/data/app\"\n")
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .env("SIDEKEY_TOKEN", &canary("caller"))
+        .spawn();
+    eventually("the read at Vault", || (script.hits() > 0).then_some(()));
+    let since = Instant::now();
+    sidecar.signal(15);
+    assert_eq!(sidecar.wait().code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+}
