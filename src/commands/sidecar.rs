@@ -178,7 +178,9 @@ mod tests {
         {
             assert!(Address::parse(good).is_ok(), "{good}");
         }
-        for bad in ["http://127.0.0.1", "https://x:1/path", "unix:@", "", "unix:/run/s", "http://a:b@x:1"] {
+        for bad in
+            ["http://127.0.0.1", "https://x:1/path", "unix:@", "", "unix:/run/s", "http://a:b@x:1"]
+        {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }
     }

@@ -148,7 +148,10 @@ impl Transport {
         let answer = match first {
             Ok(response) if response.status() == StatusCode::TEMPORARY_REDIRECT => {
                 match follow(&url, &response) {
-                    Some(active) => self.send_once(&method, active, token, body).await,
+                    Some(active) if self.ceiling.pass(self.timeout).await => {
+                        self.send_once(&method, active, token, body).await
+                    }
+                    Some(_) => Err(Failure::Ceiling),
                     None => Err(Failure::Redirect),
                 }
             }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use sidekey::dev::{DevOptions, DevServer, Fault, Matcher};
 
-use crate::case::{builder, store};
+use crate::case::{Case, MAX_STALE, SETTINGS, builder, secrets, store};
 use crate::support::canary::canary;
 use crate::support::client;
 use crate::support::vault::{Dev, TestVault};
@@ -64,6 +64,33 @@ fn answers_before_the_first_login_say_so_and_vault_is_found_when_it_comes() {
     sidecar.wait_for("ready");
     assert_eq!(sidecar.get("/secrets/db/password", &token).text(), value);
     sidecar.stop();
+}
+
+#[test]
+fn a_vault_that_goes_away_is_taken_up_again_when_it_is_back() {
+    let (host, root_token) = (Dev::start(), canary("root"));
+    let serve = |listen: SocketAddr, value: &str| {
+        let options = DevOptions { listen, root_token: Some(root_token.clone()), tls: None };
+        let vault = host.block_on(DevServer::start(options)).unwrap();
+        let fields = serde_json::json!({ "password": value });
+        vault.seed_kv2("secret/db", fields.as_object().unwrap().clone());
+        vault
+    };
+    let (old, new) = (canary("old"), canary("new"));
+    let first = serve(unused(), &old);
+    let addr = first.addr();
+    let (builder, token) = builder(&first.url(), &root_token);
+    let toml = format!("{SETTINGS}{}", secrets(&["db"], MAX_STALE));
+    let case = Case { sidecar: builder.config(&toml).start(), vault: Dev::start(), token };
+    host.block_on(first.stop());
+    case.until("db", "stale", &old);
+    let refusal = case.until_refused("db");
+    assert_eq!((refusal.status, refusal.code().as_str()), (503, "upstream_unavailable"));
+    assert_eq!(case.sidecar.health("/readyz").status, 503);
+    let _back = serve(addr, &new);
+    case.until("db", "fresh", &new);
+    assert_eq!(case.sidecar.health("/readyz").status, 200);
+    case.sidecar.stop();
 }
 
 #[test]
