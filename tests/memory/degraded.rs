@@ -2,15 +2,16 @@
 //! the configuration insists.
 
 use serde_json::json;
+use sidekey::dev::{Fault, Matcher};
 
-use super::moments::random;
-use super::stage::Stage;
+use super::secrets::{own_tls, random};
+use super::stage::{Stage, settle};
 use super::support::eventually;
 use super::support::needle::Needles;
 use super::support::sidecar::{Builder, Sidecar};
 use super::support::vault::{Dev, TestVault};
 
-pub const TESTS: [(&str, fn()); 7] = [
+pub const TESTS: [(&str, fn()); 9] = [
     ("with_8_mib_to_lock_and_no_rights_nothing_is_found", usual_limit),
     ("with_64_kib_to_lock_it_says_so", || {
         degraded(&less(64 << 10), "secret", "too little secret memory");
@@ -28,6 +29,8 @@ pub const TESTS: [(&str, fn()); 7] = [
         let calls = [libc::SYS_memfd_secret, libc::SYS_mlock];
         degraded(&refused(&calls, libc::EPERM), "plain", "no secret and no locked memory");
     }),
+    ("without_protection_what_is_dropped_is_gone_http", || dropped(&Dev::start())),
+    ("without_protection_what_is_dropped_is_gone_https", || dropped(&Dev::start_tls(own_tls()))),
     ("without_landlock_and_seccomp_it_says_so", without_sandbox),
 ];
 
@@ -121,4 +124,29 @@ fn without_sandbox() {
     assert_ne!(event["system_calls"], "in force");
     assert_eq!(sidecar.get("/secrets/app/value", &secrets.token).text(), secrets.value);
     sidecar.stop();
+}
+
+/// Even where the kernel protects nothing, a value that is not served any more is nowhere: every
+/// block that is freed is wiped.
+fn dropped(vault: &Dev) {
+    let (builder, secrets) = build(
+        vault,
+        "[secrets.app]\npath = \"secret/data/app\"\nrefresh = \"1s\"\nmax_stale = \"1s\"",
+    );
+    let sidecar = less(0)(builder.env("VAULT_SKIP_VERIFY", "true")).start();
+    let read = |sidecar: &Sidecar| sidecar.get("/secrets/app/value", &secrets.token);
+    assert_eq!(read(&sidecar).text(), secrets.value);
+    let next = random("n", 200);
+    vault.put("app", json!({ "value": next }));
+    eventually("the next value", || (read(&sidecar).text() == next).then_some(()));
+    let stage = Stage::new("plain", sidecar, Needles::new([("old value", &*secrets.value)]));
+    settle(stage.sidecar.pid());
+    stage.look("after rotation").assert_nothing("after rotation");
+
+    vault.server.faults().on(Matcher::get("secret/data/app")).respond(Fault::status(500)).forever();
+    eventually("expiry", || (read(&stage.sidecar).status >= 500).then_some(()));
+    *stage.needles.borrow_mut() = Needles::new([("expired value", &*next)]);
+    settle(stage.sidecar.pid());
+    stage.look("after expiry").assert_nothing("after expiry");
+    stage.end().stop();
 }

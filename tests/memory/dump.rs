@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::moments::random;
+use super::secrets::random;
 use super::stage::{Client, Stage, settle};
 use super::support::needle::Needles;
 use super::support::scan;

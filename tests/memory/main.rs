@@ -21,11 +21,12 @@ mod support;
 mod control;
 mod degraded;
 mod dump;
+mod failures;
 mod moments;
+mod secrets;
 mod stage;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use support::in_ci;
@@ -65,14 +66,14 @@ fn main() -> ExitCode {
     add(
         "moments_over_https_from_a_real_vault",
         needs_vault,
-        Box::new(move || moments::run("https", Arc::new(real(true).expect("a Vault")))),
+        Box::new(move || moments::run("https", real(true).expect("a Vault"))),
     );
     add(
         "moments_over_http_from_a_real_vault",
         needs_vault,
-        Box::new(move || moments::run("http", Arc::new(real(false).expect("a Vault")))),
+        Box::new(move || moments::run("http", real(false).expect("a Vault"))),
     );
-    add("failures_and_logins", needs_root, Box::new(|| moments::failures(&Dev::start())));
+    add("failures_and_logins", needs_root, Box::new(|| failures::run(&Dev::start())));
     for (name, test) in degraded::TESTS {
         add(name, needs_root, Box::new(test));
     }

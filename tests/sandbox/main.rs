@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 const RULES: &[(&str, fn())] = &[
     ("files_no_writing", || refused(&["write", "create", "remove", "truncate"])),
     ("files_no_reading_of_others", || {
-        refused(&["read /etc/shadow", "read a stranger's", "list /"])
+        refused(&["read /etc/shadow", "read a stranger's", "list /"]);
     }),
     ("files_no_program", || refused(&["run /bin/true"])),
     ("ports_no_other_connection", || refused(&["connect elsewhere"])),

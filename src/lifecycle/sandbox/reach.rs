@@ -65,9 +65,10 @@ impl Reach {
         reach.bind.extend(tcp.map(|addr| addr.port()));
 
         let tls = [&vault.ca_cert, &vault.client_cert, &vault.client_key];
-        tls.into_iter().flatten().for_each(|file| reach.add(file));
+        for file in tls.into_iter().flatten().chain(read) {
+            reach.add(file);
+        }
         reach.files.extend(vault.ca_path.clone());
-        read.iter().for_each(|file| reach.add(file));
         if let Some(file) = credential(&config.auth) {
             reach.add(file);
         }
