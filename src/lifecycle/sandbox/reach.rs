@@ -7,8 +7,7 @@ use crate::config::{AuthMethod, Config, Environment, TokenSource};
 
 /// What every process needs: names of hosts, trust anchors, the C library's modules, and what
 /// the kernel says about ourselves.
-const ALWAYS: [&str; 18] = [
-    "/etc/resolv.conf",
+const ALWAYS: [&str; 19] = [
     "/etc/hosts",
     "/etc/host.conf",
     "/etc/nsswitch.conf",
@@ -20,6 +19,8 @@ const ALWAYS: [&str; 18] = [
     "/etc/pki",
     "/etc/ca-certificates",
     "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/var/lib/ca-certificates",
     "/lib",
     "/lib64",
     "/usr/lib",
@@ -54,6 +55,8 @@ impl Reach {
     pub fn of(config: &Config, read: &[PathBuf], environment: &Environment) -> Self {
         let mut reach = Self { connect: [DNS].into(), ..Self::default() };
         reach.files.extend(ALWAYS.iter().map(PathBuf::from));
+        // Often a link into a folder where it is replaced by a new file when networks change.
+        reach.add(Path::new("/etc/resolv.conf"));
         for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
             reach.files.extend(environment.values.get(variable).map(PathBuf::from));
         }
