@@ -5,14 +5,15 @@ use serde_json::json;
 use sidekey::dev::{Fault, Matcher};
 
 use super::secrets::{own_tls, random};
-use super::stage::{Stage, settle};
+use super::stage::{Client, Stage, settle};
 use super::support::eventually;
 use super::support::needle::Needles;
 use super::support::sidecar::{Builder, Sidecar};
 use super::support::vault::{Dev, TestVault};
 
-pub const TESTS: [(&str, fn()); 9] = [
+pub const TESTS: [(&str, fn()); 10] = [
     ("with_8_mib_to_lock_and_no_rights_nothing_is_found", usual_limit),
+    ("a_crowd_of_callers_does_not_push_values_out", crowd),
     ("with_64_kib_to_lock_it_says_so", || {
         degraded(&less(64 << 10), "secret", "too little secret memory");
     }),
@@ -110,6 +111,32 @@ fn usual_limit() {
     stage.at_rest("unprivileged, after 100 reads");
     let metrics = stage.sidecar.health("/metrics").text();
     assert!(metrics.contains("sidekey_memory_spilled 0"), "{metrics}");
+    stage.end().stop();
+}
+
+/// Each connection has its buffers in secret memory only while enough is left for values.
+fn crowd() {
+    let vault = Dev::start();
+    let (builder, secrets) = build(&vault, "");
+    let sidecar = less(8 << 20)(builder).start();
+    let root = vault.root_token();
+    let needles = Needles::new([("value", &*secrets.value), ("VAULT_TOKEN", &*root)]);
+    let stage = Stage::new("crowd", sidecar, needles);
+    let host = stage.addr().to_string();
+    let mut crowd: Vec<Client> =
+        (0..400).map(|_| Client::tcp(stage.addr(), &secrets.token)).collect();
+    for client in &mut crowd {
+        assert_eq!(client.get(&host, "/secrets/app/value"), 200);
+        client.send_raw(b"GET / HTTP/1.1\r\nHost: ");
+    }
+    stage.at_rest("unprivileged, 400 connections");
+    let next = random("n", 100_000);
+    vault.put("app", json!({ "value": next }));
+    stage.needles.borrow_mut().add("next value", next.as_bytes());
+    let mut client = Client::tcp(stage.addr(), &secrets.token);
+    assert_eq!(client.send("POST", &host, "/secrets/app/refresh", ""), 200);
+    stage.at_rest("unprivileged, 400 connections, another value");
+    drop((crowd, client));
     stage.end().stop();
 }
 
