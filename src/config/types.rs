@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 /// A name under `/secrets/`: 1 to 128 of `A-Z a-z 0-9 . _ -`, the first a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SecretName(Box<str>);
+pub struct SecretName(std::sync::Arc<str>);
 
 impl SecretName {
     /// `None` when `name` breaks the rule above.
