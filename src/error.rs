@@ -8,7 +8,7 @@ use crate::memory::ArenaStatus;
 use crate::server::BindError;
 use crate::vault::VaultError;
 
-/// Why a command failed. `Display` prints one level; [`report`] prints the chain.
+/// Why a command failed. `Display` prints one level; [`Error::report`] prints the chain.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration has problems, all of which are listed.

@@ -1,5 +1,6 @@
 //! Leased secrets: renewed, replaced, handed back; long poll, events, `min_ttl`.
 
+#![cfg(feature = "dev")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

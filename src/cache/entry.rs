@@ -55,10 +55,23 @@ impl Declared {
     }
 }
 
+/// What all entries share.
+pub(super) struct Common {
+    pub(super) rotations: Rotations,
+    /// Reads of versions by number: callers choose them, so they may not crowd out the rest.
+    versions: Bucket,
+}
+
+impl Common {
+    pub(super) fn new() -> Self {
+        Self { rotations: Rotations::new(), versions: Bucket::new(Duration::from_secs(1), 5) }
+    }
+}
+
 pub(super) struct Entry {
     pub(super) key: SecretKey,
     declared: Arc<Declared>,
-    rotations: Arc<Rotations>,
+    common: Arc<Common>,
     value: ArcSwapOption<Value>,
     failure: ArcSwapOption<LastFailure>,
     /// Held during a fetch, so that there is one at a time.
@@ -79,12 +92,12 @@ struct LastFailure {
 }
 
 impl Entry {
-    pub(super) fn new(key: SecretKey, declared: Arc<Declared>, rotations: Arc<Rotations>) -> Self {
+    pub(super) fn new(key: SecretKey, declared: Arc<Declared>, common: Arc<Common>) -> Self {
         let longest = declared.spec.refresh.clamp(Duration::from_secs(1), Duration::from_mins(1));
         Self {
             key,
             declared,
-            rotations,
+            common,
             value: ArcSwapOption::empty(),
             failure: ArcSwapOption::empty(),
             fetching: tokio::sync::Mutex::new(Backoff::new(Duration::from_secs(1), longest)),
@@ -253,10 +266,15 @@ impl Entry {
     }
 
     async fn read(&self, upstream: &Upstream, backoff: &mut Backoff) {
+        if self.key.version.is_some()
+            && let Err(wait) = self.common.versions.take(Duration::ZERO)
+        {
+            self.fail(&self.held_back(wait), backoff);
+            return;
+        }
         let is_leased = self.value.load().as_ref().is_some_and(|value| value.lease.is_some());
         if is_leased && let Err(wait) = self.declared.new_leases.take(Duration::ZERO) {
-            let error = VaultError::new(Failure::Ceiling, self.declared.spec.path.as_str());
-            self.fail(&VaultError { retry_after: Some(wait), ..error }, backoff);
+            self.fail(&self.held_back(wait), backoff);
             return;
         }
         let asked = now();
@@ -267,6 +285,11 @@ impl Entry {
             }
             Err(error) => self.fail(&error, backoff),
         }
+    }
+
+    fn held_back(&self, wait: Duration) -> VaultError {
+        let error = VaultError::new(Failure::Ceiling, self.declared.spec.path.as_str());
+        VaultError { retry_after: Some(wait), ..error }
     }
 
     fn take(&self, secret: Secret, asked: Instant) {
@@ -294,7 +317,7 @@ impl Entry {
             self.changes.send_replace(version);
         }
         if rotated {
-            self.rotations.record(&self.key.name, version, etag);
+            self.common.rotations.record(&self.key.name, version, etag);
         }
     }
 

@@ -29,7 +29,7 @@ mod value;
 pub use answer::{Freshness, ReadError, Served};
 pub use rotation::{Rotation, Rotations};
 
-use entry::{Declared, Entry, SecretKey};
+use entry::{Common, Declared, Entry, SecretKey};
 
 /// Values that died are wiped this soon after, even when nobody asks for them.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ struct Shared {
     stop: CancellationToken,
     /// Counts the fetches that ended.
     fetched: watch::Sender<u64>,
-    rotations: Arc<Rotations>,
+    common: Arc<Common>,
 }
 
 impl SecretCache {
@@ -65,17 +65,9 @@ impl SecretCache {
         let entries = moka::future::Cache::builder().max_capacity(capacity).weigher(weight).build();
         let declared = ArcSwap::from_pointee(declare(specs, None));
         let (tasks, stop, fetched) = Default::default();
-        let rotations = Arc::new(Rotations::new());
+        let common = Arc::new(Common::new());
         let cache = Self {
-            shared: Arc::new(Shared {
-                declared,
-                entries,
-                upstream,
-                tasks,
-                stop,
-                fetched,
-                rotations,
-            }),
+            shared: Arc::new(Shared { declared, entries, upstream, tasks, stop, fetched, common }),
         };
         let sweeper = cache.clone();
         cache.shared.tasks.spawn(async move { sweeper.sweep().await });
@@ -257,8 +249,8 @@ impl SecretCache {
             let declared = self.declared(name).ok_or(ReadError::Missing)?;
             let mut fetched = false;
             let first_fetch = async {
-                let rotations = Arc::clone(&self.shared.rotations);
-                let entry = Arc::new(Entry::new(key.clone(), declared, rotations));
+                let common = Arc::clone(&self.shared.common);
+                let entry = Arc::new(Entry::new(key.clone(), declared, common));
                 entry.fetch(&self.shared.upstream).await;
                 if version.is_none() {
                     self.keep_fresh(&entry);
@@ -351,7 +343,7 @@ impl Source for SecretCache {
     }
 
     fn rotations(&self) -> &Rotations {
-        &self.shared.rotations
+        &self.shared.common.rotations
     }
 
     fn cached(&self, name: &SecretName) -> Option<Result<Served, ReadError>> {

@@ -18,25 +18,35 @@ use super::arena;
 pub struct WipingAllocator;
 
 thread_local! {
-    static SECRET: Cell<bool> = const { Cell::new(false) };
+    static ROUTE: Cell<Route> = const { Cell::new(Route::Ordinary) };
+}
+
+/// Where what a thread allocates comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Ordinary,
+    /// The arena, as long as it can be had.
+    Secret,
+    /// The arena, as long as enough is left for what must be in it.
+    Spare,
 }
 
 /// From now on everything that this thread allocates lives in secret pages. Blocks may be
 /// freed by any thread.
 pub(super) fn route_this_thread() {
-    SECRET.with(|secret| secret.set(true));
+    ROUTE.with(|route| route.set(Route::Secret));
 }
 
 /// A future whose polls allocate in secret pages: for one that keeps plaintext in buffers of
 /// somebody else's making, such as a connection, whose read buffer holds the caller's token
-/// for as long as the rest of its request takes to arrive.
+/// for as long as the rest of its request takes to arrive. So that a crowd of callers does not
+/// push secrets out, it gets no more than a part of what the process may have.
 #[derive(Debug)]
 pub struct InSecretMemory<F>(Pin<Box<F>>);
 
 impl<F: Future> InSecretMemory<F> {
-    /// `future` itself is moved to secret pages too.
+    /// `future` itself stays in ordinary memory.
     pub fn new(future: F) -> Self {
-        let _routed = Routed::switch(true);
         Self(Box::pin(future))
     }
 }
@@ -45,7 +55,7 @@ impl<F: Future> Future for InSecretMemory<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _routed = Routed::switch(true);
+        let _routed = Routed::switch(Route::Spare);
         self.0.as_mut().poll(cx)
     }
 }
@@ -53,30 +63,34 @@ impl<F: Future> Future for InSecretMemory<F> {
 /// Runs `work` with ordinary memory: for what lives long and holds no plaintext, called from
 /// within [`InSecretMemory`].
 pub fn in_ordinary_memory<T>(work: impl FnOnce() -> T) -> T {
-    let _routed = Routed::switch(false);
+    let _routed = Routed::switch(Route::Ordinary);
     work()
 }
 
 /// Puts back what was in force before, also when a panic passes.
 struct Routed {
-    before: bool,
+    before: Route,
 }
 
 impl Routed {
-    fn switch(to: bool) -> Self {
-        Self { before: SECRET.with(|secret| secret.replace(to)) }
+    fn switch(to: Route) -> Self {
+        Self { before: ROUTE.with(|route| route.replace(to)) }
     }
 }
 
 impl Drop for Routed {
     fn drop(&mut self) {
-        SECRET.with(|secret| secret.set(self.before));
+        ROUTE.with(|route| route.set(self.before));
     }
 }
 
 #[inline]
-fn is_routed() -> bool {
-    SECRET.try_with(Cell::get).unwrap_or(false)
+fn from_arena(layout: Layout) -> Option<NonNull<u8>> {
+    match ROUTE.try_with(Cell::get) {
+        Ok(Route::Secret) => arena::allocate(layout),
+        Ok(Route::Spare) => arena::allocate_spare(layout),
+        Ok(Route::Ordinary) | Err(_) => None,
+    }
 }
 
 // SAFETY: blocks come from `System` or from the arena and go back to where they came from,
@@ -85,9 +99,7 @@ fn is_routed() -> bool {
 unsafe impl GlobalAlloc for WipingAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if is_routed()
-            && let Some(block) = arena::allocate(layout)
-        {
+        if let Some(block) = from_arena(layout) {
             return block.as_ptr();
         }
         // SAFETY: the caller's guarantees are passed on.
@@ -96,9 +108,7 @@ unsafe impl GlobalAlloc for WipingAllocator {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if is_routed()
-            && let Some(block) = arena::allocate(layout)
-        {
+        if let Some(block) = from_arena(layout) {
             // SAFETY: a fresh block of that size.
             unsafe { block.write_bytes(0, layout.size()) };
             return block.as_ptr();
@@ -147,15 +157,16 @@ mod tests {
 
     #[test]
     fn routing_ends_where_it_should() {
+        let route = || ROUTE.with(Cell::get);
         let future = InSecretMemory::new(async {
-            assert!(is_routed());
-            assert!(!in_ordinary_memory(is_routed));
-            assert!(is_routed());
+            assert_eq!(route(), Route::Spare);
+            assert_eq!(in_ordinary_memory(route), Route::Ordinary);
+            assert_eq!(route(), Route::Spare);
         });
         let mut future = Box::pin(future);
         let waker = std::task::Waker::noop();
         assert!(future.as_mut().poll(&mut Context::from_waker(waker)).is_ready());
-        assert!(!is_routed());
+        assert_eq!(route(), Route::Ordinary);
     }
 
     #[test]

@@ -30,9 +30,10 @@ struct Heap {
     end: Option<NonNull<u8>>,
     filled: usize,
     tier: Tier,
-    /// How many allocations do without an attempt to grow, after one that failed: it takes
-    /// several system calls.
+    /// How many allocations do without an attempt to grow, after one by this much that failed:
+    /// it takes several system calls.
     pause: u32,
+    refused: usize,
 }
 
 // SAFETY: the pointers are to memory that this heap alone manages; a mutex guards it.
@@ -45,10 +46,13 @@ static HEAP: Mutex<Heap> = Mutex::new(Heap {
     filled: 0,
     tier: Tier::Secret,
     pause: 0,
+    refused: 0,
 });
 
 /// Start of the reserved range, 0 before the first use: `contains` runs on every free.
 static START: AtomicUsize = AtomicUsize::new(0);
+/// Up to here the heap grows for what can do without it.
+static SPARE: AtomicUsize = AtomicUsize::new(RESERVED);
 static FILLED: AtomicUsize = AtomicUsize::new(0);
 /// Allocations that had to go to the ordinary heap.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
@@ -110,13 +114,24 @@ pub(super) fn note_ordinary_stack() {
 /// Memory from the arena, not cleared by contract (freed blocks are wiped, but carry the
 /// allocator's own links). `None` when there are no more pages.
 pub(super) fn allocate(layout: Layout) -> Option<NonNull<u8>> {
+    allocate_within(layout, RESERVED)
+}
+
+/// The same for what can do without: it takes no new pages once half of what the process may
+/// lock is taken.
+pub(super) fn allocate_spare(layout: Layout) -> Option<NonNull<u8>> {
+    allocate_within(layout, SPARE.load(Ordering::Relaxed))
+}
+
+fn allocate_within(layout: Layout, most: usize) -> Option<NonNull<u8>> {
     if layout.size() == 0 {
         return None;
     }
     let mut heap = lock();
     // SAFETY: the layout's size is not zero.
     let mut block = unsafe { heap.talc.allocate(layout) };
-    if block.is_none() && heap.grow(layout.size() + layout.align()) {
+    let needed = layout.size() + layout.align();
+    if block.is_none() && heap.filled + needed.max(STEP) <= most && heap.grow(needed) {
         // SAFETY: as above.
         block = unsafe { heap.talc.allocate(layout) };
     }
@@ -150,13 +165,13 @@ fn lock() -> std::sync::MutexGuard<'static, Heap> {
 impl Heap {
     /// Fills pages for at least `needed` more bytes. Allocates nothing.
     fn grow(&mut self, needed: usize) -> bool {
-        if self.pause > 0 {
+        // The allocator's own book-keeping takes a little of each heap.
+        let least = (needed + PAGE).next_multiple_of(PAGE);
+        if self.pause > 0 && least >= self.refused {
             self.pause -= 1;
             return false;
         }
         let Some(start) = self.start.or_else(|| self.reserve()) else { return false };
-        // The allocator's own book-keeping takes a little of each heap.
-        let least = (needed + PAGE).next_multiple_of(PAGE);
         let wanted = least.max(STEP).next_multiple_of(STEP);
         for len in [wanted, least] {
             if self.filled + len > RESERVED {
@@ -169,13 +184,14 @@ impl Heap {
                 return true;
             }
         }
-        self.pause = PAUSE;
+        (self.refused, self.pause) = (least, PAUSE);
         false
     }
 
     fn reserve(&mut self) -> Option<NonNull<u8>> {
         self.start = pages::reserve(RESERVED);
         if let Some(start) = self.start {
+            SPARE.store(pages::lock_limit().map_or(RESERVED, |l| l / 2), Ordering::Relaxed);
             START.store(start.as_ptr() as usize, Ordering::Release);
         }
         self.start

@@ -26,6 +26,15 @@ impl Tier {
 
 pub(super) const PAGE: usize = 4096;
 
+/// `RLIMIT_MEMLOCK`; `None` for no limit.
+pub(super) fn lock_limit() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a plain system call that fills a live struct.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } == 0;
+    let limited = known && limit.rlim_cur != libc::RLIM_INFINITY;
+    limited.then(|| usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+}
+
 /// Address space without memory behind it, to be filled by [`fill`].
 pub(super) fn reserve(len: usize) -> Option<NonNull<u8>> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;

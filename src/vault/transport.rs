@@ -17,7 +17,7 @@ use super::ceiling::Ceiling;
 use super::error::{Failure, NetworkReason, Refusal, VaultError, recognize};
 use super::tls;
 use crate::config::VaultConfig;
-use crate::memory::{SecretBuf, SecretWriter};
+use crate::memory::{SecretBuf, SecretWriter, arena_status};
 use crate::observe::Metrics;
 
 /// Answers above this are refused: a 1 MiB value whose every character is escaped fits.
@@ -58,6 +58,11 @@ impl Transport {
             .timeout(config.timeout)
             .connect_timeout(config.timeout)
             .user_agent(concat!("sidekey/", env!("CARGO_PKG_VERSION")));
+        if !arena_status().is_complete() {
+            // An idle TLS connection keeps the last record that it decrypted. In secret memory
+            // that harms nobody; elsewhere each request takes a connection of its own.
+            builder = builder.pool_max_idle_per_host(0);
+        }
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST, HeaderValue::from_static("true"));
         let bad_header = |_| failed(Failure::Credential("not a valid header value".into()));

@@ -1,6 +1,7 @@
 //! The real binary in front of a Vault that fails on a script: what the application sees, that
 //! an old value is served and marked until `max_stale` and never after, that Vault is not
 //! stormed.
+#![cfg(feature = "dev")]
 #![allow(
     missing_docs,
     unreachable_pub,

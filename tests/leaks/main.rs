@@ -1,5 +1,6 @@
 //! Canaries in every secret, on every surface: nothing that is logged, refused, counted or
 //! printed may hold one. Also that unsafe code is where it belongs.
+#![cfg(feature = "dev")]
 #![allow(
     missing_docs,
     unreachable_pub,

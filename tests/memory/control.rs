@@ -5,9 +5,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use serde_json::json;
-use sidekey::dev::DevTls;
 
-use super::moments;
+use super::secrets::{client_certificate, own_tls};
 use super::stage::{self, Stage};
 use super::support::canary::canary;
 use super::support::needle::Needles;
@@ -86,20 +85,14 @@ fn hold_in_registers() {
 /// A sidecar that the kernel gives no memory of the kind keeps what it has where the search
 /// finds it: the rest of these tests would see a leak.
 pub fn unprotected() {
-    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let tls = DevTls {
-        cert_chain: pair.cert.pem().into_bytes(),
-        key: pair.signing_key.serialize_pem().into_bytes(),
-        client_ca: None,
-    };
-    let vault = Dev::start_tls(tls);
+    let vault = Dev::start_tls(own_tls());
     let password = canary("password");
     vault.put("app", json!({ "password": password }));
     let (token, root) = (canary("caller"), vault.root_token());
     let mut needles =
         Needles::new([("value", &*password), ("caller token", &*token), ("vault token", &*root)]);
     let builder = Builder::serve();
-    let client = moments::client_certificate(&builder, &mut needles);
+    let client = client_certificate(&builder, &mut needles);
     let sidecar = builder
         .config(&format!("[vault]\n{client}\n[secrets.db]\npath = \"secret/data/app\""))
         .on_free_ports()

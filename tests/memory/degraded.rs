@@ -2,16 +2,18 @@
 //! the configuration insists.
 
 use serde_json::json;
+use sidekey::dev::{Fault, Matcher};
 
-use super::moments::random;
-use super::stage::Stage;
+use super::secrets::{own_tls, random};
+use super::stage::{Client, Stage, settle};
 use super::support::eventually;
 use super::support::needle::Needles;
 use super::support::sidecar::{Builder, Sidecar};
 use super::support::vault::{Dev, TestVault};
 
-pub const TESTS: [(&str, fn()); 7] = [
+pub const TESTS: [(&str, fn()); 10] = [
     ("with_8_mib_to_lock_and_no_rights_nothing_is_found", usual_limit),
+    ("a_crowd_of_callers_does_not_push_values_out", crowd),
     ("with_64_kib_to_lock_it_says_so", || {
         degraded(&less(64 << 10), "secret", "too little secret memory");
     }),
@@ -28,6 +30,8 @@ pub const TESTS: [(&str, fn()); 7] = [
         let calls = [libc::SYS_memfd_secret, libc::SYS_mlock];
         degraded(&refused(&calls, libc::EPERM), "plain", "no secret and no locked memory");
     }),
+    ("without_protection_what_is_dropped_is_gone_http", || dropped(&Dev::start())),
+    ("without_protection_what_is_dropped_is_gone_https", || dropped(&Dev::start_tls(own_tls()))),
     ("without_landlock_and_seccomp_it_says_so", without_sandbox),
 ];
 
@@ -110,6 +114,32 @@ fn usual_limit() {
     stage.end().stop();
 }
 
+/// Each connection has its buffers in secret memory only while enough is left for values.
+fn crowd() {
+    let vault = Dev::start();
+    let (builder, secrets) = build(&vault, "");
+    let sidecar = less(8 << 20)(builder).start();
+    let root = vault.root_token();
+    let needles = Needles::new([("value", &*secrets.value), ("VAULT_TOKEN", &*root)]);
+    let stage = Stage::new("crowd", sidecar, needles);
+    let host = stage.addr().to_string();
+    let mut crowd: Vec<Client> =
+        (0..400).map(|_| Client::tcp(stage.addr(), &secrets.token)).collect();
+    for client in &mut crowd {
+        assert_eq!(client.get(&host, "/secrets/app/value"), 200);
+        client.send_raw(b"GET / HTTP/1.1\r\nHost: ");
+    }
+    stage.at_rest("unprivileged, 400 connections");
+    let next = random("n", 100_000);
+    vault.put("app", json!({ "value": next }));
+    stage.needles.borrow_mut().add("next value", next.as_bytes());
+    let mut client = Client::tcp(stage.addr(), &secrets.token);
+    assert_eq!(client.send("POST", &host, "/secrets/app/refresh", ""), 200);
+    stage.at_rest("unprivileged, 400 connections, another value");
+    drop((crowd, client));
+    stage.end().stop();
+}
+
 fn without_sandbox() {
     let vault = Dev::start();
     let (builder, secrets) = build(&vault, "");
@@ -121,4 +151,29 @@ fn without_sandbox() {
     assert_ne!(event["system_calls"], "in force");
     assert_eq!(sidecar.get("/secrets/app/value", &secrets.token).text(), secrets.value);
     sidecar.stop();
+}
+
+/// Even where the kernel protects nothing, a value that is not served any more is nowhere: every
+/// block that is freed is wiped.
+fn dropped(vault: &Dev) {
+    let (builder, secrets) = build(
+        vault,
+        "[secrets.app]\npath = \"secret/data/app\"\nrefresh = \"1s\"\nmax_stale = \"1s\"",
+    );
+    let sidecar = less(0)(builder.env("VAULT_SKIP_VERIFY", "true")).start();
+    let read = |sidecar: &Sidecar| sidecar.get("/secrets/app/value", &secrets.token);
+    assert_eq!(read(&sidecar).text(), secrets.value);
+    let next = random("n", 200);
+    vault.put("app", json!({ "value": next }));
+    eventually("the next value", || (read(&sidecar).text() == next).then_some(()));
+    let stage = Stage::new("plain", sidecar, Needles::new([("old value", &*secrets.value)]));
+    settle(stage.sidecar.pid());
+    stage.look("after rotation").assert_nothing("after rotation");
+
+    vault.server.faults().on(Matcher::get("secret/data/app")).respond(Fault::status(500)).forever();
+    eventually("expiry", || (read(&stage.sidecar).status >= 500).then_some(()));
+    *stage.needles.borrow_mut() = Needles::new([("expired value", &*next)]);
+    settle(stage.sidecar.pid());
+    stage.look("after expiry").assert_nothing("after expiry");
+    stage.end().stop();
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::moments::random;
+use super::secrets::random;
 use super::stage::{Client, Stage, settle};
 use super::support::needle::Needles;
 use super::support::scan;
@@ -18,10 +18,12 @@ pub fn has_gdb() -> bool {
     asked.is_ok_and(|status| status.success())
 }
 
+pub const CORE_PATTERN: &str = "core_pattern = core";
+
 /// What keeps the kernel from writing a core file beside the process; `None` when nothing does.
 pub fn no_core_file() -> Option<&'static str> {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
-    (pattern.trim() != "core").then_some("core_pattern = core")
+    (pattern.trim() != "core").then_some(CORE_PATTERN)
 }
 
 /// A sidecar that served its secret, with a connection still open.

@@ -1,70 +1,45 @@
 //! The moments of a sidecar's life.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use sidekey::dev::{Fault, Matcher};
+use tempfile::TempDir;
 
+use super::secrets::{Values, approle, client_certificate, random};
 use super::stage::{Client, Stage};
-use super::support::canary::canary;
 use super::support::eventually;
 use super::support::needle::Needles;
 use super::support::sidecar::Builder;
-use super::support::vault::{Dev, Real, TestVault};
+use super::support::vault::{Real, TestVault};
 
-/// Random text that no form of another canary shares a part with.
-pub fn random(what: &str, len: usize) -> String {
-    use ring::rand::{SecureRandom, SystemRandom};
-    const DIGITS: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789";
-    let mut bytes = vec![0; len];
-    SystemRandom::new().fill(&mut bytes).unwrap();
-    let digit = |byte: &u8| char::from(DIGITS[usize::from(*byte) % DIGITS.len()]);
-    let text: String = bytes.iter().map(digit).collect();
-    format!("{}{text}", &canary(what)[..10])
+/// A sidecar before a real Vault, and what it knows.
+struct Scene {
+    vault: Real,
+    stage: Stage,
+    host: String,
+    socket: String,
+    by_env: String,
+    by_file: String,
+    log: PathBuf,
+    _audit: TempDir,
 }
 
-/// The values of one secret.
-struct Values {
-    quoted: String,
-    long: String,
-    /// 1 MiB: a block that repeats, so that the search stays quick.
-    big: String,
-    encoded: String,
+/// Everything over one kind of connection to a real Vault.
+pub fn run(name: &'static str, vault: Real) {
+    let scene = set_up(name, vault);
+    scene.learn_tokens();
+    scene.stage.at_rest("idle after fetch");
+    scene.reads();
+    formats(&scene.stage, &scene.by_env, &scene.host);
+    refusals(&scene.stage, &scene.by_env, &scene.host);
+    vanishing_readers(&scene.stage, &scene.by_env, &scene.host);
+    scene.rotation();
+    scene.logins_and_deletion();
+    scene.stop();
 }
 
-impl Values {
-    fn new() -> Self {
-        let block = random("b", 3062);
-        Self {
-            quoted: format!("{}\"\\\n\t{}", random("q", 40), random("r", 40)),
-            long: random("l", 190),
-            big: block.repeat((1 << 20) / 3072 + 1),
-            encoded: random("e", 60),
-        }
-    }
-
-    fn fields(&self) -> Value {
-        use base64::Engine as _;
-        let encoded = base64::engine::general_purpose::STANDARD.encode(&self.encoded);
-        json!({ "quoted": self.quoted, "long": self.long, "encoded": encoded })
-    }
-
-    fn add_to(&self, needles: &mut Needles, which: &str) {
-        for (name, value) in [
-            ("quoted", &self.quoted),
-            ("long", &self.long),
-            ("big", &self.big),
-            ("encoded", &self.encoded),
-        ] {
-            needles.add(&format!("{which} {name}"), value.as_bytes());
-        }
-    }
-}
-
-/// Everything over one kind of connection to a real Vault, logged in by `AppRole`.
-pub fn run(name: &'static str, vault: Arc<Real>) {
+/// A sidecar with everything that it can hold, logged in by `AppRole`.
+fn set_up(name: &'static str, vault: Real) -> Scene {
     let values = Values::new();
     vault.put("app", values.fields());
     vault.put("big", json!({ "value": values.big }));
@@ -79,8 +54,7 @@ pub fn run(name: &'static str, vault: Arc<Real>) {
     values.add_to(&mut needles, "value");
     needles.add("SIDEKEY_TOKEN", by_env.as_bytes());
     needles.add("token_file", by_file.as_bytes());
-    let (role_id, secret_id) =
-        approle(&*vault, json!({ "token_ttl": "3s", "token_max_ttl": "7s" }));
+    let (role_id, secret_id) = approle(&vault, json!({ "token_ttl": "3s", "token_max_ttl": "7s" }));
     needles.add("secret-id", secret_id.as_bytes());
 
     let builder = Builder::serve();
@@ -128,83 +102,118 @@ pub fn run(name: &'static str, vault: Arc<Real>) {
         .start();
     let stage = Stage::new(name, sidecar, needles);
     let host = stage.addr().to_string();
-    learn_tokens(&log, &stage, &vault.root_token());
-    stage.at_rest("idle after fetch");
+    Scene { vault, stage, host, socket, by_env, by_file, log, _audit: audit }
+}
 
-    // Reads over connections that stay.
-    let mut clients: Vec<Client> = Vec::new();
-    for n in 0..8 {
-        let token = if n % 2 == 0 { &by_env } else { &by_file };
-        clients.push(Client::tcp(stage.addr(), token));
-        clients.push(Client::unix(&socket, token));
-    }
-    for client in &mut clients {
-        for path in ["/secrets/app", "/secrets/app/quoted", "/secrets/app/long"] {
-            assert_eq!(client.get(&host, path), 200);
+impl Scene {
+    fn reads(&self) {
+        let Self { stage, host, socket, by_env, by_file, .. } = self;
+        // Reads over connections that stay.
+        let mut clients: Vec<Client> = Vec::new();
+        for n in 0..8 {
+            let token = if n % 2 == 0 { by_env } else { by_file };
+            clients.push(Client::tcp(stage.addr(), token));
+            clients.push(Client::unix(socket, token));
         }
-    }
-    stage.at_rest("connections open after a few reads");
-    std::thread::scope(|scope| {
         for client in &mut clients {
-            let host = &host;
-            scope.spawn(move || {
-                for n in 0..400 {
-                    let path = ["/secrets/app", "/secrets/app/quoted", "/secrets/app/long"][n % 3];
-                    assert_eq!(client.get(host, path), 200);
+            for path in ["/secrets/app", "/secrets/app/quoted", "/secrets/app/long"] {
+                assert_eq!(client.get(host, path), 200);
+            }
+        }
+        stage.at_rest("connections open after a few reads");
+        std::thread::scope(|scope| {
+            for client in &mut clients {
+                scope.spawn(move || {
+                    for n in 0..400 {
+                        let path =
+                            ["/secrets/app", "/secrets/app/quoted", "/secrets/app/long"][n % 3];
+                        assert_eq!(client.get(host, path), 200);
+                    }
+                    assert_eq!(client.get(host, "/secrets/big/value"), 200);
+                });
+            }
+            for _ in 0..5 {
+                let found = stage.look("while loading");
+                eprintln!("{}", found.places());
+                // A thread that handles a request has parts of its caller's token in registers
+                // and on the stack, and never a value.
+                for hit in &found.hits {
+                    let (canary, place) = (&hit.found.canary, &hit.place);
+                    assert!(["SIDEKEY_TOKEN", "token_file"].contains(&&**canary), "{found}");
+                    assert!(
+                        place.ends_with("stack of serve") || place.contains("registers of serve"),
+                        "{found}"
+                    );
                 }
-                assert_eq!(client.get(host, "/secrets/big/value"), 200);
-            });
-        }
-        for _ in 0..3 {
-            let found = stage.look("while loading");
-            let (copies, fragments) = found.copies_and_fragments();
-            eprintln!("{}", found.places());
-            // One head and one answer for each connection, at most.
-            assert!(copies + fragments <= 4 * 16, "{found}");
-        }
-    });
-    stage.at_rest("connections open after thousands of reads");
-    drop(clients);
-    stage.at_rest("connections closed");
-
-    formats(&stage, &by_env, &host);
-    refusals(&stage, &by_env, &host);
-    vanishing_readers(&stage, &by_env, &host);
-
-    // Another value takes the place of this one.
-    let next = Values::new();
-    vault.put("app", next.fields());
-    vault.put("big", json!({ "value": next.big }));
-    next.add_to(&mut stage.needles.borrow_mut(), "rotated");
-    let mut client = Client::tcp(stage.addr(), &by_env);
-    for name in ["app", "big"] {
-        assert_eq!(client.send("POST", &host, &format!("/secrets/{name}/refresh"), ""), 200);
+            }
+        });
+        stage.at_rest("connections open after thousands of reads");
+        drop(clients);
+        stage.at_rest("connections closed");
     }
-    assert_eq!(client.get(&host, "/secrets/app/long"), 200);
-    assert_eq!(client.body, next.long.as_bytes());
-    stage.at_rest("after rotation");
 
-    eventually("a renewal and another login", || {
-        let logins = stage.sidecar.events();
-        let logins = logins.iter().filter(|e| e["message"] == "logged in to Vault").count();
-        (logins >= 2).then_some(())
-    });
-    learn_tokens(&log, &stage, &vault.root_token());
-    stage.at_rest("after renewals and another login");
+    /// Another value takes the place of this one.
+    fn rotation(&self) {
+        let Self { vault, stage, host, by_env, .. } = self;
+        let next = Values::new();
+        vault.put("app", next.fields());
+        vault.put("big", json!({ "value": next.big }));
+        next.add_to(&mut stage.needles.borrow_mut(), "rotated");
+        let mut client = Client::tcp(stage.addr(), by_env);
+        for name in ["app", "big"] {
+            assert_eq!(client.send("POST", host, &format!("/secrets/{name}/refresh"), ""), 200);
+        }
+        assert_eq!(client.get(host, "/secrets/app/long"), 200);
+        assert_eq!(client.body, next.long.as_bytes());
+        stage.at_rest("after rotation");
+    }
 
-    // A secret that is gone from Vault goes from the cache.
-    vault.set_up("DELETE", "secret/metadata/short", Value::Null);
-    eventually("404", || (client.get(&host, "/secrets/short") >= 400).then_some(()));
-    stage.at_rest("after a secret was deleted in Vault");
+    fn logins_and_deletion(&self) {
+        let Self { vault, stage, host, by_env, .. } = self;
+        eventually("a renewal and another login", || {
+            let logins = stage.sidecar.events();
+            let logins = logins.iter().filter(|e| e["message"] == "logged in to Vault").count();
+            (logins >= 2).then_some(())
+        });
+        self.learn_tokens();
+        stage.at_rest("after renewals and another login");
 
-    // A reader in the middle of a body holds the stop up.
-    let mut slow = Client::narrow(stage.addr(), &by_env);
-    get_stuck(&mut slow, &host);
-    stage.sidecar.signal(15);
-    stage.sidecar.wait_for("stopping");
-    stage.at_rest("stopping, a reader still at it");
-    drop((slow, client));
-    stage.end().stop_waiting();
+        let mut client = Client::tcp(stage.addr(), by_env);
+        // A secret that is gone from Vault goes from the cache.
+        vault.set_up("DELETE", "secret/metadata/short", Value::Null);
+        eventually("404", || (client.get(host, "/secrets/short") >= 400).then_some(()));
+        stage.at_rest("after a secret was deleted in Vault");
+    }
+
+    /// A reader in the middle of a body holds the stop up.
+    fn stop(self) {
+        let Self { stage, host, by_env, .. } = self;
+        let mut slow = Client::narrow(stage.addr(), &by_env);
+        get_stuck(&mut slow, &host);
+        stage.sidecar.signal(15);
+        stage.sidecar.wait_for("stopping");
+        stage.at_rest("stopping, a reader still at it");
+        drop(slow);
+        stage.end().stop_waiting();
+    }
+
+    /// Every token that Vault gave out, from its raw audit log.
+    fn learn_tokens(&self) {
+        let root = self.vault.root_token();
+        let text = std::fs::read_to_string(&self.log).unwrap();
+        let mut tokens: Vec<&str> = text
+            .split("\"client_token\":\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .filter(|token| token.starts_with("hvs.") && *token != root)
+            .collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        assert!(!tokens.is_empty(), "no login in the audit log");
+        for token in tokens {
+            self.stage.needles.borrow_mut().add("Vault token", token.as_bytes());
+        }
+    }
 }
 
 fn formats(stage: &Stage, token: &str, host: &str) {
@@ -262,171 +271,4 @@ fn get_stuck(reader: &mut Client, host: &str) {
         reader.ask_only(host, "/secrets/big/value");
     }
     reader.read_some(1000);
-}
-
-/// Errors that repeat a secret, expiry, logins with tokens that are known, wrapped secret-ids.
-pub fn failures(vault: &Dev) {
-    let values = Values::new();
-    vault.put("app", values.fields());
-    let (vault_token, by_env, in_error) = (random("v", 40), random("t", 50), random("x", 80));
-    let policy = json!({ "policy": "path \"secret/*\" { capabilities = [\"read\"] }" });
-    vault.set_up("POST", "sys/policies/acl/reader", policy);
-    let body = json!({ "id": vault_token, "policies": ["reader"], "ttl": "1h" });
-    vault.set_up("POST", "auth/token/create", body);
-    let mut needles = Needles::default();
-    values.add_to(&mut needles, "value");
-    needles.add("VAULT_TOKEN", vault_token.as_bytes());
-    needles.add("SIDEKEY_TOKEN", by_env.as_bytes());
-    needles.add("error body", in_error.as_bytes());
-    let sidecar = Builder::serve()
-        .config("[secrets.app]\npath = \"secret/data/app\"\nrefresh = \"1s\"\nmax_stale = \"1s\"")
-        .on_free_ports()
-        .env("VAULT_ADDR", &vault.url())
-        .env("VAULT_TOKEN", &vault_token)
-        .env("SIDEKEY_TOKEN", &by_env)
-        .start();
-    let stage = Stage::new("failures", sidecar, needles);
-    let host = stage.addr().to_string();
-    stage.at_rest("idle after fetch, token by environment");
-    let faults = vault.server.faults();
-    let envelope = json!({ "data": { "data": { "long": in_error } } }).to_string();
-    for fault in [
-        Fault::errors(500, &[&in_error]),
-        Fault::errors(400, &[&in_error]),
-        Fault::body(200, "application/json", envelope.replace("}}}", "}}")),
-        Fault::body(404, "text/html", format!("<html>{in_error}</html>")),
-        Fault::errors(403, &[&in_error]),
-    ] {
-        faults.on(Matcher::get("secret/data/app")).respond(fault).forever();
-        std::thread::sleep(Duration::from_millis(1500));
-        stage.at_rest("after an error of Vault");
-        faults.clear();
-    }
-    eventually("expiry", || {
-        faults.on(Matcher::get("secret/data/app")).respond(Fault::status(500)).forever();
-        let status = stage.sidecar.get("/secrets/app", &by_env).status;
-        (status >= 500).then_some(())
-    });
-    stage.at_rest("after expiry");
-    assert_eq!(stage.sidecar.get("/secrets/app", &by_env).header("authorization"), None);
-    let _ = host;
-    let sidecar = stage.end();
-    sidecar.stop();
-    wrapped(vault);
-}
-
-/// A wrapped secret-id, and what comes out of it.
-fn wrapped(vault: &Dev) {
-    let (role_id, _) = approle(vault, json!({ "token_ttl": "1h" }));
-    let path = "auth/approle/role/app/secret-id";
-    let root = vault.root_token();
-    let custom = random("s", 50);
-    let (_, answer) = super::support::vault::call(
-        &vault.url(),
-        "POST",
-        "auth/approle/role/app/custom-secret-id",
-        Some(&root),
-        &[("X-Vault-Wrap-TTL", "60s")],
-        json!({ "secret_id": custom }),
-    );
-    let wrapping =
-        answer["wrap_info"]["token"].as_str().unwrap_or_else(|| panic!("{path}: {answer}"));
-    let by_env = random("t", 50);
-    let needles = Needles::new([
-        ("wrapping token", wrapping),
-        ("wrapped secret-id", &*custom),
-        ("SIDEKEY_TOKEN", &*by_env),
-    ]);
-    let builder = Builder::serve();
-    let file = builder.file("wrapped", wrapping);
-    let config = format!(
-        "[auth]\nmethod = \"approle\"\nrole_id = \"{role_id}\"\nsecret_id_file = \"{file}\"\n\
-         secret_id_wrapped = true\n[secrets.app]\npath = \"secret/data/app\""
-    );
-    vault.server.faults().clear();
-    let sidecar = builder
-        .config(&config)
-        .on_free_ports()
-        .env("VAULT_ADDR", &vault.url())
-        .env("SIDEKEY_TOKEN", &by_env)
-        .start();
-    let stage = Stage::new("wrapped", sidecar, needles);
-    stage.at_rest("idle after unwrapping and login");
-    stage.end().stop();
-}
-
-/// An `AppRole` named `app`; its role-id and a secret-id.
-fn approle(vault: &impl TestVault, mut role: Value) -> (String, String) {
-    let policy = json!({ "policy": "path \"secret/*\" { capabilities = [\"read\"] }" });
-    vault.set_up("POST", "sys/policies/acl/reader", policy);
-    vault.set_up("POST", "sys/auth/approle", json!({ "type": "approle" }));
-    role["token_policies"] = json!(["reader"]);
-    vault.set_up("POST", "auth/approle/role/app", role);
-    let role_id = vault.set_up("GET", "auth/approle/role/app/role-id", Value::Null);
-    let secret_id = vault.set_up("POST", "auth/approle/role/app/secret-id", json!({}));
-    let text = |value: &Value| value.as_str().expect("text").to_owned();
-    (text(&role_id["data"]["role_id"]), text(&secret_id["data"]["secret_id"]))
-}
-
-/// A client certificate of our own; its key is searched for as PEM text, as the bare number in
-/// either byte order, and in the form that ring computes with. Returns the settings.
-pub fn client_certificate(builder: &Builder, needles: &mut Needles) -> String {
-    let pair = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["app".into()]).unwrap();
-    let certificate = certificate.self_signed(&pair).unwrap();
-    let der = pair.serialize_der();
-    let pem = pair.serialize_pem();
-    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    // PKCS #8 starts and ends with what every such key has in common or makes public.
-    let number: Vec<u8> = der[36..68].to_vec();
-    let mut reversed = number.clone();
-    reversed.reverse();
-    needles.add("client key (number)", &number);
-    needles.add("client key (reversed)", &reversed);
-    needles.add("client key (ring)", &montgomery(&number));
-    needles.add("client key (text)", &body.as_bytes()[48..92]);
-    let cert_file = builder.file("client.pem", &certificate.pem());
-    let key_file = builder.file("client.key", &pem);
-    format!("client_cert = \"{cert_file}\"\nclient_key = \"{key_file}\"")
-}
-
-/// A number, times 2^256, modulo the order of the curve P-256; little-endian.
-fn montgomery(number: &[u8]) -> Vec<u8> {
-    const ORDER: [u64; 4] =
-        [0xF3B9_CAC2_FC63_2551, 0xBCE6_FAAD_A717_9E84, u64::MAX, 0xFFFF_FFFF_0000_0000];
-    let limb = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
-    let mut limbs: Vec<u64> = number.rchunks_exact(8).map(limb).collect();
-    for _ in 0..256 {
-        let carry = limbs[3] >> 63 == 1;
-        for at in (0..4).rev() {
-            let low = if at == 0 { 0 } else { limbs[at - 1] >> 63 };
-            limbs[at] = limbs[at] << 1 | low;
-        }
-        if carry || !limbs.iter().rev().lt(ORDER.iter().rev()) {
-            let mut borrow = false;
-            for (limb, order) in limbs.iter_mut().zip(ORDER) {
-                let (less, first) = limb.overflowing_sub(order);
-                let (less, second) = less.overflowing_sub(u64::from(borrow));
-                (*limb, borrow) = (less, first | second);
-            }
-        }
-    }
-    limbs.iter().flat_map(|limb| limb.to_le_bytes()).collect()
-}
-
-/// Every token that Vault gave out, from its raw audit log.
-fn learn_tokens(log: &Path, stage: &Stage, root: &str) {
-    let text = std::fs::read_to_string(log).unwrap();
-    let mut tokens: Vec<&str> = text
-        .split("\"client_token\":\"")
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next())
-        .filter(|token| token.starts_with("hvs.") && *token != root)
-        .collect();
-    tokens.sort_unstable();
-    tokens.dedup();
-    assert!(!tokens.is_empty(), "no login in the audit log");
-    for token in tokens {
-        stage.needles.borrow_mut().add("Vault token", token.as_bytes());
-    }
 }

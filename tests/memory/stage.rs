@@ -89,7 +89,7 @@ pub fn settle(pid: u32) {
 fn assert_no_secret_descriptor(pid: u32) {
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
         let target = std::fs::read_link(entry.path()).unwrap_or_default();
-        assert!(!target.to_string_lossy().contains("secretmem"), "{target:?} is open");
+        assert!(!target.to_string_lossy().contains("secretmem"), "{} is open", target.display());
     }
 }
 

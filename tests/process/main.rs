@@ -1,5 +1,6 @@
 //! The real binary: exit statuses, signals, the client commands, and what it leaves in the
 //! process.
+#![cfg(feature = "dev")]
 #![allow(
     missing_docs,
     unreachable_pub,

@@ -21,7 +21,8 @@ fn start(vault: &Dev, token: &str) -> (Sidecar, String) {
     let sidecar = builder
         .config(&config)
         .on_free_ports()
-        .env("VAULT_ADDR", &vault.url())
+        // By name, so that names are looked up inside.
+        .env("VAULT_ADDR", &vault.url().replace("127.0.0.1", "localhost"))
         .env("VAULT_TOKEN", &vault.root_token())
         .start();
     (sidecar, config)

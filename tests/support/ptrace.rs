@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "ptrace has no safe interface")]
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 
 /// All threads of a process, stopped. They run on when it is dropped. To be used by the thread
@@ -45,10 +46,14 @@ impl Stopped {
                 let Some(tid) = entry.file_name().to_str().and_then(|tid| tid.parse().ok()) else {
                     continue;
                 };
-                if !stopped.threads.contains_key(&tid) {
-                    let name = std::fs::read_to_string(entry.path().join("comm"))?;
-                    stopped.threads.insert(tid, stop(tid, name.trim())?);
-                }
+                let Entry::Vacant(place) = stopped.threads.entry(tid) else { continue };
+                // A thread may end while it is looked at.
+                let Ok(name) = std::fs::read_to_string(entry.path().join("comm")) else { continue };
+                match stop(tid, name.trim()) {
+                    Ok(registers) => place.insert(registers),
+                    Err(e) if e.raw_os_error() == Some(libc::ESRCH) => continue,
+                    Err(e) => return Err(e),
+                };
             }
             if stopped.threads.len() == before {
                 return Ok(stopped);

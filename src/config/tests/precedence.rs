@@ -283,6 +283,15 @@ fn limits_and_life_are_read() {
 }
 
 #[test]
+fn protection_is_read() {
+    let usual = config(REST).protection;
+    assert!(!usual.require_secret_memory && usual.sandbox);
+    let text = "[memory]\nrequire_secret_memory = true\n[sandbox]\nenabled = false\n";
+    let other = config(&format!("{text}{REST}")).protection;
+    assert!(other.require_secret_memory && !other.sandbox);
+}
+
+#[test]
 fn variables_with_secrets_are_found_beforehand() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = "[[callers]]\ntoken_env = 'B'\n[[callers]]\ntoken_env = 'A'\nnonsense = 1\n\

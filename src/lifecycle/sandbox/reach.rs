@@ -7,8 +7,7 @@ use crate::config::{AuthMethod, Config, Environment, TokenSource};
 
 /// What every process needs: names of hosts, trust anchors, the C library's modules, and what
 /// the kernel says about ourselves.
-const ALWAYS: [&str; 18] = [
-    "/etc/resolv.conf",
+const ALWAYS: [&str; 19] = [
     "/etc/hosts",
     "/etc/host.conf",
     "/etc/nsswitch.conf",
@@ -20,6 +19,8 @@ const ALWAYS: [&str; 18] = [
     "/etc/pki",
     "/etc/ca-certificates",
     "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/var/lib/ca-certificates",
     "/lib",
     "/lib64",
     "/usr/lib",
@@ -54,6 +55,8 @@ impl Reach {
     pub fn of(config: &Config, read: &[PathBuf], environment: &Environment) -> Self {
         let mut reach = Self { connect: [DNS].into(), ..Self::default() };
         reach.files.extend(ALWAYS.iter().map(PathBuf::from));
+        // Often a link into a folder where it is replaced by a new file when networks change.
+        reach.add(Path::new("/etc/resolv.conf"));
         for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
             reach.files.extend(environment.values.get(variable).map(PathBuf::from));
         }
@@ -65,9 +68,10 @@ impl Reach {
         reach.bind.extend(tcp.map(|addr| addr.port()));
 
         let tls = [&vault.ca_cert, &vault.client_cert, &vault.client_key];
-        tls.into_iter().flatten().for_each(|file| reach.add(file));
+        for file in tls.into_iter().flatten().chain(read) {
+            reach.add(file);
+        }
         reach.files.extend(vault.ca_path.clone());
-        read.iter().for_each(|file| reach.add(file));
         if let Some(file) = credential(&config.auth) {
             reach.add(file);
         }

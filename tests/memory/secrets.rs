@@ -1,0 +1,127 @@
+//! What must not be found.
+
+use serde_json::{Value, json};
+use sidekey::dev::DevTls;
+
+use super::support::canary::canary;
+use super::support::needle::Needles;
+use super::support::sidecar::Builder;
+use super::support::vault::TestVault;
+
+/// Random text that no form of another canary shares a part with.
+pub fn random(what: &str, len: usize) -> String {
+    use ring::rand::{SecureRandom, SystemRandom};
+    const DIGITS: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = vec![0; len];
+    SystemRandom::new().fill(&mut bytes).unwrap();
+    let digit = |byte: &u8| char::from(DIGITS[usize::from(*byte) % DIGITS.len()]);
+    let text: String = bytes.iter().map(digit).collect();
+    format!("{}{text}", &canary(what)[..10])
+}
+
+/// A certificate for a server on this machine.
+pub fn own_tls() -> DevTls {
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    DevTls {
+        cert_chain: pair.cert.pem().into_bytes(),
+        key: pair.signing_key.serialize_pem().into_bytes(),
+        client_ca: None,
+    }
+}
+
+/// The values of one secret.
+pub struct Values {
+    pub quoted: String,
+    pub long: String,
+    /// 1 MiB: a block that repeats, so that the search stays quick.
+    pub big: String,
+    pub encoded: String,
+}
+
+impl Values {
+    pub fn new() -> Self {
+        let block = random("b", 3062);
+        Self {
+            quoted: format!("{}\"\\\n\t{}", random("q", 40), random("r", 40)),
+            long: random("l", 190),
+            big: block.repeat((1 << 20) / 3072 + 1),
+            encoded: random("e", 60),
+        }
+    }
+
+    pub fn fields(&self) -> Value {
+        use base64::Engine as _;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(&self.encoded);
+        json!({ "quoted": self.quoted, "long": self.long, "encoded": encoded })
+    }
+
+    pub fn add_to(&self, needles: &mut Needles, which: &str) {
+        for (name, value) in [
+            ("quoted", &self.quoted),
+            ("long", &self.long),
+            ("big", &self.big),
+            ("encoded", &self.encoded),
+        ] {
+            needles.add(&format!("{which} {name}"), value.as_bytes());
+        }
+    }
+}
+
+/// An `AppRole` named `app`; its role-id and a secret-id.
+pub fn approle(vault: &impl TestVault, mut role: Value) -> (String, String) {
+    let policy = json!({ "policy": "path \"secret/*\" { capabilities = [\"read\"] }" });
+    vault.set_up("POST", "sys/policies/acl/reader", policy);
+    vault.set_up("POST", "sys/auth/approle", json!({ "type": "approle" }));
+    role["token_policies"] = json!(["reader"]);
+    vault.set_up("POST", "auth/approle/role/app", role);
+    let role_id = vault.set_up("GET", "auth/approle/role/app/role-id", Value::Null);
+    let secret_id = vault.set_up("POST", "auth/approle/role/app/secret-id", json!({}));
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    (text(&role_id["data"]["role_id"]), text(&secret_id["data"]["secret_id"]))
+}
+
+/// A client certificate of our own; its key is searched for as PEM text, as the bare number in
+/// either byte order, and in the form that ring computes with. Returns the settings.
+pub fn client_certificate(builder: &Builder, needles: &mut Needles) -> String {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["app".into()]).unwrap();
+    let certificate = certificate.self_signed(&pair).unwrap();
+    let der = pair.serialize_der();
+    let pem = pair.serialize_pem();
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    // PKCS #8 starts and ends with what every such key has in common or makes public.
+    let number: Vec<u8> = der[36..68].to_vec();
+    let mut reversed = number.clone();
+    reversed.reverse();
+    needles.add("client key (number)", &number);
+    needles.add("client key (reversed)", &reversed);
+    needles.add("client key (ring)", &montgomery(&number));
+    needles.add("client key (text)", &body.as_bytes()[48..92]);
+    let cert_file = builder.file("client.pem", &certificate.pem());
+    let key_file = builder.file("client.key", &pem);
+    format!("client_cert = \"{cert_file}\"\nclient_key = \"{key_file}\"")
+}
+
+/// A number, times 2^256, modulo the order of the curve P-256; little-endian.
+fn montgomery(number: &[u8]) -> Vec<u8> {
+    const ORDER: [u64; 4] =
+        [0xF3B9_CAC2_FC63_2551, 0xBCE6_FAAD_A717_9E84, u64::MAX, 0xFFFF_FFFF_0000_0000];
+    let limb = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
+    let mut limbs: Vec<u64> = number.rchunks_exact(8).map(limb).collect();
+    for _ in 0..256 {
+        let carry = limbs[3] >> 63 == 1;
+        for at in (0..4).rev() {
+            let low = if at == 0 { 0 } else { limbs[at - 1] >> 63 };
+            limbs[at] = limbs[at] << 1 | low;
+        }
+        if carry || !limbs.iter().rev().lt(ORDER.iter().rev()) {
+            let mut borrow = false;
+            for (limb, order) in limbs.iter_mut().zip(ORDER) {
+                let (less, first) = limb.overflowing_sub(order);
+                let (less, second) = less.overflowing_sub(u64::from(borrow));
+                (*limb, borrow) = (less, first | second);
+            }
+        }
+    }
+    limbs.iter().flat_map(|limb| limb.to_le_bytes()).collect()
+}
