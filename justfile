@@ -73,7 +73,7 @@ fuzz-smoke:
             -max_total_time={{ fuzz_seconds }} -verbosity=0 -print_final_stats=1
     done
 
-# The local door beside a bare hyper server: about two minutes of both. `just bench quick` only shows that it works.
+# The local door beside a bare hyper server: some minutes of both. `just bench quick` only shows that it works.
 bench *args:
     cargo bench --locked --bench throughput -- {{ args }}
 

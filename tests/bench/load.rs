@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use super::process::Process;
+use super::process::{Process, machine_cpu, own_cpu};
 
 /// Connections of one load.
 pub(crate) const CONNECTIONS: usize = 16;
@@ -41,6 +41,8 @@ pub(crate) struct Round {
     pub(crate) rate: f64,
     /// CPU time of the server for one answer, in microseconds.
     pub(crate) cpu: f64,
+    /// CPU time that others took meanwhile, as a share of one CPU.
+    pub(crate) others: f64,
 }
 
 impl Target {
@@ -79,18 +81,20 @@ impl Load {
                 tasks.spawn(ask(target.clone(), Arc::clone(&counter), Arc::clone(&stop)));
             }
             tokio::time::sleep(WARM_UP).await;
-            let (begin, answered, cpu) =
-                (Instant::now(), counter.load(Ordering::Relaxed), server.cpu());
+            let (begin, answered) = (Instant::now(), counter.load(Ordering::Relaxed));
+            let (cpu, own, machine) = (server.cpu(), own_cpu(), machine_cpu());
             tokio::time::sleep(length).await;
             let elapsed = begin.elapsed().as_secs_f64();
             let answered = to_f64(counter.load(Ordering::Relaxed) - answered);
-            let cpu = (server.cpu() - cpu).as_secs_f64();
+            let cpu = server.cpu() - cpu;
+            let others = (machine_cpu() - machine).saturating_sub(cpu + own_cpu() - own);
+            let (cpu, others) = (cpu.as_secs_f64(), others.as_secs_f64() / elapsed);
             stop.store(true, Ordering::Relaxed);
             server.answered.fetch_add(counter.load(Ordering::Relaxed), Ordering::Relaxed);
             while let Some(ended) = tasks.join_next().await {
                 ended.unwrap().expect("every answer is complete and a success");
             }
-            Round { rate: answered / elapsed, cpu: cpu * 1e6 / answered }
+            Round { rate: answered / elapsed, cpu: cpu * 1e6 / answered, others }
         })
     }
 

@@ -19,13 +19,7 @@ impl Process {
 
     /// CPU time so far, of all threads, in user and kernel.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = self.proc("stat");
-        // The name of the program may have spaces and brackets in it.
-        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks = rest.split_ascii_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(|field| field.parse::<u64>().unwrap()).sum();
-        // The unit of /proc is a hundredth of a second on every Linux machine we know.
-        Duration::from_millis(ticks * 10)
+        cpu_of(&self.proc("stat"))
     }
 
     /// Resident memory, in KiB.
@@ -39,6 +33,31 @@ impl Process {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))
             .expect("the server is still there")
     }
+}
+
+/// CPU time so far of this process.
+pub(crate) fn own_cpu() -> Duration {
+    cpu_of(&std::fs::read_to_string("/proc/self/stat").unwrap())
+}
+
+/// CPU time so far of the whole machine, interrupts left out: the packets of loopback are
+/// handled there.
+pub(crate) fn machine_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let fields = stat.lines().next().unwrap_or_default().split_ascii_whitespace();
+    // cpu, user, nice, system, idle, iowait, irq, softirq, steal
+    ticks(fields.enumerate().filter(|(at, _)| matches!(at, 1..=3 | 8)).map(|(_, field)| field))
+}
+
+fn cpu_of(stat: &str) -> Duration {
+    // The name of the program may have spaces and brackets in it.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    ticks(rest.split_ascii_whitespace().skip(11).take(2))
+}
+
+/// The unit of /proc is a hundredth of a second on every Linux machine we know.
+fn ticks<'a>(fields: impl Iterator<Item = &'a str>) -> Duration {
+    Duration::from_millis(fields.map(|field| field.parse::<u64>().unwrap() * 10).sum())
 }
 
 impl Drop for Process {

@@ -1,7 +1,8 @@
 //! How fast the local door is, beside hyper alone: `cargo bench --bench throughput`.
 //!
-//! Everything runs on loopback, in short interleaved rounds, for about two minutes, and stops
-//! by itself. Figures of one run can be compared with each other and with nothing else.
+//! Everything runs on loopback, in short interleaved rounds, for about two minutes (ten on a
+//! busy machine), and stops by itself. Figures of one run can be compared with each other and
+//! with nothing else.
 //! `cargo bench --bench throughput -- quick` only shows that it works.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may fail")]
@@ -43,8 +44,13 @@ fn main() {
     }
 }
 
+/// A round in which others took more of a CPU than this is measured again.
+const QUIET: f64 = 0.1;
+
 struct Plan {
     rounds: usize,
+    /// How long a quiet machine is waited for, in all.
+    patience: Duration,
     round: Duration,
     starts: usize,
     requests_before_rss: u64,
@@ -53,12 +59,18 @@ struct Plan {
 impl Plan {
     const FULL: Self = Self {
         rounds: 9,
+        patience: Duration::from_mins(8),
         round: Duration::from_millis(750),
         starts: 10,
         requests_before_rss: REQUESTS_BEFORE_RSS,
     };
-    const QUICK: Self =
-        Self { rounds: 1, round: Duration::from_millis(200), starts: 2, requests_before_rss: 1000 };
+    const QUICK: Self = Self {
+        rounds: 1,
+        patience: Duration::ZERO,
+        round: Duration::from_millis(200),
+        starts: 2,
+        requests_before_rss: 1000,
+    };
 }
 
 /// 200 bytes.
@@ -70,6 +82,8 @@ struct Row {
     name: &'static str,
     server: usize,
     target: Target,
+    /// Nothing else works for it.
+    alone: bool,
     rounds: Vec<Round>,
 }
 
@@ -107,7 +121,8 @@ fn run(plan: &Plan) {
     ];
     let proxy = VaultProxy::start(&load);
     let proxied = proxy.map(|VaultProxy { process, target, vault, folder }| {
-        rows.push(row("vault proxy (asks Vault each time)", servers.len(), target));
+        let row = row("vault proxy (asks Vault each time)", servers.len(), target);
+        rows.push(Row { alone: false, ..row });
         servers.push(process);
         (vault, folder)
     });
@@ -117,12 +132,19 @@ fn run(plan: &Plan) {
         assert!(found, "{} answers with the value", row.name);
     }
 
+    let end = Instant::now() + plan.patience;
     for round in 0..plan.rounds {
         for at in 0..rows.len() {
             // Another one begins each time.
             let at = (at + round) % rows.len();
             let row = &mut rows[at];
-            row.rounds.push(load.measure(&row.target, &servers[row.server], plan.round));
+            let measure = || load.measure(&row.target, &servers[row.server], plan.round);
+            let mut best = measure();
+            while row.alone && best.others > QUIET && Instant::now() < end {
+                let again = measure();
+                best = if again.others < best.others { again } else { best };
+            }
+            row.rounds.push(best);
         }
     }
     drop(proxied);
@@ -131,7 +153,7 @@ fn run(plan: &Plan) {
 }
 
 fn row(name: &'static str, server: usize, target: Target) -> Row {
-    Row { name, server, target, rounds: Vec::new() }
+    Row { name, server, target, alone: true, rounds: Vec::new() }
 }
 
 // ------------------------------------------------------------------------- servers
@@ -299,7 +321,11 @@ fn print_table(rows: &[Row]) {
             bare_cpu / cpu,
         );
     }
-    println!("ratio: to bare hyper over TCP, of the medians and of the server's CPU per answer\n");
+    println!("ratio: to bare hyper over TCP, of the medians and of the server's CPU per answer");
+    let others = rows.iter().filter(|row| row.alone).flat_map(|row| &row.rounds);
+    let others: Vec<f64> = others.map(|round| round.others * 100.0).collect();
+    let most = others.iter().copied().reduce(f64::max).unwrap_or_default();
+    println!("others took {:.0} % of a CPU (median), {most:.0} % at most\n", median(&others));
 }
 
 fn print_memory(plan: &Plan, load: &Load, rows: &[Row], servers: &[Process]) {
