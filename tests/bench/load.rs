@@ -86,8 +86,9 @@ impl Load {
             tokio::time::sleep(length).await;
             let elapsed = begin.elapsed().as_secs_f64();
             let answered = to_f64(counter.load(Ordering::Relaxed) - answered);
-            let cpu = server.cpu() - cpu;
-            let others = (machine_cpu() - machine).saturating_sub(cpu + own_cpu() - own);
+            let cpu = server.cpu().saturating_sub(cpu);
+            let ours = cpu + own_cpu().saturating_sub(own);
+            let others = machine_cpu().saturating_sub(machine).saturating_sub(ours);
             let (cpu, others) = (cpu.as_secs_f64(), others.as_secs_f64() / elapsed);
             stop.store(true, Ordering::Relaxed);
             server.answered.fetch_add(counter.load(Ordering::Relaxed), Ordering::Relaxed);

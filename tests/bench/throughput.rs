@@ -95,12 +95,12 @@ fn run(plan: &Plan) {
     println!("{}\n", machine());
     start_times(plan, &stage, &load);
 
-    let (bare, bare_at) = stage.bare();
+    let (bare, bare_at) = Stage::bare();
     let quiet = Setup { caller: Caller::Token, audit: AuditTo::Nowhere };
-    let (token, token_at) = stage.sidekey(&quiet);
-    let (uid, uid_at) = stage.sidekey(&Setup { caller: Caller::Uid, ..quiet });
-    let (null, null_at) = stage.sidekey(&Setup { audit: AuditTo::Null, ..quiet });
-    let (file, file_at) = stage.sidekey(&Setup { audit: AuditTo::File, ..quiet });
+    let (token, token_at) = stage.sidekey(quiet);
+    let (uid, uid_at) = stage.sidekey(Setup { caller: Caller::Uid, ..quiet });
+    let (null, null_at) = stage.sidekey(Setup { audit: AuditTo::Null, ..quiet });
+    let (file, file_at) = stage.sidekey(Setup { audit: AuditTo::File, ..quiet });
     let mut servers = vec![bare, token, uid, null, file];
 
     let field = "/secrets/bench/value";
@@ -201,7 +201,7 @@ fn free_port() -> SocketAddr {
 }
 
 impl Stage<'_> {
-    fn bare(&self) -> (Process, Addresses) {
+    fn bare() -> (Process, Addresses) {
         let at = Addresses::free();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["bare", &at.tcp.to_string(), &at.unix]).stderr(Stdio::null());
@@ -209,10 +209,10 @@ impl Stage<'_> {
     }
 
     /// `sidekey serve` as a user would start it, but for ports and log level.
-    fn sidekey(&self, setup: &Setup) -> (Process, Addresses) {
+    fn sidekey(&self, setup: Setup) -> (Process, Addresses) {
         let at = Addresses::free();
         let caller = match setup.caller {
-            Caller::Token => format!("token_file = {:?}", self.file("token", TOKEN)),
+            Caller::Token => format!("token_file = \"{}\"", self.file("token", TOKEN).display()),
             Caller::Uid => {
                 format!("uid = {}", std::fs::metadata("/proc/self").unwrap().uid())
             }
@@ -277,10 +277,11 @@ impl VaultProxy {
         vault.put("bench", json!({ "value": value() }));
         let folder = tempfile::tempdir().unwrap();
         let token = write_private(&folder.path().join("token"), &vault.root_token());
+        let token = token.display();
         let addr = free_port();
         let config = format!(
             "vault {{ address = \"{}\" }}\n\
-             auto_auth {{ method \"token_file\" {{ config = {{ token_file_path = {token:?} }} }} }}\n\
+             auto_auth {{ method \"token_file\" {{ config = {{ token_file_path = \"{token}\" }} }} }}\n\
              api_proxy {{ use_auto_auth_token = \"force\" }}\ncache {{}}\n\
              listener \"tcp\" {{ address = \"{addr}\"\ntls_disable = true }}\n",
             vault.url(),
@@ -332,7 +333,7 @@ fn print_memory(plan: &Plan, load: &Load, rows: &[Row], servers: &[Process]) {
     let (target, server) = (&rows[1].target, &servers[1]);
     let begin = Instant::now();
     let answered = || server.answered.load(Ordering::Relaxed);
-    while answered() < plan.requests_before_rss && begin.elapsed() < Duration::from_secs(60) {
+    while answered() < plan.requests_before_rss && begin.elapsed() < Duration::from_mins(1) {
         load.measure(target, server, Duration::from_secs(1));
     }
     println!("resident memory after {} answers: {} KiB", answered(), server.resident());
@@ -344,12 +345,12 @@ fn start_times(plan: &Plan, stage: &Stage<'_>, load: &Load) {
     let (mut bare, mut sidekey) = (Vec::new(), Vec::new());
     for _ in 0..plan.starts {
         let begin = Instant::now();
-        let (server, at) = stage.bare();
+        let (server, at) = Stage::bare();
         wait_for(load, &Target::get(Address::Tcp(at.tcp), "/", None));
         bare.push(begin.elapsed().as_secs_f64() * 1e3);
         drop(server);
         let begin = Instant::now();
-        let (server, at) = stage.sidekey(&quiet);
+        let (server, at) = stage.sidekey(quiet);
         let path = "/secrets/bench/value";
         wait_for(load, &Target::get(Address::Tcp(at.tcp), path, Some(TOKEN)));
         sidekey.push(begin.elapsed().as_secs_f64() * 1e3);
