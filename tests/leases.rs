@@ -108,7 +108,12 @@ fn a_lease_revoked_behind_our_back_is_replaced_at_its_renewal() {
     let scene = scene("3s", "1h");
     let first = scene.user();
     scene.vault.set_up("PUT", "sys/leases/revoke-prefix/database/creds/app", json!(null));
-    eventually("another credential", || (scene.user() != first).then_some(()));
+    eventually("another credential", || {
+        let answer = scene.sidecar.get("/secrets/db/username", &scene.token);
+        // Refused for the moment between hearing of it and having another one.
+        assert!(matches!(answer.status, 200 | 503), "{}", answer.text());
+        (answer.status == 200 && answer.text() != first).then_some(())
+    });
     scene.sidecar.stop();
 }
 
@@ -232,4 +237,54 @@ fn events_tell_of_rotations_and_resume() {
     assert_eq!((&names[0]["name"], &names[1]["name"]), (&json!("app"), &json!("db")));
     // An open stream does not keep the process from stopping.
     scene.sidecar.stop();
+}
+
+#[test]
+fn absurd_lives_end_nothing() {
+    let scene = scene("1h", "1h");
+    let absurd = r#"{"lease_id":"x/1","lease_duration":18446744073709551615,"renewable":true,"data":{"username":"u"}}"#;
+    let reads = sidekey::dev::Matcher::get("database/creds/app");
+    let answer = sidekey::dev::Fault::body(200, "application/json", absurd);
+    scene.vault.server.faults().on(reads).respond(answer).times(1);
+    let refreshed = client::request(
+        scene.sidecar.addr(),
+        "POST",
+        "/secrets/db/refresh",
+        &[("X-Vault-Token", &scene.token)],
+    );
+    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    assert_eq!(scene.user(), "u");
+    assert!(scene.expires_in() < 400_000_000);
+    let said = scene.sidecar.stop();
+    assert!(!said.contains("internal error"), "{said}");
+}
+
+#[test]
+fn a_long_poll_ends_when_the_rules_change() {
+    let scene = scene("1h", "1h");
+    let etag = scene.sidecar.get("/secrets/app", &scene.token).header("etag").unwrap().to_owned();
+    let (addr, token) = (scene.sidecar.addr(), scene.token.clone());
+    let waiting = std::thread::spawn(move || {
+        let headers = [("X-Vault-Token", &*token), ("If-None-Match", &*etag)];
+        client::request(addr, "GET", "/secrets/app?wait=20s", &headers)
+    });
+    let polls = || scene.vault.server.count("GET", "secret/data/app");
+    let before = polls();
+    eventually("a poll to be under way", || (polls() > before + 1).then_some(()));
+    scene.sidecar.signal(1);
+    scene.sidecar.wait_for("configuration reloaded");
+    scene.vault.put("app", json!({ "password": canary("for the new rules alone") }));
+    let answer = waiting.join().unwrap();
+    assert_eq!((answer.status, answer.code()), (503, "upstream_unavailable".into()));
+    scene.sidecar.stop();
+}
+
+#[test]
+fn a_version_of_what_has_none_is_refused_and_its_lease_handed_back() {
+    let scene = scene("1h", "1h");
+    let answer = scene.sidecar.get("/secrets/db?version=7", &scene.token);
+    assert_eq!((answer.status, answer.code()), (404, "version_missing".into()));
+    let vault = scene.vault;
+    scene.sidecar.stop();
+    assert_eq!(vault.server.count("PUT", "sys/leases/revoke"), 2);
 }

@@ -1,5 +1,6 @@
 //! One cached name (or one version of it): its value, its last failure, and what they mean now.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::config::{SecretName, SecretSpec};
 use crate::lease::{Backoff, Bucket, now};
 use crate::observe::event;
 use crate::secret::{Etag, Secret};
-use crate::vault::{Failure, Renewed, Retry, Upstream, VaultError};
+use crate::vault::{Failure, Refusal, Renewed, Retry, Upstream, VaultError};
 
 /// What is asked for: a name, and for KV v2 perhaps one version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,6 +81,7 @@ pub(super) struct Entry {
     changes: watch::Sender<u64>,
     /// Rung when the value was found dead, so that the refresher does not sleep on.
     died: Arc<Notify>,
+    retired: AtomicBool,
     /// Leases of earlier values, which the application may still use.
     replaced: Mutex<Vec<Held>>,
 }
@@ -103,6 +105,7 @@ impl Entry {
             fetching: tokio::sync::Mutex::new(Backoff::new(Duration::from_secs(1), longest)),
             changes: watch::Sender::new(0),
             died: Arc::default(),
+            retired: AtomicBool::new(false),
             replaced: Mutex::default(),
         }
     }
@@ -214,7 +217,13 @@ impl Entry {
     }
 
     async fn renew(&self, upstream: &Upstream, lease_id: &str) {
+        let wanted_at = now();
         let mut backoff = self.fetching.lock().await;
+        let renewed_meanwhile =
+            self.value.load().as_ref().is_some_and(|value| value.confirmed > wanted_at);
+        if renewed_meanwhile || self.waits() {
+            return;
+        }
         let asked = now();
         match upstream.renew(lease_id).await {
             Ok(renewed) if !renewed.duration.is_zero() => {
@@ -232,6 +241,10 @@ impl Entry {
             outcome => {
                 if let Err(error) = outcome {
                     event::lease_renewal_failed(&self.key.name, &error, Duration::ZERO);
+                    if matches!(error.failure, Failure::Refused(_, Refusal::Lease)) {
+                        // Revoked behind our back: not to be served any more.
+                        self.wipe();
+                    }
                 }
                 self.read(upstream, &mut backoff).await;
             }
@@ -279,12 +292,25 @@ impl Entry {
         }
         let asked = now();
         match upstream.read(&self.declared.spec.path, self.key.version).await {
+            // An engine that has no versions answers with what it has, whatever was asked for.
+            Ok(secret) if self.key.version.is_some() && secret.kv_version() != self.key.version => {
+                self.remember(secret.lease().and_then(|lease| Held::new(lease, asked)));
+                let path = self.declared.spec.path.as_str();
+                self.fail(&VaultError::new(Failure::NoSuchVersion, path), backoff);
+            }
             Ok(secret) => {
                 backoff.reset();
                 self.take(secret, asked);
             }
             Err(error) => self.fail(&error, backoff),
         }
+    }
+
+    /// Keeps a lease that is not in use, to be handed back.
+    fn remember(&self, lease: Option<Held>) {
+        let mut all = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(Held::lives);
+        all.extend(lease);
     }
 
     fn held_back(&self, wait: Duration) -> VaultError {
@@ -304,13 +330,13 @@ impl Entry {
         let unchanged =
             old.as_ref().filter(|old| old.version == version && old.secret.etag() == secret.etag());
         let changed = unchanged.is_none();
-        if let Some(replaced) = old.as_ref().and_then(|old| old.lease.clone()) {
-            let mut all = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-            all.retain(Held::lives);
-            all.push(replaced);
-        }
+        self.remember(old.as_ref().and_then(|old| old.lease.clone()));
         let secret = unchanged.map_or_else(|| Arc::new(secret), |old| Arc::clone(&old.secret));
         self.value.store(Some(Arc::new(Value { secret, version, confirmed: now(), lease })));
+        if self.is_retired() {
+            self.wipe();
+            return;
+        }
         let recovered = self.failure.swap(None).is_some();
         event::secret_fetched(&self.key.name, version, changed, recovered);
         if changed {
@@ -343,6 +369,17 @@ impl Entry {
             at: now(),
             retry_at,
         })));
+    }
+
+    /// Its declaration is not in force any more: it holds nothing from now on, also when a fetch
+    /// under way ends later.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.wipe();
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Lets go of the value: it is wiped with its last reader.

@@ -87,7 +87,11 @@ impl SecretCache {
         if version.is_some() && entry.wants_fetch() {
             entry.fetch(&self.shared.upstream).await;
         }
-        entry.answer()
+        let answer = entry.answer();
+        if version.is_some() && answer.is_err() && !entry.waits() {
+            self.shared.entries.invalidate(&entry.key).await;
+        }
+        answer
     }
 
     /// The answer when it is there without a fetch; never waits.
@@ -112,12 +116,19 @@ impl SecretCache {
     ) -> Result<Served, ReadError> {
         self.get(name, None).await?;
         let entry = self.entry(name, None).await?;
-        if !entry.lives_for(min_ttl) && entry.could_live_for(min_ttl) {
-            entry.step(&self.shared.upstream).await;
-            if !entry.lives_for(min_ttl) {
-                entry.fetch(&self.shared.upstream).await;
-            }
-            self.announce();
+        // A moment passes on the way: what was granted whole is never there whole.
+        let possible = entry.could_live_for(min_ttl + Duration::from_secs(1));
+        if !entry.lives_for(min_ttl) && possible && !entry.waits() {
+            // In a task of its own: who asks and goes away does not set the next one free.
+            let (cache, living) = (self.clone(), Arc::clone(&entry));
+            let task = self.shared.tasks.spawn(async move {
+                living.step(&cache.shared.upstream).await;
+                if !living.lives_for(min_ttl) && !living.waits() {
+                    living.fetch(&cache.shared.upstream).await;
+                }
+                cache.announce();
+            });
+            let _ = task.await;
         }
         if entry.lives_for(min_ttl) { entry.answer() } else { Err(ReadError::MinTtlUnmet) }
     }
@@ -127,16 +138,15 @@ impl SecretCache {
         Some(self.present(name, None)?.changes())
     }
 
-    /// Reads the name again now, at most once a second.
+    /// Reads the name again now.
     ///
     /// # Errors
     /// [`ReadError`], also when an older value is still good: the caller asked for a new one.
     pub async fn refresh(&self, name: &SecretName) -> Result<Served, ReadError> {
         let entry = match self.present(name, None) {
             Some(entry) => {
-                if entry.confirmed_ago().is_none_or(|ago| ago >= Duration::from_secs(1)) {
-                    entry.fetch(&self.shared.upstream).await;
-                }
+                entry.fetch(&self.shared.upstream).await;
+                self.announce();
                 entry
             }
             None => self.entry(name, None).await?,
@@ -182,7 +192,7 @@ impl SecretCache {
             let kept = new.get(&key.name).is_some_and(|now| entry.is_of(now));
             if !kept {
                 self.revoke(entry.leases(false));
-                entry.wipe();
+                entry.retire();
                 self.shared.entries.invalidate(&*key).await;
             }
         }
@@ -195,7 +205,8 @@ impl SecretCache {
     pub async fn stop_refreshing(&self) -> Vec<Box<str>> {
         self.shared.stop.cancel();
         self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        // What is on its way to Vault may hang there; the stop goes on without it.
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.shared.tasks.wait()).await;
         self.shared.entries.iter().flat_map(|(_, entry)| entry.leases(true)).collect()
     }
 
@@ -234,7 +245,7 @@ impl SecretCache {
         // moka's lookup is async for its own upkeep; it never waits for anything of ours.
         let lookup = pin!(self.shared.entries.get(&key));
         match lookup.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(found) => found,
+            Poll::Ready(found) => found.filter(|entry| !entry.is_retired()),
             Poll::Pending => None,
         }
     }
@@ -268,7 +279,7 @@ impl SecretCache {
             }
             // Declared anew, or not at all any more, while it was fetched.
             self.revoke(entry.leases(false));
-            entry.wipe();
+            entry.retire();
             self.shared.entries.invalidate(&key).await;
         }
     }
@@ -310,7 +321,8 @@ impl SecretCache {
 
     /// Weighs an entry again whose value changed its size.
     async fn reweigh(&self, entry: Arc<Entry>) {
-        if self.shared.entries.contains_key(&entry.key) {
+        let same = |cached: Arc<Entry>| Arc::ptr_eq(&cached, &entry) && !entry.is_retired();
+        if self.present(&entry.key.name, entry.key.version).is_some_and(same) {
             self.shared.entries.insert(entry.key.clone(), entry).await;
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
@@ -37,6 +38,8 @@ pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
         if config.health.is_some_and(|addr| !is_free(addr)) {
             config.health = Some((Ipv4Addr::LOCALHOST, 0).into());
         }
+        // Whoever changes a value here wants to see it.
+        config.secrets.values_mut().for_each(|spec| spec.refresh = Duration::from_secs(1));
         let bound = App::build(config, style).await?;
         super::print(
             welcome(&server, &bound.tcp_addrs(), &seeds, generated.as_deref()).as_bytes(),

@@ -34,6 +34,14 @@ pub use bucket::Bucket;
 pub use clock::now;
 pub use schedule::{refresh_after, renew_after, replace_after, replace_orphan_after};
 
+/// No life is longer, whatever Vault says: ten years, so that no sum of times overflows.
+const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+
+/// A life that Vault granted, in seconds.
+pub fn granted(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).min(LONGEST)
+}
+
 /// A lease on a secret, as Vault granted it:
 /// <https://developer.hashicorp.com/vault/docs/concepts/lease>.
 #[derive(Debug, Clone)]

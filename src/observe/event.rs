@@ -150,6 +150,9 @@ pub fn memory(status: ArenaStatus) {
 
 /// Connections that did not end in time are cut.
 pub fn drain_cut_short(connections: usize) {
+    if connections == 0 {
+        return;
+    }
     warn!(target: "sidekey", connections, "connections cut");
 }
 

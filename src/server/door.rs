@@ -17,6 +17,7 @@ use super::peer::Peer;
 use super::policy::SharedPolicy;
 use super::problem::Problem;
 use super::route::Action;
+use super::wanted::Waiting;
 use super::{Source, secret};
 use crate::observe::{Access, Audit, Metrics};
 
@@ -50,7 +51,8 @@ impl<S: Source> Session<S> {
                     self.open_events(&admitted, &head)
                 } else {
                     let stopping = &self.door.streams.stopping;
-                    let answer = secret::answer(&*self.door.source, &admitted, &head, stopping);
+                    let waiting = Waiting { stopping, policy: (&self.door.policy, &policy) };
+                    let answer = secret::answer(&*self.door.source, &admitted, &head, &waiting);
                     answer.await.unwrap_or_else(Answer::from)
                 };
                 self.note_admitted(&admitted, &answer);

@@ -7,8 +7,6 @@ use ring::digest;
 use serde::Serialize;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use super::Source;
 use super::answer::{Answer, Label, Tags, quoted};
 use super::guard::Admitted;
@@ -18,7 +16,7 @@ use super::policy::Declared;
 use super::problem::{Problem, QueryProblem};
 use super::query;
 use super::route::Action;
-use super::wanted::Wanted;
+use super::wanted::{Waiting, Wanted};
 use crate::cache::Served;
 use crate::memory::{SecretBuf, SecretWriter};
 use crate::secret::Kind;
@@ -28,15 +26,15 @@ pub(super) async fn answer<S: Source>(
     source: &S,
     admitted: &Admitted<'_>,
     head: &Head<'_>,
-    stopping: &CancellationToken,
+    waiting: &Waiting<'_>,
 ) -> Result<Answer, Problem> {
     match (admitted.action(), admitted.declared()) {
         (Some(Action::List), _) => list(source, admitted, head),
         (Some(Action::Secret), Some(declared)) => {
-            whole(source, admitted, declared, head, stopping).await
+            whole(source, admitted, declared, head, waiting).await
         }
         (Some(Action::Field), Some(declared)) => {
-            field(source, admitted, declared, head, stopping).await
+            field(source, admitted, declared, head, waiting).await
         }
         (Some(Action::Refresh), Some(declared)) => refresh(source, admitted, declared).await,
         _ => Err(Problem::NotFound),
@@ -48,7 +46,7 @@ async fn whole<S: Source>(
     admitted: &Admitted<'_>,
     declared: &Declared,
     head: &Head<'_>,
-    stopping: &CancellationToken,
+    waiting: &Waiting<'_>,
 ) -> Result<Answer, Problem> {
     let [format, version, min_ttl, wait] =
         query::parse(admitted.query(), ["format", "version", "min_ttl", "wait"])
@@ -63,7 +61,7 @@ async fn whole<S: Source>(
         negotiated: format.is_none(),
     };
     let wanted = Wanted::parse(version.as_deref(), min_ttl.as_deref(), wait.as_deref())?;
-    let (served, tags) = wanted.fetch(source, declared, head, label.etag_suffix, stopping).await?;
+    let (served, tags) = wanted.fetch(source, declared, head, label.etag_suffix, waiting).await?;
     Answer::value(&served, tags, label, Some(head), || match form {
         Form::Json => Ok(served.secret.json()),
         Form::Other(format) => {
@@ -78,7 +76,7 @@ async fn field<S: Source>(
     admitted: &Admitted<'_>,
     declared: &Declared,
     head: &Head<'_>,
-    stopping: &CancellationToken,
+    waiting: &Waiting<'_>,
 ) -> Result<Answer, Problem> {
     let [encoding, version, min_ttl, wait] =
         query::parse(admitted.query(), ["encoding", "version", "min_ttl", "wait"])
@@ -89,7 +87,7 @@ async fn field<S: Source>(
         Some(_) => return Err(Problem::Query(QueryProblem::BadValue("encoding"))),
     };
     let wanted = Wanted::parse(version.as_deref(), min_ttl.as_deref(), wait.as_deref())?;
-    let (served, tags) = wanted.fetch(source, declared, head, "", stopping).await?;
+    let (served, tags) = wanted.fetch(source, declared, head, "", waiting).await?;
     let name = admitted.field().unwrap_or_default();
     let (value, kind) = served.secret.field(name).ok_or(Problem::UnknownField)?;
     let (value, content_type) = match (decode, kind) {

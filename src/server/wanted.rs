@@ -1,5 +1,6 @@
 //! Which value is asked for, beyond its name: a version, a life, a change.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -7,13 +8,26 @@ use tokio_util::sync::CancellationToken;
 use super::Source;
 use super::answer::Tags;
 use super::head::Head;
-use super::policy::Declared;
+use super::policy::{Declared, Policy, SharedPolicy};
 use super::problem::{Problem, QueryProblem};
 use crate::cache::{ReadError, Served};
 use crate::config::parse_duration;
 
 /// Nobody is held longer; the asker simply asks again.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+/// What ends a wait, and what it must not outlast.
+pub(super) struct Waiting<'a> {
+    pub(super) stopping: &'a CancellationToken,
+    /// The policy in force, and the one that admitted the request.
+    pub(super) policy: (&'a SharedPolicy, &'a Arc<Policy>),
+}
+
+impl Waiting<'_> {
+    fn is_still_admitted(&self) -> bool {
+        Arc::ptr_eq(&self.policy.0.load(), self.policy.1)
+    }
+}
 
 /// `?version=`, `?min_ttl=` and `?wait=`.
 pub(super) struct Wanted {
@@ -55,22 +69,29 @@ impl Wanted {
         declared: &Declared,
         head: &Head<'_>,
         etag_suffix: &str,
-        stopping: &CancellationToken,
+        waiting: &Waiting<'_>,
     ) -> Result<(Served, Tags), ReadError> {
         let Some(wait) = self.wait else { return self.fetch_now(source, declared).await };
         let patience = tokio::time::sleep(wait);
         tokio::pin!(patience);
+        let mut last = false;
         loop {
             let changes = source.changes(&declared.name);
             let (served, tags) = self.fetch_now(source, declared).await?;
             let known = head.knows(&tags.etag(etag_suffix));
-            let Some(mut changes) = changes.filter(|_| known) else {
+            let Some(mut changes) = changes.filter(|_| known && !last) else {
                 return Ok((served, tags));
             };
+            // Not held while waiting: what ends meanwhile is wiped.
+            drop((served, tags));
             tokio::select! {
-                news = changes.changed() => if news.is_err() { return Ok((served, tags)) },
-                () = &mut patience => return Ok((served, tags)),
-                () = stopping.cancelled() => return Ok((served, tags)),
+                news = changes.changed() => last = news.is_err(),
+                () = &mut patience => last = true,
+                () = waiting.stopping.cancelled() => last = true,
+            }
+            if !waiting.is_still_admitted() {
+                // The caller asks again, and is judged by the rules that hold now.
+                return Err(ReadError::Unavailable { retry_after: Some(Duration::ZERO) });
             }
         }
     }

@@ -85,6 +85,8 @@ pub enum Refusal {
     ClientCertificate,
     /// Nothing is mounted at the path.
     Mount,
+    /// Vault does not know the lease: it ended, or somebody revoked it.
+    Lease,
     /// The mount is KV v2 and the path has no `data/` in it.
     KvPathWithoutData,
 }
@@ -206,6 +208,7 @@ impl fmt::Display for Refusal {
             Self::Role => "there is no such role",
             Self::ClientCertificate => "no client certificate that the method accepts",
             Self::Mount => "nothing is mounted there",
+            Self::Lease => "Vault does not know the lease any more",
             Self::KvPathWithoutData => {
                 "this mount is KV version 2: its read paths have data/ after the mount, \
                  as in secret/data/app"
@@ -216,7 +219,9 @@ impl fmt::Display for Refusal {
 
 /// Recognizes Vault's error texts (`{"errors": [...]}`) and forgets them.
 pub(super) fn recognize(body: &[u8]) -> Refusal {
-    const KNOWN: [(&str, Refusal); 17] = [
+    const KNOWN: [(&str, Refusal); 19] = [
+        ("lease not found", Refusal::Lease),
+        ("lease expired", Refusal::Lease),
         ("wrapping token is not valid or does not exist", Refusal::WrappingToken),
         ("wrapping token does not exist", Refusal::WrappingToken),
         ("invalid role or secret id", Refusal::RoleOrSecretId),

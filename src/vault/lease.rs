@@ -10,6 +10,7 @@ use rustify::errors::ClientError;
 
 use super::error::VaultError;
 use super::transport::Transport;
+use crate::lease::granted;
 use crate::memory::SecretBuf;
 
 /// What a renewal gave.
@@ -28,7 +29,7 @@ pub(super) async fn renew(
     lease_id: &str,
 ) -> Result<Renewed, VaultError> {
     let envelope = transport.call(&OnLease { action: "renew", lease_id }, Some(token)).await?;
-    let duration = Duration::from_secs(envelope.lease_duration.into());
+    let duration = granted(envelope.lease_duration.into());
     Ok(Renewed { duration, renewable: envelope.renewable })
 }
 

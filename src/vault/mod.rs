@@ -192,6 +192,9 @@ fn run(
             let _ = ready.send(Ok(()));
             let tasks = tokio::task::LocalSet::new();
             tasks.block_on(&runtime, Fetcher::serve(Rc::new(fetcher), inbox));
+            drop(tasks);
+            // A name that is still being looked up holds nobody up.
+            runtime.shutdown_background();
         }
         Err(error) => {
             let _ = ready.send(Err(error));

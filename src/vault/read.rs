@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde::de::IgnoredAny;
@@ -16,7 +15,7 @@ use super::error::{Failure, Refusal, VaultError, recognize};
 use super::token::Token;
 use super::transport::{Answer, Transport};
 use crate::config::VaultPath;
-use crate::lease::{Lease, TokenLife};
+use crate::lease::{Lease, TokenLife, granted};
 use crate::memory::SecretBuf;
 use crate::secret::{EtagKey, RenderError, Secret, render};
 
@@ -135,7 +134,7 @@ fn lease(envelope: &Envelope<'_>, token: &Arc<TokenLife>) -> Option<Lease> {
     // KV version 1 sends a duration without a lease: a hint, not a life.
     (!envelope.lease_id.is_empty()).then(|| Lease {
         id: envelope.lease_id.as_ref().into(),
-        duration: Duration::from_secs(envelope.lease_duration),
+        duration: granted(envelope.lease_duration),
         renewable: envelope.renewable,
         token: Arc::clone(token),
     })
@@ -198,7 +197,7 @@ mod tests {
         assert_eq!(&secret.field("metadata").unwrap().0[..], b"y");
         let body = r#"{"lease_id":"database/creds/a/1","lease_duration":60,"renewable":true,"data":{"username":"u"}}"#;
         let lease = read(200, body, None).unwrap().lease().cloned().unwrap();
-        assert_eq!(lease.duration, Duration::from_mins(1));
+        assert_eq!(lease.duration, std::time::Duration::from_mins(1));
         assert!(lease.renewable);
     }
 

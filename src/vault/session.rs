@@ -20,6 +20,8 @@ use crate::observe::{Metrics, event};
 /// A token that dies sooner than this after its login does not count as a success, so that a
 /// Vault that grants and refuses in turn is not asked in a loop.
 const PROVEN_AFTER: Duration = Duration::from_mins(1);
+/// How often a held token's end is compared with the clock.
+const LOOK: Duration = Duration::from_secs(5);
 /// A 403 right after a login is about the path, not about the token.
 const NEW_FOR: Duration = Duration::from_secs(10);
 
@@ -113,6 +115,11 @@ impl Session {
         self.ceiling.replace(ceiling);
         self.settings.replace(settings);
         if login_again {
+            // What one Vault gave is not shown to another.
+            if let Some(old) = self.token.take() {
+                old.life.supersede();
+                self.state.send_replace(Login::Starting);
+            }
             self.authenticator.replace(Rc::new(Authenticator::new(auth)));
             self.reconfigured.notify_one();
         }
@@ -264,7 +271,19 @@ impl Session {
         loop {
             tokio::select! {
                 () = sleep_until(next) => {}
-                () = self.dead.notified() => return End::Dead,
+                // A host that slept has not moved the timer: look at the clock now and then.
+                () = tokio::time::sleep(LOOK) => {
+                    if !token.is_dead() {
+                        continue;
+                    }
+                }
+                () = self.dead.notified() => {
+                    if token.life.is_dead() {
+                        return End::Dead;
+                    }
+                    // Rung for the token before this one.
+                    continue;
+                }
                 () = self.reconfigured.notified() => return End::Due,
             }
             if !extends || token.is_dead() {

@@ -14,7 +14,7 @@ use zeroize::Zeroize;
 
 use super::error::{Failure, VaultError};
 use super::transport::Transport;
-use crate::lease::{TokenLife, now};
+use crate::lease::{TokenLife, granted, now};
 use crate::memory::SecretBuf;
 
 /// A token, how long it lives, and whose it is.
@@ -56,7 +56,7 @@ impl Token {
         };
         found.id.zeroize();
         // A token in its last second has a ttl of 0 too; one without an end has no end time.
-        let ttl = found.expire_time.is_some().then(|| Duration::from_secs(found.ttl.max(1)));
+        let ttl = found.expire_time.is_some().then(|| granted(found.ttl.max(1)));
         Ok(Self {
             value,
             accessor: found.accessor.into(),
@@ -98,7 +98,8 @@ impl Token {
             return Err(VaultError::new(Failure::Malformed("no auth"), path));
         };
         auth.client_token.zeroize();
-        Ok(life(auth.lease_duration))
+        // An end does not go away: none left is no life, not eternal life.
+        Ok(life(auth.lease_duration).or(self.left().map(|_| Duration::ZERO)))
     }
 
     /// Ends it, and with it every lease made under it.
@@ -112,5 +113,5 @@ fn token_life(ttl: Option<Duration>, ours: bool) -> Arc<TokenLife> {
 }
 
 fn life(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+    (seconds > 0).then(|| granted(seconds))
 }

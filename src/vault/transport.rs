@@ -17,6 +17,7 @@ use super::ceiling::Ceiling;
 use super::error::{Failure, NetworkReason, Refusal, VaultError, recognize};
 use super::tls;
 use crate::config::VaultConfig;
+use crate::lease::granted;
 use crate::memory::{SecretBuf, SecretWriter, arena_status};
 use crate::observe::Metrics;
 
@@ -267,7 +268,7 @@ fn refused(status: StatusCode, path: &str, body: Option<&SecretBuf>) -> Failure 
 /// Vault sends seconds; a date is not worth a parser here.
 fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    Some(granted(seconds))
 }
 
 /// Where a standby sends us: followed once, and never from HTTPS to HTTP.
@@ -292,7 +293,13 @@ fn from_reqwest(error: &reqwest::Error) -> Failure {
             None => io.kind().to_string(),
         }
     } else if let Some(tls) = innermost.downcast_ref::<rustls::Error>() {
-        tls.to_string()
+        match tls {
+            rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+                "what answers there does not speak TLS: is the address to begin with http://?"
+                    .into()
+            }
+            _ => tls.to_string(),
+        }
     } else if error.is_connect() {
         "the connection failed".into()
     } else {
