@@ -66,6 +66,12 @@ impl Case {
         Self::start_with(&format!("{SETTINGS}{}", secrets(names, MAX_STALE)), names)
     }
 
+    /// On one host two nodes differ by their port, and the sandbox knows one port of Vault's.
+    pub fn start_without_sandbox(names: &[&str]) -> (Self, Vec<String>) {
+        let open = "[sandbox]\nenabled = false\n";
+        Self::start_with(&format!("{SETTINGS}{}{open}", secrets(names, MAX_STALE)), names)
+    }
+
     pub fn start_with(toml: &str, names: &[&str]) -> (Self, Vec<String>) {
         let vault = Dev::start();
         let values = names.iter().map(|name| store(&vault, name)).collect();

@@ -20,7 +20,7 @@ fn seed(server: &DevServer, name: &str, value: &str) {
 
 #[test]
 fn one_redirect_is_followed_and_a_second_one_is_not() {
-    let (case, values) = Case::start(&["db"]);
+    let (case, values) = Case::start_without_sandbox(&["db"]);
     let active = node(&case.vault);
     let value = crate::support::canary::canary("active");
     seed(&active, "db", &value);
@@ -55,7 +55,7 @@ fn a_standby_without_an_active_node_is_waited_for() {
 
 #[test]
 fn a_redirect_elsewhere_is_not_followed() {
-    let (case, values) = Case::start(&["db"]);
+    let (case, values) = Case::start_without_sandbox(&["db"]);
     let thief = node(&case.vault);
     seed(&thief, "db", &crate::support::canary::canary("other"));
     let targets = ["/v1/secret/data/other", "/v1/sys/health", "/", "/v1/secret/data/db/../x"];
