@@ -59,7 +59,8 @@ impl SecretCache {
         upstream: Upstream,
     ) -> Self {
         let weight = |key: &SecretKey, entry: &Arc<Entry>| {
-            let bytes = key.name.as_str().len() + entry.len() + 128;
+            // With what an entry itself takes, so that many small ones count too.
+            let bytes = key.name.as_str().len() + entry.len() + 2048;
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let entries = moka::future::Cache::builder().max_capacity(capacity).weigher(weight).build();
