@@ -88,11 +88,7 @@ impl SecretCache {
         if version.is_some() && entry.wants_fetch() {
             entry.fetch(&self.shared.upstream).await;
         }
-        let answer = entry.answer();
-        if version.is_some() && answer.is_err() && !entry.waits() {
-            self.shared.entries.invalidate(&entry.key).await;
-        }
-        answer
+        entry.answer()
     }
 
     /// The answer when it is there without a fetch; never waits.

@@ -191,11 +191,6 @@ pub fn fetch_failed(name: &SecretName, error: &(dyn Error + 'static), retry_in: 
     warn!(target: "sidekey", %name, error = %Chain(error), retry_in = ?brief(retry_in), "cannot read the secret");
 }
 
-/// A secret is served although Vault could not confirm it in time.
-pub fn stale(name: &SecretName, age: Duration) {
-    warn!(target: "sidekey", %name, age = ?brief(age), "serving a stale secret");
-}
-
 /// A secret became too old to serve and was dropped.
 pub fn expired(name: &SecretName) {
     error!(target: "sidekey", %name, "secret expired and could not be replaced");
@@ -216,11 +211,6 @@ pub fn stopping(deadline: Duration) {
     info!(target: "sidekey", ?deadline, "stopping");
 }
 
-/// Leases and tokens that could not be revoked in time.
-pub fn not_revoked(count: usize, error: &(dyn Error + 'static)) {
-    warn!(target: "sidekey", count, error = %Chain(error), "not everything was revoked");
-}
-
 /// The stop ended.
 pub fn stopped() {
     info!(target: "sidekey", "stopped");
@@ -234,11 +224,6 @@ pub fn reloaded() {
 /// The configuration was read again and refused; the running one stays.
 pub fn reload_refused(error: &(dyn Error + 'static)) {
     error!(target: "sidekey", error = %Chain(error), "configuration refused, the running one stays");
-}
-
-/// Trust anchors were read again.
-pub fn reload_trust(anchors: usize) {
-    info!(target: "sidekey", anchors, "trust anchors reloaded");
 }
 
 /// Whole milliseconds, and whole seconds from ten on: nobody reads more digits.

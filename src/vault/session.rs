@@ -185,19 +185,16 @@ impl Session {
         if recently(token.obtained) || seen_alive.is_some_and(recently) {
             return None;
         }
-        match token.lookup(&self.transport()).await {
-            Err(error) if error.retry() == Retry::Reauthenticate => {
-                drop(seen_alive);
-                token.life.kill();
-                self.token.replace(None);
-                self.state.send_replace(Login::Starting);
-                self.dead.notify_one();
-                self.token(patience).await.ok()
-            }
-            _ => {
-                *seen_alive = Some(Instant::now());
-                None
-            }
+        if self.is_unknown(token).await {
+            drop(seen_alive);
+            token.life.kill();
+            self.token.replace(None);
+            self.state.send_replace(Login::Starting);
+            self.dead.notify_one();
+            self.token(patience).await.ok()
+        } else {
+            *seen_alive = Some(Instant::now());
+            None
         }
     }
 
