@@ -175,6 +175,13 @@ impl Entry {
         self.failure.load().as_ref().is_some_and(|failure| failure.retry_at > Instant::now())
     }
 
+    /// How much longer the value may be served, when there is one.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let value = self.value.load();
+        let end = value.as_ref()?.end(&self.declared.spec);
+        Some(end.saturating_duration_since(now())).filter(|left| !left.is_zero())
+    }
+
     pub(super) fn confirmed_ago(&self) -> Option<Duration> {
         self.value.load().as_ref().map(|value| now().saturating_duration_since(value.confirmed))
     }
@@ -233,7 +240,7 @@ impl Entry {
                 self.failure.store(None);
             }
             Err(error) if error.retry() == Retry::Backoff => {
-                let retry_in = backoff.after_failure(error.retry_after);
+                let retry_in = backoff.after_failure_with(error.retry_after, self.left());
                 event::lease_renewal_failed(&self.key.name, &error, retry_in);
                 self.note(&error, retry_in);
             }
@@ -348,7 +355,7 @@ impl Entry {
     }
 
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
-        let retry_in = backoff.after_failure(error.retry_after);
+        let retry_in = backoff.after_failure_with(error.retry_after, self.left());
         event::fetch_failed(&self.key.name, error, retry_in);
         self.note(error, retry_in);
     }

@@ -252,7 +252,9 @@ impl Session {
         if matches!(error.failure, Failure::Refused(..) | Failure::Denied) {
             authenticator.forget();
         }
-        let retry_in = backoff.after_failure(error.retry_after);
+        // The token that is being replaced may still live.
+        let left = self.held().and_then(|token| token.left());
+        let retry_in = backoff.after_failure_with(error.retry_after, left);
         event::login_failed(&authenticator.method, &error, retry_in);
         let retry_at = Instant::now() + retry_in;
         // A token that is still good stays in use.
@@ -297,7 +299,7 @@ impl Session {
                     next = ttl.map(|ttl| Instant::now() + next_step(ttl, extends));
                 }
                 Err(error) if error.retry() == Retry::Backoff => {
-                    let wait = backoff.after_failure(error.retry_after);
+                    let wait = backoff.after_failure_with(error.retry_after, token.left());
                     event::token_renewal_failed(&error, wait);
                     next = Some(Instant::now() + token.left().map_or(wait, |left| wait.min(left)));
                 }
