@@ -212,7 +212,7 @@ impl Reloader {
             event::configuration_warning("listeners and max_connections change with a restart");
         }
         self.policy.store(Arc::new(policy(callers, &secrets, limits)));
-        self.cache.redeclare(&secrets).await;
+        self.cache.redeclare(&secrets, login_again).await;
         event::reloaded();
     }
 }

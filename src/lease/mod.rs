@@ -72,6 +72,7 @@ pub struct TokenLife {
     ends: Mutex<Option<Instant>>,
     dead: AtomicBool,
     superseded: AtomicBool,
+    handed_back: AtomicBool,
     ours: bool,
 }
 
@@ -82,6 +83,7 @@ impl TokenLife {
             ends: Mutex::new(ends),
             dead: AtomicBool::new(false),
             superseded: AtomicBool::new(false),
+            handed_back: AtomicBool::new(false),
             ours,
         }
     }
@@ -119,9 +121,16 @@ impl TokenLife {
         self.superseded.load(Ordering::Acquire)
     }
 
-    /// Whether revoking our own token at the stop ends the leases under this one.
+    /// Another Vault or another login took its place: it is revoked soon, and at the stop at the
+    /// latest, if it is ours.
+    pub fn hand_back(&self) {
+        self.supersede();
+        self.handed_back.store(true, Ordering::Release);
+    }
+
+    /// Whether the stop revokes this token, which ends the leases under it.
     pub fn is_handed_back_at_stop(&self) -> bool {
-        self.ours && !self.is_superseded()
+        self.ours && (!self.is_superseded() || self.handed_back.load(Ordering::Acquire))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
