@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::SecretCache;
-use crate::config::{AuthMethod, Config, Life, Limits, Listen, Loaded, VaultConfig};
+use crate::config::{
+    AbstractName, AuthMethod, Config, Life, Limits, Listen, Loaded, Protection, VaultConfig,
+};
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
 use crate::memory::{arena_status, grow_arena};
@@ -45,7 +47,7 @@ pub struct Bound {
 /// What a reload compares with.
 struct Running {
     upstream: Mutex<(VaultConfig, Arc<AuthMethod>)>,
-    listen: (Listen, Option<SocketAddr>, usize),
+    at_start: (Listen, Option<SocketAddr>, usize, Life, Protection),
 }
 
 impl App {
@@ -81,7 +83,7 @@ impl App {
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
         let running = Arc::new(Running {
             upstream: Mutex::new((vault, auth)),
-            listen: (listen, health, limits.max_connections),
+            at_start: (listen, health, limits.max_connections, life.clone(), protection),
         });
         let policy = policy(callers, &secrets, limits).shared();
         Ok(Bound {
@@ -103,6 +105,11 @@ impl Bound {
     /// The TCP addresses of the local door, with their real ports.
     pub fn tcp_addrs(&self) -> Vec<SocketAddr> {
         self.server.tcp_addrs()
+    }
+
+    /// The abstract unix socket of the local door.
+    pub fn unix_name(&self) -> Option<&AbstractName> {
+        self.server.unix_name()
     }
 
     /// The health listener's address.
@@ -196,7 +203,8 @@ impl Reloader {
     /// are. What cannot work is reported, and then everything stays as it was.
     pub async fn reload(&self, loaded: Loaded) {
         loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
-        let Config { vault, auth, listen, health, secrets, callers, limits, .. } = loaded.config;
+        let Config { vault, auth, listen, health, secrets, callers, limits, life, protection } =
+            loaded.config;
         let auth = Arc::new(auth);
         let (old_vault, old_auth) = self.running.upstream();
         let login_again = old_vault.address != vault.address
@@ -208,8 +216,10 @@ impl Reloader {
             return;
         }
         *self.running.upstream.lock().unwrap_or_else(PoisonError::into_inner) = (vault, auth);
-        if self.running.listen != (listen, health, limits.max_connections) {
-            event::configuration_warning("listeners and max_connections change with a restart");
+        if self.running.at_start != (listen, health, limits.max_connections, life, protection) {
+            event::configuration_warning(
+                "[listen], [health], [life], [memory], [sandbox] and max_connections change with a restart",
+            );
         }
         self.policy.store(Arc::new(policy(callers, &secrets, limits)));
         self.cache.redeclare(&secrets).await;
@@ -255,7 +265,7 @@ pub(crate) async fn first_login(
         }
     }
     if matches!(last.failure, Failure::Credential(_)) {
-        return Err(refused(auth, &last));
+        return Err(Error::NoCredential { method: auth.name(), source: last });
     }
     let address = vault.address.to_string();
     Err(Error::VaultUnreachable { address, waited: patience, source: last })
@@ -270,7 +280,7 @@ fn refused(auth: &AuthMethod, error: &VaultError) -> Error {
     Error::LoginRefused {
         method: auth.name(),
         mount: auth.mount().to_owned(),
-        role: auth.role(),
+        identity: auth.identity(),
         source: error.clone(),
     }
 }

@@ -1,11 +1,13 @@
 //! The command line. No logic.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::parse_duration;
 use crate::observe::{Style, init_log};
 
 /// A credential-serving localhost sidecar for Vault: a URL instead of a file.
@@ -153,6 +155,16 @@ pub struct GetArgs {
     /// Form of a whole secret.
     #[arg(long, value_name = "FORMAT", value_parser = ["json", "env", "yaml", "properties"])]
     pub format: Option<String>,
+    /// Wait this long for a sidecar that is not there or has no value yet.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub wait: Duration,
+    /// Go on, and print the value again each time it changes, one to a line.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("expected a duration such as 90s, 5m or 1h")
 }
 
 /// Arguments of `sidekey check`.

@@ -25,15 +25,23 @@ pub enum Error {
     )]
     NoSecretMemory(ArenaStatus),
     /// Vault said no to the login.
-    #[error("Vault refused the login: method {method}, mount auth/{mount}, role {role}")]
+    #[error("Vault refused the login: method {method}, mount auth/{mount}, {identity}")]
     LoginRefused {
         /// The login method.
         method: &'static str,
         /// Where it is mounted.
         mount: String,
-        /// The role, as far as it is known by name.
-        role: String,
+        /// The role, as far as it is known by name, or where the token comes from.
+        identity: String,
         /// Vault's answer.
+        source: VaultError,
+    },
+    /// What the login method needs was never there.
+    #[error("there is nothing to log in to Vault with: method {method}")]
+    NoCredential {
+        /// The login method.
+        method: &'static str,
+        /// What is missing.
         source: VaultError,
     },
     /// Vault was not reached within the start-up deadline.
@@ -74,7 +82,7 @@ impl Error {
             Self::VaultUnreachable { .. } => 69,
             Self::System { .. } => 70,
             Self::Bind(_) | Self::NoSecretMemory(_) => 71,
-            Self::LoginRefused { .. } => 77,
+            Self::LoginRefused { .. } | Self::NoCredential { .. } => 77,
             Self::Config(_) | Self::VaultSettings(_) => 78,
         })
     }

@@ -77,16 +77,16 @@ pub fn token_file_back(caller: &str, file: &Path) {
 }
 
 /// A login succeeded; `ttl` is the token's life, when it ends at all.
-pub fn logged_in(method: &AuthMethod, ttl: Option<Duration>) {
+pub fn logged_in(address: &str, method: &AuthMethod, ttl: Option<Duration>) {
     let (name, mount) = (method.name(), method.mount());
     let ttl = ttl.map(brief).map(tracing::field::debug);
-    info!(target: "sidekey", method = name, mount, ttl, "logged in to Vault");
+    info!(target: "sidekey", address, method = name, mount, ttl, "logged in to Vault");
 }
 
 /// A login failed.
 pub fn login_failed(method: &AuthMethod, error: &VaultError, retry_in: Duration) {
-    let (name, mount, role) = (method.name(), method.mount(), method.role());
-    warn!(target: "sidekey", method = name, mount, role, %error, retry_in = ?brief(retry_in), "login failed");
+    let (name, mount, identity) = (method.name(), method.mount(), method.identity());
+    warn!(target: "sidekey", method = name, mount, identity, %error, retry_in = ?brief(retry_in), "login failed");
 }
 
 /// The start waits for Vault.
