@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::serve::sources;
 use crate::app::first_login;
-use crate::cli::{CheckArgs, LogArgs};
-use crate::config::{self, Config};
+use crate::cli::{CheckArgs, HardeningMode, LogArgs};
+use crate::config::{self, Config, Environment};
+use crate::container::{Audit, Seen};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
 use crate::memory::{Hardening, arena_status};
@@ -19,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Result<(), Error> {
     let sources = sources(args.serve);
+    if let Some(mode) = args.hardening {
+        return surroundings(mode, hardening, &sources.environment);
+    }
     let style = log.init();
     let _ = style;
     let environment = sources.environment.clone();
@@ -47,6 +51,22 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     let _ = writeln!(out, "configuration: ok: {names} secrets, {callers} callers");
     super::print(out.as_bytes())?;
     if args.online { super::runtime(1)?.block_on(online(loaded.config)) } else { Ok(()) }
+}
+
+/// `--hardening`: needs no configuration.
+fn surroundings(
+    mode: HardeningMode,
+    hardening: &Hardening,
+    environment: &Environment,
+) -> Result<(), Error> {
+    let seen = Seen::read(hardening.inherited_no_new_privileges, environment.is_kubernetes());
+    let audit = Audit::of(&seen);
+    super::print(audit.report().as_bytes())?;
+    let flaws = audit.flaws();
+    if mode == HardeningMode::Strict && !flaws.is_empty() {
+        return Err(Error::NotHardened(flaws));
+    }
+    Ok(())
 }
 
 async fn online(config: Config) -> Result<(), Error> {
