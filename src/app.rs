@@ -117,6 +117,11 @@ impl Bound {
         self.server.health_addr()
     }
 
+    /// The numbers that the health listener shows.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Takes over another configuration while this one runs.
     pub fn reloader(&self) -> Reloader {
         Reloader {

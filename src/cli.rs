@@ -14,7 +14,7 @@ use crate::observe::{Style, init_log};
 #[derive(Debug, Parser)]
 #[command(name = "sidekey", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit status: 0 ok, 64 usage, 69 Vault cannot be reached at start-up, \
-    70 internal, 71 cannot bind, or not the secret memory that is required, 77 Vault refused the login, 78 configuration.")]
+    70 internal, 71 cannot bind, or not the protection that is required, 77 Vault refused the login, 78 configuration.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -124,6 +124,9 @@ pub struct ServeArgs {
     /// Role to log in to.
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
+    /// Serve even though loopback is that of a whole host: caller rules alone then protect.
+    #[arg(long)]
+    pub unsafe_host_network: bool,
 }
 
 /// Arguments of `sidekey dev`.
@@ -176,6 +179,27 @@ pub struct CheckArgs {
     /// Also log in and read each secret; prints names and outcomes, never values.
     #[arg(long)]
     pub online: bool,
+    /// Audit the container instead of the configuration: what it lacks, and the line to add;
+    /// `strict` makes a flaw an exit status.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "report",
+        conflicts_with = "online"
+    )]
+    pub hardening: Option<HardeningMode>,
+}
+
+/// What a flaw in the container comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HardeningMode {
+    /// It is reported.
+    Report,
+    /// It is reported, and the exit status is 71.
+    Strict,
 }
 
 /// Arguments of `sidekey health`.

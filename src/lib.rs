@@ -17,7 +17,8 @@
 //! 6. [`cache`]: what is ready to serve, and how fresh it is.
 //! 7. [`server`]: the local door: listeners, the guard chain, answers, health.
 //! 8. [`lifecycle`]: start, ready, stop.
-//! 9. [`observe`]: what may be said about it: logs, metrics, audit.
+//! 9. [`container`]: the container it finds itself in, audited from inside.
+//! 10. [`observe`]: what may be said about it: logs, metrics, audit.
 //!
 //! [`app`] wires them, and nothing else does. `cli`, `commands` and `error` belong to the
 //! binary.
@@ -34,6 +35,7 @@ pub mod secret;
 pub mod cache;
 pub mod server;
 pub mod lifecycle;
+pub mod container;
 pub mod observe;
 
 pub mod app;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::serve::sources;
 use crate::app::first_login;
-use crate::cli::{CheckArgs, LogArgs};
-use crate::config::{self, Config, TokenSource};
+use crate::cli::{CheckArgs, HardeningMode, LogArgs};
+use crate::config::{self, Config, Environment, TokenSource};
+use crate::container::{Audit, Seen};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
 use crate::memory::{Hardening, arena_status};
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Result<(), Error> {
     let sources = sources(args.serve);
+    if let Some(mode) = args.hardening {
+        return surroundings(mode, hardening, &sources.environment);
+    }
     let style = log.init();
     let _ = style;
     let environment = sources.environment.clone();
@@ -66,6 +70,22 @@ fn credential_files(config: &Config) -> Vec<(String, &Path)> {
         }
     }
     files
+}
+
+/// `--hardening`: needs no configuration.
+fn surroundings(
+    mode: HardeningMode,
+    hardening: &Hardening,
+    environment: &Environment,
+) -> Result<(), Error> {
+    let seen = Seen::read(hardening.inherited_no_new_privileges, environment.is_kubernetes());
+    let audit = Audit::of(&seen);
+    super::print(audit.report().as_bytes())?;
+    let flaws = audit.flaws();
+    if mode == HardeningMode::Strict && !flaws.is_empty() {
+        return Err(Error::NotHardened(flaws));
+    }
+    Ok(())
 }
 
 async fn online(config: Config) -> Result<(), Error> {

@@ -97,6 +97,7 @@ fn sources(server: &DevServer, seeds: &Seeds, args: &DevArgs, token: Option<Secr
             vault_addr: Some(server.url()),
             auth: Some("token".into()),
             role: None,
+            unsafe_host_network: true,
         },
         environment: Environment { secrets, ..Environment::default() },
     }

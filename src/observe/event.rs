@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Chain;
 use crate::config::{AbstractName, AuthMethod, SecretName};
+use crate::container::{Audit, Verdict};
 use crate::memory::{ArenaStatus, Hardening, Tier};
 use crate::vault::VaultError;
 
@@ -37,6 +38,19 @@ pub fn sandbox(files_and_ports: &Result<(), String>, system_calls: &Result<(), S
         info!(target: "sidekey", files_and_ports, system_calls, "sandboxed");
     } else {
         warn!(target: "sidekey", files_and_ports, system_calls, "sandboxed in part");
+    }
+}
+
+/// What the audit of the container came to. Outside of a container there is nothing to say.
+pub fn container(audit: &Audit) {
+    let (ok, operator) = (audit.count(Verdict::Ok), audit.count(Verdict::Operator));
+    let flaws = audit.flaws();
+    if !audit.in_container {
+        debug!(target: "sidekey", "not in a container");
+    } else if flaws.is_empty() {
+        info!(target: "sidekey", ok, flaws = 0, operator, "container hardened");
+    } else {
+        warn!(target: "sidekey", ok, ?flaws, operator, "container not hardened: see `sidekey check --hardening`");
     }
 }
 
