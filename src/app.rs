@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::SecretCache;
-use crate::config::{AuthMethod, Config, Life, Limits, Listen, Loaded, VaultConfig};
+use crate::config::{
+    AbstractName, AuthMethod, Config, Life, Limits, Listen, Loaded, Protection, VaultConfig,
+};
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
 use crate::memory::{arena_status, grow_arena};
@@ -47,7 +49,7 @@ pub struct Bound {
 /// What a reload compares with.
 struct Running {
     upstream: Mutex<(VaultConfig, Arc<AuthMethod>)>,
-    listen: (Listen, Option<SocketAddr>, usize),
+    at_start: (Listen, Option<SocketAddr>, usize, Life, Protection),
 }
 
 impl App {
@@ -94,7 +96,7 @@ impl App {
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
         let running = Arc::new(Running {
             upstream: Mutex::new((vault, auth)),
-            listen: (listen, health, limits.max_connections),
+            at_start: (listen, health, limits.max_connections, life.clone(), protection),
         });
         let policy = policy(callers, &secrets, limits).shared();
         Ok(Bound {
@@ -119,9 +121,19 @@ impl Bound {
         self.server.tcp_addrs()
     }
 
+    /// The abstract unix socket of the local door.
+    pub fn unix_name(&self) -> Option<&AbstractName> {
+        self.server.unix_name()
+    }
+
     /// The health listener's address.
     pub fn health_addr(&self) -> Option<SocketAddr> {
         self.server.health_addr()
+    }
+
+    /// The numbers that the health listener shows.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Takes over another configuration while this one runs.
@@ -213,8 +225,18 @@ impl Reloader {
     /// are. What cannot work is reported, and then everything stays as it was.
     pub async fn reload(&self, loaded: Loaded) {
         loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
-        let Config { vault, auth, listen, health, secrets, callers, notify, limits, .. } =
-            loaded.config;
+        let Config {
+            vault,
+            auth,
+            listen,
+            health,
+            secrets,
+            callers,
+            notify,
+            limits,
+            life,
+            protection,
+        } = loaded.config;
         let auth = Arc::new(auth);
         let (old_vault, old_auth) = self.running.upstream();
         let login_again = old_vault.address != vault.address
@@ -226,8 +248,10 @@ impl Reloader {
             return;
         }
         *self.running.upstream.lock().unwrap_or_else(PoisonError::into_inner) = (vault, auth);
-        if self.running.listen != (listen, health, limits.max_connections) {
-            event::configuration_warning("listeners and max_connections change with a restart");
+        if self.running.at_start != (listen, health, limits.max_connections, life, protection) {
+            event::configuration_warning(
+                "[listen], [health], [life], [memory], [sandbox] and max_connections change with a restart",
+            );
         }
         self.policy.store(Arc::new(policy(callers, &secrets, limits)));
         self.cache.redeclare(&secrets, login_again).await;
@@ -274,7 +298,7 @@ pub(crate) async fn first_login(
         }
     }
     if matches!(last.failure, Failure::Credential(_)) {
-        return Err(refused(auth, &last));
+        return Err(Error::NoCredential { method: auth.name(), source: last });
     }
     let address = vault.address.to_string();
     Err(Error::VaultUnreachable { address, waited: patience, source: last })
@@ -289,7 +313,7 @@ fn refused(auth: &AuthMethod, error: &VaultError) -> Error {
     Error::LoginRefused {
         method: auth.name(),
         mount: auth.mount().to_owned(),
-        role: auth.role(),
+        identity: auth.identity(),
         source: error.clone(),
     }
 }

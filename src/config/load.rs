@@ -38,6 +38,8 @@ pub struct Flags {
     pub auth: Option<String>,
     /// `--role`.
     pub role: Option<String>,
+    /// `--unsafe-host-network`.
+    pub unsafe_host_network: bool,
 }
 
 /// A configuration that can be used.
@@ -99,7 +101,12 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
     let notify = notify::read(root.tables("notify"), &declared.names, &context);
     let limits = limits::read(root.table("limits"));
     let life = limits::read_life(root.table("life"));
-    let protection = limits::read_protection(root.table("memory"), root.table("sandbox"));
+    let protection = limits::read_protection(
+        root.table("memory"),
+        root.table("sandbox"),
+        root.table("container"),
+        context.flags,
+    );
     root.refuse_future("certificates");
     root.refuse_future("adapters");
     root.finish();

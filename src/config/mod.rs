@@ -275,11 +275,19 @@ pub struct Limits {
 
 /// How the process protects itself. All of it is settled at the start.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that have nothing to do with each other"
+)]
 pub struct Protection {
     /// Rather not start than keep plaintext in memory that root can read; default off.
     pub require_secret_memory: bool,
     /// Give up, at the start, every right that is not needed later; default on.
     pub sandbox: bool,
+    /// Rather not start than in a container with a flaw; default off.
+    pub require_hardening: bool,
+    /// Start even in a container with the host's network; default off.
+    pub unsafe_host_network: bool,
 }
 
 /// Start, stop and audit settings.

@@ -221,6 +221,15 @@ fn prepare(
     Ok((runtime, Fetcher { session, key }))
 }
 
+/// Whether trust anchors, client certificate and server name can be used. Asks nobody.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn rehearse(vault: &VaultConfig) -> Result<(), VaultError> {
+    let failed = |failure| VaultError::new(failure, vault.address.as_str());
+    tls::client_config(vault).map(drop).map_err(failed)
+}
+
 /// What a read makes of an answer of Vault's.
 ///
 /// # Errors

@@ -236,7 +236,8 @@ impl Session {
             let authenticator = Rc::clone(&self.authenticator.borrow());
             let wait = match self.login(&authenticator).await {
                 Ok(token) => {
-                    event::logged_in(&authenticator.method, token.left());
+                    let address = self.settings.borrow().address.to_string();
+                    event::logged_in(&address, &authenticator.method, token.left());
                     let token = Rc::new(token);
                     if let Some(old) = self.token.replace(Some(Rc::clone(&token))) {
                         old.life.supersede();

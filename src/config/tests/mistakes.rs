@@ -66,7 +66,7 @@ fn each_mistake_of_the_top_level_and_vault_is_named() {
     for (text, expected) in [
         (
             "verbose = true",
-            "1: verbose: unknown key\n  hint: known here: auth, callers, health, identity, life, \
+            "1: verbose: unknown key\n  hint: known here: auth, callers, container, health, identity, life, \
              limits, listen, memory, notify, sandbox, secrets, vault",
         ),
         ("[secret.db]\npath = 'a/b'", "1: secret: unknown key\n  hint: did you mean `secrets`?"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::{AuthMethod, Config, Environment, NotifyTarget, ProcessSource, TokenSource};
+use crate::config::{Config, Environment, NotifyTarget, ProcessSource, TokenSource};
 
 /// What every process needs: names of hosts, trust anchors, the C library's modules, and what
 /// the kernel says about ourselves.
@@ -74,7 +74,7 @@ impl Reach {
             reach.add(file);
         }
         reach.files.extend(vault.ca_path.clone());
-        if let Some(file) = credential(&config.auth) {
+        if let Some(file) = config.auth.credential_file() {
             reach.add(file);
         }
         for caller in &config.callers {
@@ -133,17 +133,6 @@ fn port_of(proxy: &str) -> Option<u16> {
     let with_scheme = if proxy.contains("://") { proxy.into() } else { format!("http://{proxy}") };
     let url = url::Url::parse(&with_scheme).ok()?;
     url.port_or_known_default().or_else(|| url.scheme().starts_with("socks").then_some(1080))
-}
-
-fn credential(auth: &AuthMethod) -> Option<&Path> {
-    match auth {
-        AuthMethod::Token(TokenSource::File(file)) => Some(file),
-        AuthMethod::AppRole { secret_id: Some(source), .. } => Some(&source.file),
-        AuthMethod::Kubernetes { jwt_file, .. } | AuthMethod::Jwt { jwt_file, .. } => {
-            Some(jwt_file)
-        }
-        AuthMethod::Token(_) | AuthMethod::AppRole { .. } | AuthMethod::Cert { .. } => None,
-    }
 }
 
 #[cfg(test)]
