@@ -15,11 +15,12 @@ use tokio::time::Instant;
 use crate::config::{AuthMethod, VaultConfig, VaultPath};
 use crate::memory::{keep_thread_secret, scrub};
 use crate::observe::{Metrics, event};
-use crate::secret::{EtagKey, Secret};
+use crate::secret::{EtagKey, KvVersion, Secret};
 
 mod approle;
 mod auth;
 mod ceiling;
+mod confirm;
 mod error;
 mod lease;
 mod read;
@@ -28,6 +29,7 @@ mod tls;
 mod token;
 mod transport;
 
+pub use confirm::Confirmed;
 pub use error::{Failure, NetworkReason, Refusal, Retry, VaultError};
 pub use lease::Renewed;
 pub use session::Login;
@@ -54,6 +56,11 @@ enum Command {
         path: VaultPath,
         version: Option<u64>,
         reply: Reply<Secret>,
+    },
+    Confirm {
+        path: VaultPath,
+        held: KvVersion,
+        reply: Reply<Confirmed>,
     },
     Reconfigure {
         vault: Box<VaultConfig>,
@@ -111,6 +118,19 @@ impl Upstream {
     pub async fn read(&self, path: &VaultPath, version: Option<u64>) -> Result<Secret, VaultError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Read { path: path.clone(), version, reply }, answer).await
+    }
+
+    /// Whether `held` is still the latest version of the KV v2 secret at `path`.
+    ///
+    /// # Errors
+    /// Everything that can go wrong with Vault; that the policy does not let us know is none.
+    pub async fn confirm(
+        &self,
+        path: &VaultPath,
+        held: KvVersion,
+    ) -> Result<Confirmed, VaultError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Confirm { path: path.clone(), held, reply }, answer).await
     }
 
     /// Takes over new settings, with trust anchors and client certificate read anew. With
@@ -258,6 +278,12 @@ impl Fetcher {
                         let _ = reply.send(read);
                     });
                 }
+                Command::Confirm { path, held, reply } => {
+                    let fetcher = Rc::clone(&fetcher);
+                    tokio::task::spawn_local(async move {
+                        let _ = reply.send(fetcher.confirm(&path, &held).await);
+                    });
+                }
                 Command::Reconfigure { vault, auth, login_again, reply } => {
                     let taken = fetcher.session.reconfigure(*vault, auth, login_again);
                     let _ = reply.send(taken.map(|former| {
@@ -307,6 +333,23 @@ impl Fetcher {
                 }
             }
             _ => first,
+        }
+    }
+
+    async fn confirm(&self, path: &VaultPath, held: &KvVersion) -> Result<Confirmed, VaultError> {
+        let patience = self.session.timeout();
+        let token = self.session.token(patience).await?;
+        let first = confirm::confirm(&self.session.transport(), &token, path, held).await;
+        if !first.as_ref().is_err_and(|error| error.retry() == Retry::Reauthenticate) {
+            return first;
+        }
+        let second = match self.session.doubt(&token, patience).await {
+            Some(token) => confirm::confirm(&self.session.transport(), &token, path, held).await,
+            None => first,
+        };
+        match second {
+            Err(error) if error.retry() == Retry::Reauthenticate => Ok(Confirmed::Unknown),
+            second => second,
         }
     }
 
