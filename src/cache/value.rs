@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::answer::{Freshness, Served};
 use crate::config::SecretSpec;
 use crate::lease::{
-    Lease, TokenLife, now, refresh_after, renew_after, replace_after, replace_orphan_after,
+    Lease, TokenLife, now, refresh_after, renew_after, replace_after, replace_last_after,
+    replace_orphan_after,
 };
 use crate::secret::{KvVersion, Secret};
 use crate::vault::Renewed;
@@ -76,13 +77,12 @@ impl Held {
     pub(super) fn renewed(&self, renewed: Renewed, asked: Instant) -> Self {
         let left = self.ends.saturating_duration_since(asked);
         let extends = renewed.renewable && renewed.duration > left.mul_f64(1.5);
-        let step = if extends { renew_after } else { replace_after };
-        Self {
-            ends: asked + renewed.duration,
-            extends,
-            due: asked + step(renewed.duration),
-            ..self.clone()
-        }
+        let due = if extends {
+            renew_after(renewed.duration)
+        } else {
+            replace_last_after(renewed.duration, self.granted)
+        };
+        Self { ends: asked + renewed.duration, extends, due: asked + due, ..self.clone() }
     }
 
     /// Its own end or its token's, whichever comes first.
