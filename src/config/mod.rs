@@ -90,6 +90,8 @@ pub struct VaultConfig {
     pub max_requests_per_second: u32,
     /// Deadline of one request, connection included; default 10 s.
     pub timeout: Duration,
+    /// The first login waits a random part of this; default none.
+    pub start_jitter: Duration,
 }
 
 /// A login method with what it needs.

@@ -14,7 +14,7 @@ use super::error::{Failure, Retry, VaultError};
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, VaultConfig};
-use crate::lease::{Backoff, now, renew_after, replace_last_after};
+use crate::lease::{Backoff, now, renew_after, replace_last_after, spread};
 use crate::observe::{Metrics, event};
 
 /// A token that dies sooner than this after its login does not count as a success, so that a
@@ -232,6 +232,8 @@ impl Session {
     /// Logs in and stays logged in. Never ends.
     pub(super) async fn keep(&self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
+        let jitter = self.settings.borrow().start_jitter;
+        tokio::time::sleep(spread(jitter)).await;
         loop {
             let authenticator = Rc::clone(&self.authenticator.borrow());
             let wait = match self.login(&authenticator).await {
