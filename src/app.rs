@@ -15,6 +15,7 @@ use crate::config::{
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
 use crate::memory::{arena_status, grow_arena};
+use crate::notify::Notifier;
 use crate::observe::{Audit, Metrics, Style, event};
 use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
 use crate::vault::{Failure, FetchThread, Login, Retry, Upstream, VaultError};
@@ -36,6 +37,7 @@ pub struct Bound {
     upstream: Upstream,
     fetch_thread: FetchThread,
     cache: SecretCache,
+    notifier: Arc<Notifier<SecretCache>>,
     readiness: Readiness,
     policy: SharedPolicy,
     metrics: Metrics,
@@ -58,8 +60,18 @@ impl App {
     /// A port that cannot be bound, or settings for Vault that cannot work.
     #[expect(clippy::unused_async, reason = "it needs the runtime, and says so by its type")]
     pub async fn build(config: Config, style: Style) -> Result<Bound, Error> {
-        let Config { vault, auth, listen, health, secrets, callers, limits, life, protection } =
-            config;
+        let Config {
+            vault,
+            auth,
+            listen,
+            health,
+            secrets,
+            callers,
+            notify,
+            limits,
+            life,
+            protection,
+        } = config;
         let server = Server::bind(&listen, health)?;
         if protection.require_secret_memory {
             grow_arena(ENOUGH_MEMORY);
@@ -79,6 +91,7 @@ impl App {
             return Err(Error::NoSecretMemory(memory));
         }
         let cache = SecretCache::new(&secrets, limits.cache_bytes, upstream.clone());
+        let notifier = Notifier::start(notify, Arc::new(cache.clone()));
         let readiness = Readiness::new(cache.clone());
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
         let running = Arc::new(Running {
@@ -91,6 +104,7 @@ impl App {
             upstream,
             fetch_thread,
             cache,
+            notifier,
             readiness,
             policy,
             metrics,
@@ -127,6 +141,7 @@ impl Bound {
         Reloader {
             upstream: self.upstream.clone(),
             cache: self.cache.clone(),
+            notifier: Arc::clone(&self.notifier),
             policy: Arc::clone(&self.policy),
             running: Arc::clone(&self.running),
         }
@@ -165,6 +180,7 @@ impl Bound {
         let deadline = Deadline::new(self.life.shutdown_deadline);
         event::stopping(self.life.shutdown_deadline);
         readiness.stop();
+        self.notifier.stop();
         no_more_connections.cancel();
         connections.close();
         tokio::select! {
@@ -198,6 +214,7 @@ impl Running {
 pub struct Reloader {
     upstream: Upstream,
     cache: SecretCache,
+    notifier: Arc<Notifier<SecretCache>>,
     policy: SharedPolicy,
     running: Arc<Running>,
 }
@@ -208,8 +225,19 @@ impl Reloader {
     /// are. What cannot work is reported, and then everything stays as it was.
     pub async fn reload(&self, loaded: Loaded) {
         loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
-        let Config { vault, auth, listen, health, secrets, callers, limits, life, protection } =
-            loaded.config;
+        let Config {
+            vault,
+            auth,
+            listen,
+            health,
+            secrets,
+            callers,
+            notify,
+            limits,
+            life,
+            protection,
+            ..
+        } = loaded.config;
         let auth = Arc::new(auth);
         let (old_vault, old_auth) = self.running.upstream();
         let login_again = old_vault.address != vault.address
@@ -227,7 +255,8 @@ impl Reloader {
             );
         }
         self.policy.store(Arc::new(policy(callers, &secrets, limits)));
-        self.cache.redeclare(&secrets).await;
+        self.cache.redeclare(&secrets, login_again).await;
+        self.notifier.take_over(notify);
         event::reloaded();
     }
 }

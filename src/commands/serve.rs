@@ -31,8 +31,8 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
         let signals = listen_to_signals()?;
         let bound = App::build(loaded.config, style).await?;
         bound.metrics().set_hardening(&audit);
-        if let Some((files_and_ports, _)) = &reach {
-            event::sandbox(files_and_ports, &sandbox::restrict_calls());
+        if let Some((files_and_ports, reach)) = &reach {
+            event::sandbox(files_and_ports, &sandbox::restrict_calls(reach));
         }
         let reach = reach.as_ref().map(|(_, reach)| reach);
         run_until_stopped(bound, signals, &sources, reach).await
@@ -92,7 +92,9 @@ pub(super) fn listen_to_signals() -> Result<Signals, Error> {
 
 /// A reload asks for files or ports that were not in the configuration at the start.
 #[derive(Debug, thiserror::Error)]
-#[error("it names files or a port that the sandbox of this process keeps out: restart it")]
+#[error(
+    "it names files, a port or a signal that the sandbox of this process keeps out: restart it"
+)]
 struct BeyondSandbox;
 
 fn is_beyond(confined: Option<&Reach>, loaded: &Loaded, sources: &Sources) -> bool {

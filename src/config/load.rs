@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use super::identity::Identity;
 use super::report::Report;
 use super::section::Section;
-use super::{Config, auth, callers, file, limits, listen, secrets, vault};
+use super::{Config, auth, callers, file, limits, listen, notify, secrets, vault};
 
 /// Where settings come from. Flags go before the environment, and the environment before the
 /// file.
@@ -98,6 +98,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
     let health = listen::read_health(root.table("health"), &listen, &context);
     let declared = secrets::read(root.table("secrets"), &identity, &context);
     let callers = callers::read(root.tables("callers"), &declared.names, &context);
+    let notify = notify::read(root.tables("notify"), &declared.names, &context);
     let limits = limits::read(root.table("limits"));
     let life = limits::read_life(root.table("life"));
     let protection = limits::read_protection(
@@ -118,6 +119,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         health,
         secrets,
         callers,
+        notify,
         limits,
         life,
         protection,
