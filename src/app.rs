@@ -73,9 +73,6 @@ impl App {
             protection,
         } = config;
         let server = Server::bind(&listen, health)?;
-        if protection.require_secret_memory {
-            grow_arena(ENOUGH_MEMORY);
-        }
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
         let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
@@ -84,12 +81,7 @@ impl App {
         let (upstream, fetch_thread) =
             Upstream::start(vault.clone(), Arc::clone(&auth), metrics.clone())
                 .map_err(Error::VaultSettings)?;
-        let memory = arena_status();
-        event::memory(memory);
-        let enough = memory.is_complete() && memory.bytes >= ENOUGH_MEMORY;
-        if protection.require_secret_memory && !enough {
-            return Err(Error::NoSecretMemory(memory));
-        }
+        settle_memory(&protection)?;
         let cache = SecretCache::new(&secrets, limits.cache_bytes, upstream.clone());
         let notifier = Notifier::start(notify, Arc::new(cache.clone()));
         let readiness = Readiness::new(cache.clone());
@@ -267,6 +259,23 @@ fn policy(
     limits: Limits,
 ) -> Policy {
     Policy::new(callers, secrets.keys().cloned(), limits)
+}
+
+/// Says how plaintext is kept, once the fetch thread runs.
+///
+/// # Errors
+/// When there is less protection than the configuration insists on.
+pub(crate) fn settle_memory(protection: &Protection) -> Result<(), Error> {
+    if protection.require_secret_memory {
+        grow_arena(ENOUGH_MEMORY);
+    }
+    let memory = arena_status();
+    event::memory(memory);
+    let enough = memory.is_complete() && memory.bytes >= ENOUGH_MEMORY;
+    if protection.require_secret_memory && !enough {
+        return Err(Error::NoSecretMemory(memory));
+    }
+    Ok(())
 }
 
 /// Waits for the first login.

@@ -38,6 +38,8 @@ pub struct Flags {
     pub auth: Option<String>,
     /// `--role`.
     pub role: Option<String>,
+    /// Nobody will ask: no caller rule is needed.
+    pub without_door: bool,
     /// `--unsafe-host-network`.
     pub unsafe_host_network: bool,
 }

@@ -36,6 +36,7 @@ mod unknown;
 mod tests;
 
 pub use environment::Environment;
+pub(crate) use environment::is_variable_name;
 pub use error::{ConfigError, Problem};
 pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load, load_text};
