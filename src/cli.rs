@@ -12,7 +12,7 @@ use crate::observe::{Style, init_log};
 #[derive(Debug, Parser)]
 #[command(name = "sidekey", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit status: 0 ok, 64 usage, 69 Vault cannot be reached at start-up, \
-    70 internal, 71 cannot bind, or not the secret memory that is required, 77 Vault refused the login, 78 configuration.")]
+    70 internal, 71 cannot bind, or a protection that is required cannot be had, 77 Vault refused the login, 78 configuration.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -24,6 +24,17 @@ pub enum Error {
          RLIMIT_MEMLOCK of 8 MiB or CAP_IPC_LOCK; found: {} memory, {} KiB", .0.tier.as_str(), .0.bytes >> 10
     )]
     NoSecretMemory(ArenaStatus),
+    /// The sandbox is not in force as a whole, and the configuration insists on it.
+    #[error(
+        "the sandbox would not be in force, which [sandbox] require asks for: it takes Landlock 6 \
+         (Linux 6.12) and seccomp; files and ports: {files_and_ports}; system calls: {system_calls}"
+    )]
+    NoSandbox {
+        /// What came of Landlock.
+        files_and_ports: String,
+        /// What came of the filter of system calls.
+        system_calls: String,
+    },
     /// Vault said no to the login.
     #[error("Vault refused the login: method {method}, mount auth/{mount}, role {role}")]
     LoginRefused {
@@ -73,7 +84,7 @@ impl Error {
             Self::Usage(_) => 64,
             Self::VaultUnreachable { .. } => 69,
             Self::System { .. } => 70,
-            Self::Bind(_) | Self::NoSecretMemory(_) => 71,
+            Self::Bind(_) | Self::NoSecretMemory(_) | Self::NoSandbox { .. } => 71,
             Self::LoginRefused { .. } => 77,
             Self::Config(_) | Self::VaultSettings(_) => 78,
         })

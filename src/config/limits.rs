@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::error::Problem;
+use super::report::Report;
 use super::section::Section;
 use super::{Life, Limits, Protection};
 
@@ -38,11 +40,21 @@ pub(super) fn read_life(mut section: Section<'_>) -> Life {
     life
 }
 
-pub(super) fn read_protection(mut memory: Section<'_>, mut sandbox: Section<'_>) -> Protection {
+pub(super) fn read_protection(
+    mut memory: Section<'_>,
+    mut sandbox: Section<'_>,
+    report: &Report,
+) -> Protection {
     let protection = Protection {
         require_secret_memory: memory.boolean("require_secret_memory").unwrap_or(false),
         sandbox: sandbox.boolean("enabled").unwrap_or(true),
+        require_sandbox: sandbox.boolean("require").unwrap_or(false),
     };
+    if protection.require_sandbox && !protection.sandbox {
+        let problem =
+            Problem::at(&sandbox.at("require"), "asks for what `enabled = false` turns off");
+        report.problem(problem.hint("remove one of the two"));
+    }
     memory.finish();
     sandbox.finish();
     protection

@@ -98,7 +98,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
     let callers = callers::read(root.tables("callers"), &declared.names, &context);
     let limits = limits::read(root.table("limits"));
     let life = limits::read_life(root.table("life"));
-    let protection = limits::read_protection(root.table("memory"), root.table("sandbox"));
+    let protection = limits::read_protection(root.table("memory"), root.table("sandbox"), report);
     root.refuse_future("certificates");
     root.refuse_future("adapters");
     root.finish();

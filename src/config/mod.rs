@@ -229,6 +229,8 @@ pub struct Protection {
     pub require_secret_memory: bool,
     /// Give up, at the start, every right that is not needed later; default on.
     pub sandbox: bool,
+    /// Rather not start than with a part of the sandbox missing; default off.
+    pub require_sandbox: bool,
 }
 
 /// Start, stop and audit settings.

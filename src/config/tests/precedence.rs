@@ -289,6 +289,8 @@ fn protection_is_read() {
     let text = "[memory]\nrequire_secret_memory = true\n[sandbox]\nenabled = false\n";
     let other = config(&format!("{text}{REST}")).protection;
     assert!(other.require_secret_memory && !other.sandbox);
+    assert!(!usual.require_sandbox);
+    assert!(config(&format!("[sandbox]\nrequire = true\n{REST}")).protection.require_sandbox);
 }
 
 #[test]
