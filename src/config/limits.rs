@@ -1,9 +1,9 @@
-//! `[limits]`, `[life]`, `[memory]` and `[sandbox]`.
+//! `[limits]`, `[life]`, `[memory]`, `[sandbox]` and `[container]`.
 
 use std::time::Duration;
 
 use super::error::Problem;
-use super::report::Report;
+use super::load::Context;
 use super::section::Section;
 use super::{Life, Limits, Protection};
 
@@ -43,19 +43,24 @@ pub(super) fn read_life(mut section: Section<'_>) -> Life {
 pub(super) fn read_protection(
     mut memory: Section<'_>,
     mut sandbox: Section<'_>,
-    report: &Report,
+    mut container: Section<'_>,
+    context: &Context<'_>,
 ) -> Protection {
+    let allowed = container.boolean("unsafe_host_network").unwrap_or(false);
     let protection = Protection {
         require_secret_memory: memory.boolean("require_secret_memory").unwrap_or(false),
         sandbox: sandbox.boolean("enabled").unwrap_or(true),
         require_sandbox: sandbox.boolean("require").unwrap_or(false),
+        require_hardening: container.boolean("require_hardening").unwrap_or(false),
+        unsafe_host_network: allowed || context.flags.unsafe_host_network,
     };
     if protection.require_sandbox && !protection.sandbox {
         let problem =
             Problem::at(&sandbox.at("require"), "asks for what `enabled = false` turns off");
-        report.problem(problem.hint("remove one of the two"));
+        context.report.problem(problem.hint("remove one of the two"));
     }
     memory.finish();
     sandbox.finish();
+    container.finish();
     protection
 }

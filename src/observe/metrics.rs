@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::ProcessCollector;
+use crate::container::Audit;
 
 /// The upper bounds of a Vault request's duration, in seconds.
 const UPSTREAM_BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
@@ -20,6 +21,12 @@ const UPSTREAM_BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ItemLabels {
+    item: &'static str,
+    verdict: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -77,6 +84,7 @@ struct Inner {
     memory_bytes: Gauge,
     memory_spilled: Gauge,
     sandbox: Family<LayerLabel, Gauge>,
+    hardening: Family<ItemLabels, Gauge>,
     on_scrape: OnceLock<OnScrape>,
 }
 
@@ -101,6 +109,7 @@ impl Metrics {
             memory_bytes: Gauge::default(),
             memory_spilled: Gauge::default(),
             sandbox: Family::default(),
+            hardening: Family::default(),
             on_scrape: OnceLock::new(),
         };
         inner.register(&mut registry);
@@ -172,6 +181,14 @@ impl Metrics {
         self.0.sandbox.get_or_create(&LayerLabel { layer }).set(i64::from(in_force));
     }
 
+    /// What the audit of the container came to; nothing outside of a container.
+    pub fn set_hardening(&self, audit: &Audit) {
+        for finding in audit.findings.iter().filter(|_| audit.in_container) {
+            let labels = ItemLabels { item: finding.item, verdict: finding.verdict.as_str() };
+            self.0.hardening.get_or_create(&labels).set(1);
+        }
+    }
+
     /// Has `update` called before each scrape, to set gauges. The first one given stays.
     pub fn on_scrape(&self, update: impl Fn(&Self) + Send + Sync + 'static) {
         let _ = self.0.on_scrape.set(Box::new(update));
@@ -217,6 +234,8 @@ impl Inner {
         add.register("memory_spilled", help, self.memory_spilled.clone());
         let help = "1 for each layer of the sandbox that is in force as a whole";
         add.register("sandbox", help, self.sandbox.clone());
+        let help = "1 for what an item of the container's hardening came to: ok, flaw or operator";
+        add.register("hardening", help, self.hardening.clone());
     }
 }
 
