@@ -8,6 +8,8 @@ fuzz_seconds := "10"
 # Where fuzz-smoke starts from: fixed, so that a run can be repeated. `just fuzz_seed=0 fuzz-smoke` for another each time.
 fuzz_seed := "1"
 
+musl_target := arch() + "-unknown-linux-musl"
+
 # List the recipes.
 default:
     @just --list --unsorted
@@ -32,6 +34,20 @@ lint:
 # What the README tells a user to run.
 test:
     cargo test
+
+# The memory search on the release build, as the glibc packages carry it. Needs root; some minutes to build.
+memory-release *args:
+    cargo build --locked --release
+    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/release/sidekey" cargo test --locked --test memory {{ args }}
+
+# The same on the static binary of the container image. Needs musl-gcc.
+memory-musl *args: musl
+    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo test --locked --test memory {{ args }}
+
+# The static binary of the container image.
+musl:
+    rustup target add {{ musl_target }}
+    cargo build --locked --release --no-default-features --target {{ musl_target }}
 
 # The cases that the dev server and a real Vault must answer alike.
 conformance *args:

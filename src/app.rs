@@ -25,7 +25,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(200);
 
 /// Secret memory, besides the fetch thread's stack, that is little for a few secrets and callers,
 /// and fits into the usual `RLIMIT_MEMLOCK` of 8 MiB.
-const ENOUGH_MEMORY: usize = 4 << 20;
+pub(crate) const ENOUGH_MEMORY: usize = 4 << 20;
 
 /// The sidecar, to be built.
 #[derive(Debug)]
@@ -121,6 +121,12 @@ impl Bound {
     /// The health listener's address.
     pub fn health_addr(&self) -> Option<SocketAddr> {
         self.server.health_addr()
+    }
+
+    /// Says in the metrics which layers of the sandbox are in force.
+    pub fn note_sandbox(&self, files_and_ports: bool, system_calls: bool) {
+        self.metrics.set_sandbox("files_and_ports", files_and_ports);
+        self.metrics.set_sandbox("system_calls", system_calls);
     }
 
     /// The numbers that the health listener shows.

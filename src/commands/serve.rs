@@ -26,13 +26,19 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
         // No thread runs yet, and those to come inherit it.
         (sandbox::restrict_reach(&reach), reach)
     });
+    let required = loaded.config.protection.require_sandbox;
     let runtime = super::runtime(super::workers())?;
     let outcome = runtime.block_on(async {
         let signals = listen_to_signals()?;
         let bound = App::build(loaded.config, style).await?;
         bound.metrics().set_hardening(&audit);
         if let Some((files_and_ports, reach)) = &reach {
-            event::sandbox(files_and_ports, &sandbox::restrict_calls(reach));
+            let system_calls = sandbox::restrict_calls(reach);
+            event::sandbox(files_and_ports, &system_calls);
+            bound.note_sandbox(files_and_ports.is_ok(), system_calls.is_ok());
+            if required {
+                insist(files_and_ports, &system_calls)?;
+            }
         }
         let reach = reach.as_ref().map(|(_, reach)| reach);
         run_until_stopped(bound, signals, &sources, reach).await
@@ -40,6 +46,21 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     // What is still in flight is dropped, and with it wiped.
     runtime.shutdown_background();
     outcome
+}
+
+/// Both layers of the sandbox are in force as a whole.
+fn insist(
+    files_and_ports: &sandbox::Outcome,
+    system_calls: &sandbox::Outcome,
+) -> Result<(), Error> {
+    if files_and_ports.is_ok() && system_calls.is_ok() {
+        return Ok(());
+    }
+    let word = |outcome: &sandbox::Outcome| {
+        outcome.as_ref().map_or_else(String::clone, |()| "in force".into())
+    };
+    let (files_and_ports, system_calls) = (word(files_and_ports), word(system_calls));
+    Err(Error::NoSandbox { files_and_ports, system_calls })
 }
 
 /// Audits the container, before the sandbox takes it out of sight.

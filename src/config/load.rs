@@ -107,7 +107,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         root.table("memory"),
         root.table("sandbox"),
         root.table("container"),
-        context.flags,
+        &context,
     );
     root.refuse_future("certificates");
     root.refuse_future("adapters");

@@ -285,6 +285,8 @@ pub struct Protection {
     pub require_secret_memory: bool,
     /// Give up, at the start, every right that is not needed later; default on.
     pub sandbox: bool,
+    /// Rather not start than with a part of the sandbox missing; default off.
+    pub require_sandbox: bool,
     /// Rather not start than in a container with a flaw; default off.
     pub require_hardening: bool,
     /// Start even in a container with the host's network; default off.

@@ -11,7 +11,7 @@ use seccompiler::{
 use super::{Outcome, Reach};
 
 /// Refused with `EPERM`, whatever their arguments.
-const REFUSED: &[libc::c_long] = &[
+pub(super) const REFUSED: &[libc::c_long] = &[
     // Other programs.
     libc::SYS_execve,
     libc::SYS_execveat,
