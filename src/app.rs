@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::SecretCache;
-use crate::config::{AuthMethod, Config, Life, Limits, Listen, Loaded, VaultConfig};
+use crate::config::{AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded, VaultConfig};
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
 use crate::memory::{arena_status, grow_arena};
@@ -56,8 +56,8 @@ impl App {
     /// A port that cannot be bound, or settings for Vault that cannot work.
     #[expect(clippy::unused_async, reason = "it needs the runtime, and says so by its type")]
     pub async fn build(config: Config, style: Style) -> Result<Bound, Error> {
-        let Config { vault, auth, listen, health, secrets, callers, limits, life, protection } =
-            config;
+        let declarations = config.declarations();
+        let Config { vault, auth, listen, health, callers, limits, life, protection, .. } = config;
         let server = Server::bind(&listen, health)?;
         if protection.require_secret_memory {
             grow_arena(ENOUGH_MEMORY);
@@ -76,14 +76,14 @@ impl App {
         if protection.require_secret_memory && !enough {
             return Err(Error::NoSecretMemory(memory));
         }
-        let cache = SecretCache::new(&secrets, limits.cache_bytes, upstream.clone());
+        let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
         let readiness = Readiness::new(cache.clone());
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
         let running = Arc::new(Running {
             upstream: Mutex::new((vault, auth)),
             listen: (listen, health, limits.max_connections),
         });
-        let policy = policy(callers, &secrets, limits).shared();
+        let policy = policy(callers, &declarations, limits).shared();
         Ok(Bound {
             server,
             upstream,
@@ -196,7 +196,8 @@ impl Reloader {
     /// are. What cannot work is reported, and then everything stays as it was.
     pub async fn reload(&self, loaded: Loaded) {
         loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
-        let Config { vault, auth, listen, health, secrets, callers, limits, .. } = loaded.config;
+        let declarations = loaded.config.declarations();
+        let Config { vault, auth, listen, health, callers, limits, .. } = loaded.config;
         let auth = Arc::new(auth);
         let (old_vault, old_auth) = self.running.upstream();
         let login_again = old_vault.address != vault.address
@@ -211,18 +212,19 @@ impl Reloader {
         if self.running.listen != (listen, health, limits.max_connections) {
             event::configuration_warning("listeners and max_connections change with a restart");
         }
-        self.policy.store(Arc::new(policy(callers, &secrets, limits)));
-        self.cache.redeclare(&secrets).await;
+        self.policy.store(Arc::new(policy(callers, &declarations, limits)));
+        self.cache.redeclare(&declarations).await;
         event::reloaded();
     }
 }
 
 fn policy(
     callers: Vec<crate::config::CallerRule>,
-    secrets: &std::collections::BTreeMap<crate::config::SecretName, crate::config::SecretSpec>,
+    declarations: &Declarations,
     limits: Limits,
 ) -> Policy {
-    Policy::new(callers, secrets.keys().cloned(), limits)
+    let names = declarations.iter().map(|(name, what)| (name.clone(), what.kind()));
+    Policy::new(callers, names, limits)
 }
 
 /// Waits for the first login.

@@ -3,7 +3,7 @@
 //! moka gives capacity and single flight. Freshness is ours, on tokio's clock: moka runs its
 //! own clock, and drops what expired only when somebody calls it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{SecretName, SecretSpec};
-use crate::observe::event;
+use crate::config::{Declaration, Declarations, SecretName};
+use crate::lease::Handle;
 use crate::server::Source;
 use crate::vault::{Login, Upstream};
 
@@ -52,19 +52,15 @@ struct Shared {
 }
 
 impl SecretCache {
-    /// An empty cache for the secrets in `specs`, holding at most about `capacity` bytes.
-    pub fn new(
-        specs: &BTreeMap<SecretName, SecretSpec>,
-        capacity: u64,
-        upstream: Upstream,
-    ) -> Self {
+    /// An empty cache for `declarations`, holding at most about `capacity` bytes.
+    pub fn new(declarations: &Declarations, capacity: u64, upstream: Upstream) -> Self {
         let weight = |key: &SecretKey, entry: &Arc<Entry>| {
             // With what an entry itself takes, so that many small ones count too.
             let bytes = key.name.as_str().len() + entry.len() + 2048;
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let entries = moka::future::Cache::builder().max_capacity(capacity).weigher(weight).build();
-        let declared = ArcSwap::from_pointee(declare(specs, None));
+        let declared = ArcSwap::from_pointee(declare(declarations, None));
         let (tasks, stop, fetched) = Default::default();
         let common = Arc::new(Common::new());
         let cache = Self {
@@ -158,7 +154,7 @@ impl SecretCache {
     pub fn pending(&self) -> Vec<SecretName> {
         let declared = self.shared.declared.load();
         let missing = |name: &SecretName| !matches!(self.cached(name, None), Some(Ok(_)));
-        let required = declared.iter().filter(|(_, declared)| declared.spec.required);
+        let required = declared.iter().filter(|(_, declared)| declared.what.is_required());
         let mut names: Vec<_> =
             required.filter(|(name, _)| missing(name)).map(|(name, _)| name.clone()).collect();
         names.sort();
@@ -168,7 +164,7 @@ impl SecretCache {
     /// Starts to fetch every required name, and to keep it fresh.
     pub fn fetch_required(&self) {
         for (name, declared) in self.shared.declared.load().iter() {
-            if declared.spec.required {
+            if declared.what.is_required() {
                 let (cache, name) = (self.clone(), name.clone());
                 self.shared.tasks.spawn(async move {
                     tokio::select! {
@@ -181,9 +177,9 @@ impl SecretCache {
     }
 
     /// Takes over other declarations: what changed or is gone is dropped at once.
-    pub async fn redeclare(&self, specs: &BTreeMap<SecretName, SecretSpec>) {
+    pub async fn redeclare(&self, declarations: &Declarations) {
         let old = self.shared.declared.load_full();
-        let new = Arc::new(declare(specs, Some(&old)));
+        let new = Arc::new(declare(declarations, Some(&old)));
         self.shared.declared.store(Arc::clone(&new));
         for (key, entry) in &self.shared.entries {
             let kept = new.get(&key.name).is_some_and(|now| entry.is_of(now));
@@ -197,9 +193,9 @@ impl SecretCache {
         self.fetch_required();
     }
 
-    /// Stops refreshing and renewing, for good. Returns the leases that do not end with our own
-    /// token, to be revoked.
-    pub async fn stop_refreshing(&self) -> Vec<Box<str>> {
+    /// Stops refreshing and renewing, for good. Returns the leases and certificates that do not
+    /// end with our own token, to be revoked.
+    pub async fn stop_refreshing(&self) -> Vec<Handle> {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         // What is on its way to Vault may hang there; the stop goes on without it.
@@ -300,14 +296,12 @@ impl SecretCache {
         self.shared.upstream.login()
     }
 
-    fn revoke(&self, leases: Vec<Box<str>>) {
-        for lease_id in leases {
+    fn revoke(&self, leases: Vec<Handle>) {
+        for handle in leases {
             let upstream = self.shared.upstream.clone();
             self.shared.tasks.spawn(async move {
-                match upstream.revoke(&lease_id).await {
-                    Ok(()) => event::lease_revoked(&lease_id),
-                    Err(error) => event::lease_not_revoked(&lease_id, &error),
-                }
+                // Said already.
+                let _ = upstream.revoke(handle).await;
             });
         }
     }
@@ -332,6 +326,7 @@ impl SecretCache {
             }
             for (_, entry) in &self.shared.entries {
                 entry.wipe_if_dead();
+                self.revoke(entry.take_overdue());
             }
             self.shared.entries.run_pending_tasks().await;
         }
@@ -370,16 +365,16 @@ impl Source for SecretCache {
 
 /// Declarations by name; one that did not change stays the same object, with its history.
 fn declare(
-    specs: &BTreeMap<SecretName, SecretSpec>,
+    declarations: &Declarations,
     old: Option<&HashMap<SecretName, Arc<Declared>>>,
 ) -> HashMap<SecretName, Arc<Declared>> {
-    let same = |name: &SecretName, spec: &SecretSpec| {
-        old.and_then(|old| old.get(name)).filter(|old| old.spec == *spec).cloned()
+    let same = |name: &SecretName, what: &Declaration| {
+        old.and_then(|old| old.get(name)).filter(|old| old.what == *what).cloned()
     };
-    specs
+    declarations
         .iter()
-        .map(|(name, spec)| {
-            let declared = same(name, spec).unwrap_or_else(|| Arc::new(Declared::new(spec)));
+        .map(|(name, what)| {
+            let declared = same(name, what).unwrap_or_else(|| Arc::new(Declared::new(what)));
             (name.clone(), declared)
         })
         .collect()

@@ -9,10 +9,11 @@
 //! | --- | --- |
 //! | renew a token or lease | after 60 to 67 % of `ttl` |
 //! | replace what cannot be renewed (any more) | after 81 to 90 % of `ttl` |
+//! | replace a certificate | after 60 to 67 % of its life, or from 90 to 100 % of `renew_at_percent` of it |
 //! | read an unleased value again | after 80 to 95 % of `refresh` |
 //! | retry | 1 s, 2 s, 4 s … 60 s, each 50 to 100 % of the step, never before `Retry-After` |
 //! | log in again | when Vault no longer knows the token: once at once, then with the back-off |
-//! | a new lease | only when the old one cannot be renewed any more; 20 at once and 200 an hour at most for each name |
+//! | a new lease or certificate | only when the old one cannot be renewed any more; 20 at once and 200 an hour at most for each name |
 //! | give up | never; but what is past its end is not served |
 //!
 //! So an outage that begins at the worst moment, right before a renewal, is survived when it is
@@ -20,7 +21,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -32,28 +33,61 @@ mod schedule;
 pub use backoff::Backoff;
 pub use bucket::Bucket;
 pub use clock::now;
-pub use schedule::{refresh_after, renew_after, replace_after, replace_orphan_after};
+pub use schedule::{
+    refresh_after, renew_after, replace_after, replace_after_percent, replace_orphan_after,
+};
 
 /// No life is longer, whatever Vault says: ten years, so that no sum of times overflows.
-const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+pub(crate) const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A life that Vault granted, in seconds.
 pub fn granted(seconds: u64) -> Duration {
     Duration::from_secs(seconds).min(LONGEST)
 }
 
-/// A lease on a secret, as Vault granted it:
-/// <https://developer.hashicorp.com/vault/docs/concepts/lease>.
+/// A limited life, as Vault granted it: a lease
+/// (<https://developer.hashicorp.com/vault/docs/concepts/lease>) or a certificate.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// Identifies the lease to Vault. Not a secret, but it names the path.
-    pub id: Box<str>,
-    /// Life from the moment of the answer.
+    /// How it is given back.
+    pub handle: Handle,
+    /// Life from the moment it was asked for.
     pub duration: Duration,
+    /// Its end by the wall clock, where others look at that: certificates.
+    pub ends_at: Option<SystemTime>,
     /// Whether Vault would extend it.
     pub renewable: bool,
+    /// How much of its life may pass before it is replaced, in per cent; `None` for the usual.
+    pub replace_at_percent: Option<u32>,
     /// The life of the token that it was made under, which is the most it can have.
     pub token: std::sync::Arc<TokenLife>,
+}
+
+impl Lease {
+    /// When to renew or replace it, counted from the moment it was asked for.
+    pub fn next_step(&self) -> Duration {
+        match self.replace_at_percent {
+            Some(percent) => replace_after_percent(self.duration, percent),
+            None if self.renewable => renew_after(self.duration),
+            None => replace_after(self.duration),
+        }
+    }
+}
+
+/// What Vault knows something by that we may give back. Not a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handle {
+    /// A lease, by its id.
+    Lease(Box<str>),
+    /// A certificate.
+    Certificate {
+        /// The PKI mount that issued it.
+        mount: Box<str>,
+        /// Its serial number, as Vault writes it.
+        serial: Box<str>,
+        /// The operator wants it revoked.
+        revoke: bool,
+    },
 }
 
 /// The life of a token, as far as the leases that were made under it are concerned: Vault

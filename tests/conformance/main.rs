@@ -32,6 +32,7 @@ mod wire;
 mod absence;
 mod approle;
 mod cache;
+mod certificates;
 mod connection;
 mod login;
 mod reading;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         ("absence", absence::CASES),
         ("tokens", tokens::CASES),
         ("cache", cache::CASES),
+        ("certificates", certificates::CASES),
     ];
     let trials = topics.iter().flat_map(|(topic, cases)| case::trials(topic, cases)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
