@@ -95,6 +95,8 @@ pub enum Refusal {
     KeyType,
     /// The PKI role does not permit a name that was asked for.
     Names,
+    /// The certificate would outlive the one that signs it.
+    BeyondAuthority,
     /// Vault does not know the certificate.
     Serial,
     /// The mount is KV v2 and the path has no `data/` in it.
@@ -231,6 +233,9 @@ impl fmt::Display for Refusal {
             Self::Lease => "Vault does not know the lease any more",
             Self::KeyType => "the role signs no key of such a type: see key and key_type",
             Self::Names => "the role does not permit a name that was asked for",
+            Self::BeyondAuthority => {
+                "it would outlive the certificate that signs it: ask for a shorter ttl"
+            }
             Self::Serial => "Vault does not know the certificate",
             Self::KvPathWithoutData => {
                 "this mount is KV version 2: its read paths have data/ after the mount, \
@@ -242,11 +247,12 @@ impl fmt::Display for Refusal {
 
 /// Recognizes Vault's error texts (`{"errors": [...]}`) and forgets them.
 pub(super) fn recognize(body: &[u8]) -> Refusal {
-    const KNOWN: [(&str, Refusal); 25] = [
+    const KNOWN: [(&str, Refusal); 26] = [
         ("role requires keys of type", Refusal::KeyType),
         ("role requires a minimum of", Refusal::KeyType),
         ("not allowed by this role", Refusal::Names),
         ("not allowed in this role", Refusal::Names),
+        ("expiration of the ca", Refusal::BeyondAuthority),
         ("certificate with serial", Refusal::Serial),
         ("unknown role", Refusal::Role),
         ("lease not found", Refusal::Lease),

@@ -6,6 +6,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 use serde_json::{Value, json};
+use webpki::CertRevocationList;
 
 use crate::case::{Case, case};
 use crate::setup::{Running, Setup};
@@ -104,7 +105,6 @@ fn is_on_the_list(vault: &Vault, serial: &str) -> bool {
     let list = webpki::BorrowedCertRevocationList::from_der(&list).unwrap();
     let bytes: Vec<u8> =
         serial.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
-    use webpki::CertRevocationList;
     let list: CertRevocationList<'_> = list.into();
     match list {
         CertRevocationList::Borrowed(list) => list.into_iter().any(|revoked| {
@@ -161,11 +161,8 @@ fn handshake(sidecar: &Running, name: &str) {
             client.process_new_packets().unwrap();
         }
     }
-    assert_eq!(client.peer_certificates(), server_chain(sidecar).as_deref());
-}
-
-fn server_chain(sidecar: &Running) -> Option<Vec<CertificateDer<'static>>> {
-    Some(certificates(&served(sidecar, "/fullchain.pem")))
+    let sent = certificates(&served(sidecar, "/fullchain.pem"));
+    assert_eq!(client.peer_certificates(), Some(&*sent));
 }
 
 fn every_form_of_one_issuance(vault: &Vault) {
