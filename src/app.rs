@@ -9,10 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::SecretCache;
-use crate::config::{AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded, VaultConfig};
+use crate::config::{
+    AbstractName, AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded, Protection,
+    VaultConfig,
+};
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
 use crate::memory::{arena_status, grow_arena};
+use crate::notify::Notifier;
 use crate::observe::{Audit, Metrics, Style, event};
 use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
 use crate::vault::{Failure, FetchThread, Login, Retry, Upstream, VaultError};
@@ -34,6 +38,7 @@ pub struct Bound {
     upstream: Upstream,
     fetch_thread: FetchThread,
     cache: SecretCache,
+    notifier: Arc<Notifier<SecretCache>>,
     readiness: Readiness,
     policy: SharedPolicy,
     metrics: Metrics,
@@ -45,7 +50,7 @@ pub struct Bound {
 /// What a reload compares with.
 struct Running {
     upstream: Mutex<(VaultConfig, Arc<AuthMethod>)>,
-    listen: (Listen, Option<SocketAddr>, usize),
+    at_start: (Listen, Option<SocketAddr>, usize, Life, Protection),
 }
 
 impl App {
@@ -57,7 +62,9 @@ impl App {
     #[expect(clippy::unused_async, reason = "it needs the runtime, and says so by its type")]
     pub async fn build(config: Config, style: Style) -> Result<Bound, Error> {
         let declarations = config.declarations();
-        let Config { vault, auth, listen, health, callers, limits, life, protection, .. } = config;
+        let Config {
+            vault, auth, listen, health, callers, notify, limits, life, protection, ..
+        } = config;
         let server = Server::bind(&listen, health)?;
         if protection.require_secret_memory {
             grow_arena(ENOUGH_MEMORY);
@@ -77,11 +84,12 @@ impl App {
             return Err(Error::NoSecretMemory(memory));
         }
         let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
+        let notifier = Notifier::start(notify, Arc::new(cache.clone()));
         let readiness = Readiness::new(cache.clone());
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
         let running = Arc::new(Running {
             upstream: Mutex::new((vault, auth)),
-            listen: (listen, health, limits.max_connections),
+            at_start: (listen, health, limits.max_connections, life.clone(), protection),
         });
         let policy = policy(callers, &declarations, limits).shared();
         Ok(Bound {
@@ -89,6 +97,7 @@ impl App {
             upstream,
             fetch_thread,
             cache,
+            notifier,
             readiness,
             policy,
             metrics,
@@ -105,9 +114,19 @@ impl Bound {
         self.server.tcp_addrs()
     }
 
+    /// The abstract unix socket of the local door.
+    pub fn unix_name(&self) -> Option<&AbstractName> {
+        self.server.unix_name()
+    }
+
     /// The health listener's address.
     pub fn health_addr(&self) -> Option<SocketAddr> {
         self.server.health_addr()
+    }
+
+    /// The numbers that the health listener shows.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Takes over another configuration while this one runs.
@@ -115,6 +134,7 @@ impl Bound {
         Reloader {
             upstream: self.upstream.clone(),
             cache: self.cache.clone(),
+            notifier: Arc::clone(&self.notifier),
             policy: Arc::clone(&self.policy),
             running: Arc::clone(&self.running),
         }
@@ -153,6 +173,7 @@ impl Bound {
         let deadline = Deadline::new(self.life.shutdown_deadline);
         event::stopping(self.life.shutdown_deadline);
         readiness.stop();
+        self.notifier.stop();
         no_more_connections.cancel();
         connections.close();
         tokio::select! {
@@ -186,6 +207,7 @@ impl Running {
 pub struct Reloader {
     upstream: Upstream,
     cache: SecretCache,
+    notifier: Arc<Notifier<SecretCache>>,
     policy: SharedPolicy,
     running: Arc<Running>,
 }
@@ -197,7 +219,9 @@ impl Reloader {
     pub async fn reload(&self, loaded: Loaded) {
         loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
         let declarations = loaded.config.declarations();
-        let Config { vault, auth, listen, health, callers, limits, .. } = loaded.config;
+        let Config {
+            vault, auth, listen, health, callers, notify, limits, life, protection, ..
+        } = loaded.config;
         let auth = Arc::new(auth);
         let (old_vault, old_auth) = self.running.upstream();
         let login_again = old_vault.address != vault.address
@@ -209,11 +233,14 @@ impl Reloader {
             return;
         }
         *self.running.upstream.lock().unwrap_or_else(PoisonError::into_inner) = (vault, auth);
-        if self.running.listen != (listen, health, limits.max_connections) {
-            event::configuration_warning("listeners and max_connections change with a restart");
+        if self.running.at_start != (listen, health, limits.max_connections, life, protection) {
+            event::configuration_warning(
+                "[listen], [health], [life], [memory], [sandbox] and max_connections change with a restart",
+            );
         }
         self.policy.store(Arc::new(policy(callers, &declarations, limits)));
-        self.cache.redeclare(&declarations).await;
+        self.cache.redeclare(&declarations, login_again).await;
+        self.notifier.take_over(notify);
         event::reloaded();
     }
 }
@@ -257,7 +284,7 @@ pub(crate) async fn first_login(
         }
     }
     if matches!(last.failure, Failure::Credential(_)) {
-        return Err(refused(auth, &last));
+        return Err(Error::NoCredential { method: auth.name(), source: last });
     }
     let address = vault.address.to_string();
     Err(Error::VaultUnreachable { address, waited: patience, source: last })
@@ -272,7 +299,7 @@ fn refused(auth: &AuthMethod, error: &VaultError) -> Error {
     Error::LoginRefused {
         method: auth.name(),
         mount: auth.mount().to_owned(),
-        role: auth.role(),
+        identity: auth.identity(),
         source: error.clone(),
     }
 }

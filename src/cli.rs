@@ -1,18 +1,20 @@
 //! The command line. No logic.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::parse_duration;
 use crate::observe::{Style, init_log};
 
 /// A credential-serving localhost sidecar for Vault: a URL instead of a file.
 #[derive(Debug, Parser)]
 #[command(name = "sidekey", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit status: 0 ok, 64 usage, 69 Vault cannot be reached at start-up, \
-    70 internal, 71 cannot bind, or not the secret memory that is required, 77 Vault refused the login, 78 configuration.")]
+    70 internal, 71 cannot bind, or not the protection that is required, 77 Vault refused the login, 78 configuration.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -122,6 +124,9 @@ pub struct ServeArgs {
     /// Role to log in to.
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
+    /// Serve even though loopback is that of a whole host: caller rules alone then protect.
+    #[arg(long)]
+    pub unsafe_host_network: bool,
 }
 
 /// Arguments of `sidekey dev`.
@@ -153,6 +158,16 @@ pub struct GetArgs {
     /// Form of a whole secret.
     #[arg(long, value_name = "FORMAT", value_parser = ["json", "env", "yaml", "properties"])]
     pub format: Option<String>,
+    /// Wait this long for a sidecar that is not there or has no value yet.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub wait: Duration,
+    /// Go on, and print the value again each time it changes, one to a line.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("expected a duration such as 90s, 5m or 1h")
 }
 
 /// Arguments of `sidekey check`.
@@ -164,6 +179,27 @@ pub struct CheckArgs {
     /// Also log in and read each secret; prints names and outcomes, never values.
     #[arg(long)]
     pub online: bool,
+    /// Audit the container instead of the configuration: what it lacks, and the line to add;
+    /// `strict` makes a flaw an exit status.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "report",
+        conflicts_with = "online"
+    )]
+    pub hardening: Option<HardeningMode>,
+}
+
+/// What a flaw in the container comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HardeningMode {
+    /// It is reported.
+    Report,
+    /// It is reported, and the exit status is 71.
+    Strict,
 }
 
 /// Arguments of `sidekey health`.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::ConfigError;
+use crate::container::HostNetwork;
 use crate::memory::ArenaStatus;
 use crate::server::BindError;
 use crate::vault::VaultError;
@@ -24,16 +25,41 @@ pub enum Error {
          RLIMIT_MEMLOCK of 8 MiB or CAP_IPC_LOCK; found: {} memory, {} KiB", .0.tier.as_str(), .0.bytes >> 10
     )]
     NoSecretMemory(ArenaStatus),
+    /// The network namespace is the host's.
+    #[error(
+        "the network is the host's ({how}): loopback is then open to every process of the host \
+         and to every other container in its network, and caller rules alone protect the secrets. \
+         Give this container a network of its own (remove `network_mode: host`, `--network host` \
+         or `hostNetwork: true`), or accept it with --unsafe-host-network or [container] \
+         unsafe_host_network = true; taken for a container because: {container}"
+    )]
+    HostNetwork {
+        /// How the host's network was recognised.
+        how: HostNetwork,
+        /// How the container was recognised.
+        container: String,
+    },
+    /// The container has flaws, and there shall be none.
+    #[error("the container is not hardened: {}; `sidekey check --hardening` says what to add", .0.join(", "))]
+    NotHardened(Vec<String>),
     /// Vault said no to the login.
-    #[error("Vault refused the login: method {method}, mount auth/{mount}, role {role}")]
+    #[error("Vault refused the login: method {method}, mount auth/{mount}, {identity}")]
     LoginRefused {
         /// The login method.
         method: &'static str,
         /// Where it is mounted.
         mount: String,
-        /// The role, as far as it is known by name.
-        role: String,
+        /// The role, as far as it is known by name, or where the token comes from.
+        identity: String,
         /// Vault's answer.
+        source: VaultError,
+    },
+    /// What the login method needs was never there.
+    #[error("there is nothing to log in to Vault with: method {method}")]
+    NoCredential {
+        /// The login method.
+        method: &'static str,
+        /// What is missing.
         source: VaultError,
     },
     /// Vault was not reached within the start-up deadline.
@@ -73,8 +99,11 @@ impl Error {
             Self::Usage(_) => 64,
             Self::VaultUnreachable { .. } => 69,
             Self::System { .. } => 70,
-            Self::Bind(_) | Self::NoSecretMemory(_) => 71,
-            Self::LoginRefused { .. } => 77,
+            Self::Bind(_)
+            | Self::NoSecretMemory(_)
+            | Self::HostNetwork { .. }
+            | Self::NotHardened(_) => 71,
+            Self::LoginRefused { .. } | Self::NoCredential { .. } => 77,
             Self::Config(_) | Self::VaultSettings(_) => 78,
         })
     }

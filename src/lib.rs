@@ -17,8 +17,10 @@
 //!    certificate as it was issued, made, inspected and rendered likewise.
 //! 6. [`cache`]: what is ready to serve, and how fresh it is.
 //! 7. [`server`]: the local door: listeners, the guard chain, answers, health.
-//! 8. [`lifecycle`]: start, ready, stop.
-//! 9. [`observe`]: what may be said about it: logs, metrics, audit.
+//! 8. [`notify`]: telling the application that something rotated.
+//! 9. [`lifecycle`]: start, ready, stop.
+//! 10. [`container`]: the container it finds itself in, audited from inside.
+//! 11. [`observe`]: what may be said about it: logs, metrics, audit.
 //!
 //! [`app`] wires them, and nothing else does. `cli`, `commands` and `error` belong to the
 //! binary.
@@ -35,7 +37,9 @@ pub mod secret;
 pub mod certificate;
 pub mod cache;
 pub mod server;
+pub mod notify;
 pub mod lifecycle;
+pub mod container;
 pub mod observe;
 
 pub mod app;

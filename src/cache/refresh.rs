@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::SecretCache;
 use super::entry::Entry;
+use crate::lease::after_late_login;
 use crate::vault::{Login, Upstream};
 
 pub(super) struct Refresher {
@@ -28,6 +29,10 @@ impl Refresher {
                 () = died.notified() => false,
                 () = logged_in(&mut self.login), if waits_for_login => true,
             };
+            if logged_in {
+                let left = self.entry.upgrade().and_then(|entry| entry.left());
+                tokio::time::sleep(after_late_login(left)).await;
+            }
             let Some(entry) = self.entry.upgrade() else { return };
             entry.wipe_if_dead();
             // The value's end is no reason to ask before Vault wants to be asked again.

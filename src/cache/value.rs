@@ -13,6 +13,9 @@ use crate::lease::{
 use crate::secret::Secret;
 use crate::vault::Renewed;
 
+/// A value that we may not read any more is not served longer than this.
+const LONGEST_DENIED: Duration = Duration::from_mins(1);
+
 /// Immutable; whatever changes makes another one.
 pub(super) struct Value {
     pub(super) secret: Arc<Secret>,
@@ -48,20 +51,21 @@ pub(super) enum Step {
 }
 
 impl Held {
-    /// A lease runs from the moment it was asked for: Vault's clock started no earlier.
-    pub(super) fn new(lease: &Lease, asked: Instant) -> Option<Self> {
-        if lease.duration.is_zero() {
-            return None;
-        }
-        Some(Self {
+    /// A lease runs from the moment it was asked for: Vault's clock started no earlier. One that
+    /// Vault gave no life has an unknown one, and counts as good for `refresh`.
+    pub(super) fn new(lease: &Lease, asked: Instant, refresh: Duration) -> Self {
+        let known = !lease.duration.is_zero();
+        let granted = if known { lease.duration } else { refresh };
+        let extends = lease.renewable && known;
+        Self {
             handle: lease.handle.clone(),
-            ends: asked + lease.duration,
+            ends: asked + granted,
             ends_at: lease.ends_at,
-            granted: lease.duration,
-            extends: lease.renewable,
+            granted,
+            extends,
             token: Arc::clone(&lease.token),
-            due: asked + lease.next_step(),
-        })
+            due: asked + lease.next_step(granted, extends),
+        }
     }
 
     /// After a renewal. Vault grants less and less when the maximum life comes near; then the
@@ -118,10 +122,24 @@ impl Value {
         }
     }
 
-    /// The answer, unless it is past its end.
-    pub(super) fn serve(&self, declaration: &Declaration) -> Option<Served> {
+    /// The same, since Vault said from `denied` on that we may not read it: it is served for one
+    /// more `refresh`, a minute at most, in case that was a mistake. A lease is Vault's to end.
+    pub(super) fn end_when_denied(
+        &self,
+        declaration: &Declaration,
+        denied: Option<Instant>,
+    ) -> Instant {
+        let end = self.end(declaration);
+        match denied.filter(|_| self.lease.is_none()) {
+            Some(denied) => end.min(denied + declaration.refresh().min(LONGEST_DENIED)),
+            None => end,
+        }
+    }
+
+    /// The answer, unless it is past its `end`.
+    pub(super) fn serve(&self, declaration: &Declaration, end: Instant) -> Option<Served> {
         let now = now();
-        if now >= self.end(declaration) {
+        if now >= end {
             return None;
         }
         let age = now.saturating_duration_since(self.confirmed);

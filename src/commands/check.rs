@@ -1,24 +1,29 @@
 //! `sidekey check`: every problem of the configuration at once; with `--online` the real thing.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::serve::sources;
 use crate::app::first_login;
-use crate::cli::{CheckArgs, LogArgs};
-use crate::config::{self, Config};
+use crate::cli::{CheckArgs, HardeningMode, LogArgs};
+use crate::config::{self, Config, Environment, TokenSource};
+use crate::container::{Audit, Seen};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
 use crate::memory::{Hardening, arena_status};
 use crate::observe::Metrics;
-use crate::vault::Upstream;
+use crate::vault::{self, Upstream};
 
 /// A check is somebody's question, not a start: it waits for Vault only this long.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Result<(), Error> {
     let sources = sources(args.serve);
+    if let Some(mode) = args.hardening {
+        return surroundings(mode, hardening, &sources.environment);
+    }
     let style = log.init();
     let _ = style;
     let environment = sources.environment.clone();
@@ -43,6 +48,12 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     for warning in &loaded.warnings {
         let _ = writeln!(out, "warning: {warning}");
     }
+    vault::rehearse(&loaded.config.vault).map_err(Error::VaultSettings)?;
+    for (key, file) in credential_files(&loaded.config) {
+        if let Err(error) = std::fs::File::open(file) {
+            let _ = writeln!(out, "warning: {key} {}: {error}", file.display());
+        }
+    }
     let Config { secrets, certificates, callers, .. } = &loaded.config;
     let _ = write!(out, "configuration: ok: {} secrets, ", secrets.len());
     if !certificates.is_empty() {
@@ -51,6 +62,34 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     let _ = writeln!(out, "{} callers", callers.len());
     super::print(out.as_bytes())?;
     if args.online { super::runtime(1)?.block_on(online(loaded.config)) } else { Ok(()) }
+}
+
+/// Files that need not be there before they are used.
+fn credential_files(config: &Config) -> Vec<(String, &Path)> {
+    let mut files = Vec::new();
+    files.extend(config.auth.credential_file().map(|file| ("[auth]".to_owned(), file)));
+    for caller in &config.callers {
+        if let Some(TokenSource::File(file)) = &caller.token {
+            files.push((format!("[[callers]] {}: token_file", caller.name), file));
+        }
+    }
+    files
+}
+
+/// `--hardening`: needs no configuration.
+fn surroundings(
+    mode: HardeningMode,
+    hardening: &Hardening,
+    environment: &Environment,
+) -> Result<(), Error> {
+    let seen = Seen::read(hardening.inherited_no_new_privileges, environment.is_kubernetes());
+    let audit = Audit::of(&seen);
+    super::print(audit.report().as_bytes())?;
+    let flaws = audit.flaws();
+    if mode == HardeningMode::Strict && !flaws.is_empty() {
+        return Err(Error::NotHardened(flaws));
+    }
+    Ok(())
 }
 
 async fn online(config: Config) -> Result<(), Error> {

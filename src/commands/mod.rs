@@ -47,6 +47,11 @@ fn print(text: &[u8]) -> Result<(), Error> {
     }
 }
 
+/// Writes a line of progress to stderr, where it disturbs no pipe.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Threads that serve: one application does not ask more than a few can answer, and each costs
 /// memory.
 fn workers() -> usize {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::app::{App, Bound};
 use crate::cli::{LogArgs, ServeArgs};
-use crate::config::{self, Environment, Flags, Loaded, Sources};
+use crate::config::{self, Environment, Flags, Loaded, Protection, Sources};
+use crate::container::{Audit, Seen, Verdict};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
 use crate::lifecycle::{Shutdown, Signal, Signals};
@@ -19,6 +20,7 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     event::hardening(hardening);
     let loaded = config::load(sources.clone())?;
     loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
+    let audit = look_around(&loaded.config.protection, hardening, &sources.environment)?;
     let reach = loaded.config.protection.sandbox.then(|| {
         let reach = Reach::of(&loaded.config, &loaded.files, &sources.environment);
         // No thread runs yet, and those to come inherit it.
@@ -28,8 +30,9 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     let outcome = runtime.block_on(async {
         let signals = listen_to_signals()?;
         let bound = App::build(loaded.config, style).await?;
-        if let Some((files_and_ports, _)) = &reach {
-            event::sandbox(files_and_ports, &sandbox::restrict_calls());
+        bound.metrics().set_hardening(&audit);
+        if let Some((files_and_ports, reach)) = &reach {
+            event::sandbox(files_and_ports, &sandbox::restrict_calls(reach));
         }
         let reach = reach.as_ref().map(|(_, reach)| reach);
         run_until_stopped(bound, signals, &sources, reach).await
@@ -37,6 +40,27 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     // What is still in flight is dropped, and with it wiped.
     runtime.shutdown_background();
     outcome
+}
+
+/// Audits the container, before the sandbox takes it out of sight.
+fn look_around(
+    protection: &Protection,
+    hardening: &Hardening,
+    environment: &Environment,
+) -> Result<Audit, Error> {
+    let seen = Seen::read(hardening.inherited_no_new_privileges, environment.is_kubernetes());
+    let audit = Audit::of(&seen);
+    event::container(&audit);
+    if let (Some(container), Some(how)) = (seen.in_container(), seen.host_network()) {
+        if !protection.unsafe_host_network {
+            return Err(Error::HostNetwork { how, container });
+        }
+        event::configuration_warning("loopback is the host's: caller rules alone protect");
+    }
+    if protection.require_hardening && audit.count(Verdict::Flaw) > 0 {
+        return Err(Error::NotHardened(audit.flaws()));
+    }
+    Ok(audit)
 }
 
 /// Everything that `config::load` asks for. Takes secrets out of the environment: to be called
@@ -56,6 +80,7 @@ pub(super) fn sources(args: ServeArgs) -> Sources {
             vault_addr: args.vault_addr,
             auth: args.auth,
             role: args.role,
+            unsafe_host_network: args.unsafe_host_network,
         },
         environment: Environment::capture(secrets),
     }
@@ -67,7 +92,9 @@ pub(super) fn listen_to_signals() -> Result<Signals, Error> {
 
 /// A reload asks for files or ports that were not in the configuration at the start.
 #[derive(Debug, thiserror::Error)]
-#[error("it names files or a port that the sandbox of this process keeps out: restart it")]
+#[error(
+    "it names files, a port or a signal that the sandbox of this process keeps out: restart it"
+)]
 struct BeyondSandbox;
 
 fn is_beyond(confined: Option<&Reach>, loaded: &Loaded, sources: &Sources) -> bool {

@@ -39,6 +39,11 @@ impl Environment {
         Self { values, secrets, home }
     }
 
+    /// Whether Kubernetes started this container: it tells each where its API is.
+    pub fn is_kubernetes(&self) -> bool {
+        self.values.contains_key("KUBERNETES_SERVICE_HOST")
+    }
+
     /// A variable that holds no secret, when it is set and not empty.
     pub(super) fn value(&self, name: &str) -> Option<Located<String>> {
         let value = self.values.get(name).filter(|value| !value.is_empty())?.clone();

@@ -1,9 +1,9 @@
-//! `[limits]`, `[life]`, `[memory]` and `[sandbox]`.
+//! `[limits]`, `[life]`, `[memory]`, `[sandbox]` and `[container]`.
 
 use std::time::Duration;
 
 use super::section::Section;
-use super::{Life, Limits, Protection};
+use super::{Flags, Life, Limits, Protection};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -38,12 +38,21 @@ pub(super) fn read_life(mut section: Section<'_>) -> Life {
     life
 }
 
-pub(super) fn read_protection(mut memory: Section<'_>, mut sandbox: Section<'_>) -> Protection {
+pub(super) fn read_protection(
+    mut memory: Section<'_>,
+    mut sandbox: Section<'_>,
+    mut container: Section<'_>,
+    flags: &Flags,
+) -> Protection {
+    let allowed = container.boolean("unsafe_host_network").unwrap_or(false);
     let protection = Protection {
         require_secret_memory: memory.boolean("require_secret_memory").unwrap_or(false),
         sandbox: sandbox.boolean("enabled").unwrap_or(true),
+        require_hardening: container.boolean("require_hardening").unwrap_or(false),
+        unsafe_host_network: allowed || flags.unsafe_host_network,
     };
     memory.finish();
     sandbox.finish();
+    container.finish();
     protection
 }

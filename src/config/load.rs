@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use super::identity::Identity;
 use super::report::Report;
 use super::section::Section;
-use super::{Config, auth, callers, certificates, file, limits, listen, secrets, vault};
+use super::{Config, auth, callers, certificates, file, limits, listen, notify, secrets, vault};
 
 /// Where settings come from. Flags go before the environment, and the environment before the
 /// file.
@@ -38,6 +38,8 @@ pub struct Flags {
     pub auth: Option<String>,
     /// `--role`.
     pub role: Option<String>,
+    /// `--unsafe-host-network`.
+    pub unsafe_host_network: bool,
 }
 
 /// A configuration that can be used.
@@ -99,9 +101,15 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
     let certificates = certificates::read(section, &mut declared, &identity, &context);
     secrets::insist(&declared, &context);
     let callers = callers::read(root.tables("callers"), &declared.names, &context);
+    let notify = notify::read(root.tables("notify"), &declared.names, &context);
     let limits = limits::read(root.table("limits"));
     let life = limits::read_life(root.table("life"));
-    let protection = limits::read_protection(root.table("memory"), root.table("sandbox"));
+    let protection = limits::read_protection(
+        root.table("memory"),
+        root.table("sandbox"),
+        root.table("container"),
+        context.flags,
+    );
     root.refuse_future("adapters");
     root.finish();
 
@@ -114,6 +122,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         secrets,
         certificates,
         callers,
+        notify,
         limits,
         life,
         protection,

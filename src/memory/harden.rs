@@ -12,6 +12,8 @@ pub struct Hardening {
     pub not_dumpable: io::Result<()>,
     /// `PR_SET_NO_NEW_PRIVS` is set: nothing this process executes gains privileges.
     pub no_new_privileges: io::Result<()>,
+    /// Whether that was so before: whoever started the process asked for it.
+    pub inherited_no_new_privileges: bool,
 }
 
 impl Hardening {
@@ -32,6 +34,8 @@ pub fn harden() -> Hardening {
     // SAFETY: plain system calls on integers and one live struct.
     unsafe {
         Hardening {
+            // Before it is set: fields are evaluated in this order.
+            inherited_no_new_privileges: libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1,
             no_core_file: outcome(libc::setrlimit(libc::RLIMIT_CORE, &raw const zero)),
             not_dumpable: outcome(libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)),
             no_new_privileges: outcome(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),

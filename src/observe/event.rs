@@ -2,6 +2,7 @@
 //! errors of our own types; none takes a value.
 
 use std::error::Error;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::Chain;
-use crate::config::{AbstractName, AuthMethod, NameKind, SecretName};
+use crate::config::{AbstractName, AuthMethod, NameKind, NotifyTarget, ProcessSource, SecretName};
+use crate::container::{Audit, Verdict};
 use crate::lease::Handle;
 use crate::memory::{ArenaStatus, Hardening, Tier};
 use crate::vault::VaultError;
@@ -38,6 +40,19 @@ pub fn sandbox(files_and_ports: &Result<(), String>, system_calls: &Result<(), S
         info!(target: "sidekey", files_and_ports, system_calls, "sandboxed");
     } else {
         warn!(target: "sidekey", files_and_ports, system_calls, "sandboxed in part");
+    }
+}
+
+/// What the audit of the container came to. Outside of a container there is nothing to say.
+pub fn container(audit: &Audit) {
+    let (ok, operator) = (audit.count(Verdict::Ok), audit.count(Verdict::Operator));
+    let flaws = audit.flaws();
+    if !audit.in_container {
+        debug!(target: "sidekey", "not in a container");
+    } else if flaws.is_empty() {
+        info!(target: "sidekey", ok, flaws = 0, operator, "container hardened");
+    } else {
+        warn!(target: "sidekey", ok, ?flaws, operator, "container not hardened: see `sidekey check --hardening`");
     }
 }
 
@@ -78,16 +93,16 @@ pub fn token_file_back(caller: &str, file: &Path) {
 }
 
 /// A login succeeded; `ttl` is the token's life, when it ends at all.
-pub fn logged_in(method: &AuthMethod, ttl: Option<Duration>) {
+pub fn logged_in(address: &str, method: &AuthMethod, ttl: Option<Duration>) {
     let (name, mount) = (method.name(), method.mount());
     let ttl = ttl.map(brief).map(tracing::field::debug);
-    info!(target: "sidekey", method = name, mount, ttl, "logged in to Vault");
+    info!(target: "sidekey", address, method = name, mount, ttl, "logged in to Vault");
 }
 
 /// A login failed.
 pub fn login_failed(method: &AuthMethod, error: &VaultError, retry_in: Duration) {
-    let (name, mount, role) = (method.name(), method.mount(), method.role());
-    warn!(target: "sidekey", method = name, mount, role, %error, retry_in = ?brief(retry_in), "login failed");
+    let (name, mount, identity) = (method.name(), method.mount(), method.identity());
+    warn!(target: "sidekey", method = name, mount, identity, %error, retry_in = ?brief(retry_in), "login failed");
 }
 
 /// The start waits for Vault.
@@ -241,6 +256,38 @@ pub fn expired(name: &SecretName, kind: NameKind) {
         }
         NameKind::Certificate => {
             error!(target: "sidekey", %name, "certificate expired and could not be replaced");
+        }
+    }
+}
+
+/// The application was told of rotations.
+pub fn notified(target: &NotifyTarget, names: &[&str]) {
+    let target = Told(target);
+    info!(target: "sidekey", %target, ?names, "application notified");
+}
+
+/// The application could not be told of rotations; it is tried again.
+pub fn not_notified(target: &NotifyTarget, why: &(dyn Error + 'static), retry_in: Duration) {
+    let target = Told(target);
+    warn!(target: "sidekey", %target, error = %Chain(why), retry_in = ?brief(retry_in), "application not notified");
+}
+
+/// A target without the query of its URL, which may be a credential.
+struct Told<'a>(&'a NotifyTarget);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            NotifyTarget::Http { url, .. } => {
+                let path = url.target.split('?').next().unwrap_or_default();
+                write!(f, "http://{}{path}", url.addr)
+            }
+            NotifyTarget::Signal { signal, process: ProcessSource::PidFile(file) } => {
+                write!(f, "SIG{} by {}", signal.as_str(), file.display())
+            }
+            NotifyTarget::Signal { signal, process: ProcessSource::Named(name) } => {
+                write!(f, "SIG{} to {name}", signal.as_str())
+            }
         }
     }
 }

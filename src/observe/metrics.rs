@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::ProcessCollector;
+use crate::container::Audit;
 
 /// The upper bounds of a Vault request's duration, in seconds.
 const UPSTREAM_BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
@@ -20,6 +21,12 @@ const UPSTREAM_BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ItemLabels {
+    item: &'static str,
+    verdict: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,6 +78,7 @@ struct Inner {
     memory_tier: Family<TierLabel, Gauge>,
     memory_bytes: Gauge,
     memory_spilled: Gauge,
+    hardening: Family<ItemLabels, Gauge>,
     on_scrape: OnceLock<OnScrape>,
 }
 
@@ -94,6 +102,7 @@ impl Metrics {
             memory_tier: Family::default(),
             memory_bytes: Gauge::default(),
             memory_spilled: Gauge::default(),
+            hardening: Family::default(),
             on_scrape: OnceLock::new(),
         };
         inner.register(&mut registry);
@@ -160,6 +169,14 @@ impl Metrics {
         self.0.memory_spilled.set(i64::try_from(spilled).unwrap_or(i64::MAX));
     }
 
+    /// What the audit of the container came to; nothing outside of a container.
+    pub fn set_hardening(&self, audit: &Audit) {
+        for finding in audit.findings.iter().filter(|_| audit.in_container) {
+            let labels = ItemLabels { item: finding.item, verdict: finding.verdict.as_str() };
+            self.0.hardening.get_or_create(&labels).set(1);
+        }
+    }
+
     /// Has `update` called before each scrape, to set gauges. The first one given stays.
     pub fn on_scrape(&self, update: impl Fn(&Self) + Send + Sync + 'static) {
         let _ = self.0.on_scrape.set(Box::new(update));
@@ -203,6 +220,8 @@ impl Inner {
         add.register("memory_bytes", "Pages for plaintext", self.memory_bytes.clone());
         let help = "Allocations that found no room there and went to ordinary memory";
         add.register("memory_spilled", help, self.memory_spilled.clone());
+        let help = "1 for what an item of the container's hardening came to: ok, flaw or operator";
+        add.register("hardening", help, self.hardening.clone());
     }
 }
 

@@ -110,7 +110,8 @@ impl Upstream {
 
     /// Reads a secret. Answers within about twice the configured timeout, whatever Vault does.
     ///
-    /// Cancel safety: an abandoned read goes on to its end and is dropped there.
+    /// Cancel safety: an abandoned read that still waits in line is not made; one under way goes
+    /// on to its end and is dropped there.
     ///
     /// # Errors
     /// Everything that can go wrong with Vault.
@@ -132,7 +133,8 @@ impl Upstream {
         self.ask(Command::Issue { spec: Box::new(spec.clone()), reply }, answer).await
     }
 
-    /// Takes over new settings, with trust anchors and client certificate read anew.
+    /// Takes over new settings, with trust anchors and client certificate read anew. With
+    /// `login_again` the token of before is revoked where it came from, once there is another.
     ///
     /// # Errors
     /// When the settings cannot work; the old ones stay in force then.
@@ -241,6 +243,15 @@ fn prepare(
     Ok((runtime, Fetcher { session, key }))
 }
 
+/// Whether trust anchors, client certificate and server name can be used. Asks nobody.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn rehearse(vault: &VaultConfig) -> Result<(), VaultError> {
+    let failed = |failure| VaultError::new(failure, vault.address.as_str());
+    tls::client_config(vault).map(drop).map_err(failed)
+}
+
 /// What a read makes of an answer of Vault's.
 ///
 /// # Errors
@@ -264,7 +275,9 @@ impl Fetcher {
                 Command::Read { path, version, reply } => {
                     let fetcher = Rc::clone(&fetcher);
                     tokio::task::spawn_local(async move {
-                        let _ = reply.send(fetcher.read(&path, version).await);
+                        let wanted = || !reply.is_closed();
+                        let read = fetcher.read(&path, version, &wanted).await;
+                        let _ = reply.send(read);
                     });
                 }
                 Command::Issue { spec, reply } => {
@@ -274,7 +287,14 @@ impl Fetcher {
                     });
                 }
                 Command::Reconfigure { vault, auth, login_again, reply } => {
-                    let _ = reply.send(fetcher.session.reconfigure(*vault, auth, login_again));
+                    let taken = fetcher.session.reconfigure(*vault, auth, login_again);
+                    let _ = reply.send(taken.map(|former| {
+                        let Some(former) = former else { return };
+                        let fetcher = Rc::clone(&fetcher);
+                        tokio::task::spawn_local(async move {
+                            fetcher.session.hand_over(former).await;
+                        });
+                    }));
                 }
                 Command::Renew { lease_id, reply } => {
                     let fetcher = Rc::clone(&fetcher);
@@ -298,9 +318,15 @@ impl Fetcher {
         }
     }
 
-    async fn read(&self, path: &VaultPath, version: Option<u64>) -> Result<Secret, VaultError> {
+    /// Not at all when nobody wants it any more once its turn comes.
+    async fn read(
+        &self,
+        path: &VaultPath,
+        version: Option<u64>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Secret, VaultError> {
         self.with_token(async |transport, token| {
-            read::read(transport, token, path, version, &self.key).await
+            read::read(transport, token, path, version, &self.key, wanted).await
         })
         .await
     }
@@ -368,7 +394,14 @@ impl Fetcher {
                 let _ = task.await;
             }
         }
-        fetcher.session.end(end.saturating_duration_since(Instant::now())).await;
+        let tokens = fetcher.session.end().into_iter().map(|token| {
+            tokio::task::spawn_local(async move {
+                token.revoke(end.saturating_duration_since(Instant::now())).await;
+            })
+        });
+        for task in tokens.collect::<Vec<_>>() {
+            let _ = task.await;
+        }
     }
 }
 

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
     for (name, probes) in RULES {
         add(name, name.starts_with("files") || name.starts_with("ports"), *probes);
     }
+    add("a_signal_of_the_configuration_is_allowed_and_no_other", true, signals);
     add("what_a_sidecar_needs_is_allowed", true, allowed);
     add("serves_reloads_and_rotates_inside", false, serving::life_inside);
     add("a_reload_beyond_the_sandbox_is_refused", true, serving::reload_beyond);
@@ -70,6 +71,7 @@ const RULES: &[(&str, fn())] = &[
     ("calls_no_other_process", || {
         refused(&["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp"]);
     }),
+    ("calls_no_signal", || refused(&["kill", "tgkill", "pidfd_send_signal"])),
     ("calls_no_listener", || refused(&["bind", "listen", "bind udp"])),
     ("calls_no_code_without_file", || refused(&["memfd_create"])),
     ("calls_no_wide_interfaces", || {
@@ -108,6 +110,14 @@ fn allowed() {
         "udp send",
     ] {
         assert_eq!(inside[probe], "ok", "{probe}");
+    }
+}
+
+fn signals() {
+    let inside = probe_all("signals");
+    assert_eq!(inside["SIGWINCH"], "ok");
+    for other in ["kill", "tgkill", "pidfd_send_signal"] {
+        assert_eq!(inside[other], "EPERM", "{other}");
     }
 }
 

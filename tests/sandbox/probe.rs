@@ -58,13 +58,13 @@ pub fn run(args: &[String]) {
     let [how, folder, vault, other, abstract_name] = args else { panic!("{args:?}") };
     let folder = Path::new(folder);
     let own = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let sources = sources(folder, vault, own.port());
+    let sources = sources(folder, vault, own.port(), how == "signals");
     let loaded = config::load(sources.clone()).unwrap();
     let reach = Reach::of(&loaded.config, &loaded.files, &sources.environment);
     let [(_, landlock), _] = sandbox::rehearse(&reach);
     say("landlock", landlock.map_err(io::Error::other));
 
-    let sandboxed = how == "sandboxed";
+    let sandboxed = how != "free";
     if sandboxed {
         let _ = sandbox::restrict_reach(&reach);
     }
@@ -87,7 +87,7 @@ pub fn run(args: &[String]) {
     let worker =
         std::thread::spawn(|| std::thread::park_timeout(std::time::Duration::from_secs(1)));
     if sandboxed {
-        sandbox::restrict_calls().unwrap();
+        sandbox::restrict_calls(&reach).unwrap();
     }
     say("udp send", udp.send_to(b"x", own).map(drop));
     say("bind udp", UdpSocket::bind("127.0.0.1:0").map(drop));
@@ -105,7 +105,7 @@ pub fn run(args: &[String]) {
     say("secret memory", ended.ok_or_else(|| io::ErrorKind::OutOfMemory.into()));
 }
 
-fn sources(folder: &Path, vault: &str, own: u16) -> Sources {
+fn sources(folder: &Path, vault: &str, own: u16, signals: bool) -> Sources {
     // As in a projected volume: token -> ..data/token, ..data -> a folder that changes.
     let volume = folder.join("volume");
     for (version, token) in [("..1", "0123456789abcdef"), ("..2", "rotated-token-0123")] {
@@ -124,6 +124,8 @@ fn sources(folder: &Path, vault: &str, own: u16) -> Sources {
          [[callers]]\nname = \"app\"\nallow = [\"app\"]\ntoken_file = \"{}\"",
         volume.join("token").display()
     );
+    let notify = "\n[[notify]]\nsignal = \"WINCH\"\nprocess = \"nobody\"\n";
+    let text = if signals { text + notify } else { text };
     fs::write(&file, text).unwrap();
     let token = Arc::new(SecretBuf::copy_from(b"vault-token"));
     let secrets = [("VAULT_TOKEN".to_owned(), token)].into();
@@ -162,6 +164,12 @@ fn calls() {
     call("process_vm_writev", libc::SYS_process_vm_writev, [BAD, 0, 0, 0]);
     call("pidfd_getfd", libc::SYS_pidfd_getfd, [BAD, BAD, 0, 0]);
     call("kcmp", libc::SYS_kcmp, [BAD, BAD, 0, 0]);
+    // Signal 0 only asks, and nobody minds SIGWINCH.
+    let parent = libc::c_long::from(std::os::unix::process::parent_id());
+    call("kill", libc::SYS_kill, [parent, 0, 0, 0]);
+    call("SIGWINCH", libc::SYS_kill, [parent, libc::SIGWINCH.into(), 0, 0]);
+    call("tgkill", libc::SYS_tgkill, [parent, parent, 0, 0]);
+    call("pidfd_send_signal", libc::SYS_pidfd_send_signal, [BAD, 0, 0, 0]);
     call("bind", libc::SYS_bind, [BAD, 0, 0, 0]);
     call("listen", libc::SYS_listen, [BAD, 0, 0, 0]);
     call("memfd_create", libc::SYS_memfd_create, [0, 0, 0, 0]);

@@ -286,9 +286,15 @@ fn limits_and_life_are_read() {
 fn protection_is_read() {
     let usual = config(REST).protection;
     assert!(!usual.require_secret_memory && usual.sandbox);
-    let text = "[memory]\nrequire_secret_memory = true\n[sandbox]\nenabled = false\n";
+    assert!(!usual.require_hardening && !usual.unsafe_host_network);
+    let text = "[memory]\nrequire_secret_memory = true\n[sandbox]\nenabled = false\n\
+                [container]\nrequire_hardening = true\nunsafe_host_network = true\n";
     let other = config(&format!("{text}{REST}")).protection;
     assert!(other.require_secret_memory && !other.sandbox);
+    assert!(other.require_hardening && other.unsafe_host_network);
+    let flags = Flags { unsafe_host_network: true, ..Flags::default() };
+    let by_flag = load_with(REST, flags, environment(&[], &["VAULT_TOKEN"])).unwrap().config;
+    assert!(by_flag.protection.unsafe_host_network && !by_flag.protection.require_hardening);
 }
 
 #[test]

@@ -1,0 +1,129 @@
+//! Limits of control groups, version 2 or 1.
+
+use std::fs;
+
+/// The texts of the limits, as the kernel has them; `None` where none could be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Bytes or `max`.
+    pub(super) memory: Option<String>,
+    /// Microseconds in a period (version 2: `max 100000`), -1 or `max` for no limit.
+    pub(super) cpu_quota: Option<String>,
+    /// Version 2 from 1 to 10000, 100 for nothing chosen; version 1 from 2, with 1024.
+    pub(super) cpu_weight: Option<String>,
+    /// Number or `max`.
+    pub(super) processes: Option<String>,
+}
+
+/// A limit, as far as it can be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    Unseen,
+    Absent,
+    At(u64),
+}
+
+/// Version 1 has no word for "no limit": it is a number near the largest.
+const NO_LIMIT: u64 = 1 << 60;
+
+impl Limit {
+    /// Of a text such as `67108864`, `max` or `20000 100000`.
+    pub(super) fn of(text: Option<&String>) -> Self {
+        match text.and_then(|text| text.split_whitespace().next()) {
+            None => Self::Unseen,
+            Some(word) => match word.parse() {
+                Ok(number) if number < NO_LIMIT => Self::At(number),
+                _ => Self::Absent,
+            },
+        }
+    }
+}
+
+impl Limits {
+    /// Whether the share of the processors was chosen. `None` when it cannot be seen.
+    pub(super) fn has_cpu_share(&self) -> Option<bool> {
+        let weight = self.cpu_weight.as_ref()?.trim().parse().ok()?;
+        Some(!matches!(weight, 100_u32 | 1024))
+    }
+}
+
+/// Reads those of our own control group. `own` is the text of `/proc/self/cgroup`.
+pub(super) fn read(own: &str) -> Limits {
+    let limit = |controllers: &[&str], version_1: &str, version_2: &str| {
+        let folders = folders(own, controllers);
+        let files = folders.iter().flat_map(|(folder, version)| {
+            let name = if *version == 2 { version_2 } else { version_1 };
+            fs::read_to_string(format!("{folder}/{name}"))
+        });
+        files.map(|text| text.trim().to_owned()).next()
+    };
+    let cpu = ["cpu", "cpu,cpuacct", "cpuacct,cpu"];
+    Limits {
+        memory: limit(&["memory"], "memory.limit_in_bytes", "memory.max"),
+        cpu_quota: limit(&cpu, "cpu.cfs_quota_us", "cpu.max"),
+        cpu_weight: limit(&cpu, "cpu.shares", "cpu.weight"),
+        processes: limit(&["pids"], "pids.max", "pids.max"),
+    }
+}
+
+/// Where the files may be, likeliest first: the whole hierarchy may be in view, or our own
+/// part of it as if it were the whole.
+fn folders(own: &str, controllers: &[&str]) -> Vec<(String, u8)> {
+    let mut folders = Vec::new();
+    for line in own.lines() {
+        // 4:memory:/docker/5f0c or, in version 2, 0::/docker/5f0c
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controller), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let path = path.trim_end_matches('/');
+        if controllers.contains(&controller) {
+            folders.push((format!("/sys/fs/cgroup/{controller}{path}"), 1));
+            folders.push((format!("/sys/fs/cgroup/{controller}"), 1));
+        } else if controller.is_empty() {
+            folders.push((format!("/sys/fs/cgroup{path}"), 2));
+            folders.push(("/sys/fs/cgroup".to_owned(), 2));
+        }
+    }
+    folders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_both_versions() {
+        for (text, number) in [
+            ("67108864", Limit::At(67_108_864)),
+            ("max", Limit::Absent),
+            ("max 100000", Limit::Absent),
+            ("20000 100000", Limit::At(20_000)),
+            ("-1", Limit::Absent),
+            ("9223372036854771712", Limit::Absent),
+        ] {
+            assert_eq!(Limit::of(Some(&text.to_owned())), number, "{text}");
+        }
+        assert_eq!(Limit::of(None), Limit::Unseen);
+    }
+
+    #[test]
+    fn shares_that_nobody_chose() {
+        let share = |text: &str| {
+            Limits { cpu_weight: Some(text.to_owned()), ..Limits::default() }.has_cpu_share()
+        };
+        assert_eq!(
+            [share("100"), share("1024"), share("512"), share("?")],
+            [Some(false), Some(false), Some(true), None]
+        );
+    }
+
+    #[test]
+    fn folders_of_both_versions() {
+        let version_2 = folders("0::/", &["memory"]);
+        assert_eq!(version_2, [("/sys/fs/cgroup".into(), 2), ("/sys/fs/cgroup".into(), 2)]);
+        let own = "5:cpu:/docker/5f\n4:memory:/docker/5f\n0::/docker/5f\n";
+        let version_1 = folders(own, &["memory"]);
+        assert_eq!(version_1[0], ("/sys/fs/cgroup/memory/docker/5f".into(), 1));
+        assert_eq!(version_1[1], ("/sys/fs/cgroup/memory".into(), 1));
+        assert_eq!(version_1[2].1, 2);
+    }
+}

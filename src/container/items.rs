@@ -1,0 +1,303 @@
+//! The items about the process itself, those that only an operator can see to, and the list of
+//! all.
+
+use super::status::{self, Status};
+use super::{Finding, Remedy, Seen, Verdict, isolation, resources};
+
+/// Every item, in the order of their numbers.
+pub(super) fn all(seen: &Seen) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match status::parse(&seen.status) {
+        Some(status) => findings.extend(of_the_process(&status, seen)),
+        None => findings.push(Finding {
+            found: "/proc/self/status tells too little".into(),
+            ..operators(
+                "5.4",
+                "process",
+                Remedy { compose: "mount /proc as usual", manifest: "mount /proc as usual" },
+            )
+        }),
+    }
+    findings.extend(isolation::all(seen));
+    findings.extend(resources::all(seen));
+    findings.extend(out_of_sight());
+    findings.sort_by_key(|finding| order(finding.item));
+    findings
+}
+
+/// An item that is either as it should be or not.
+pub(super) fn judged(
+    item: &'static str,
+    title: &'static str,
+    good: bool,
+    found: impl Into<String>,
+    remedy: Remedy,
+) -> Finding {
+    let verdict = if good { Verdict::Ok } else { Verdict::Flaw };
+    Finding { item, title, verdict, found: found.into(), remedy }
+}
+
+/// An item that is out of sight.
+pub(super) fn operators(item: &'static str, title: &'static str, remedy: Remedy) -> Finding {
+    let found = "not to be seen from here".into();
+    Finding { item, title, verdict: Verdict::Operator, found, remedy }
+}
+
+/// Up to five names, and how many more there are.
+pub(super) fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    let shown: Vec<_> = names.iter().take(5).map(AsRef::as_ref).collect();
+    let more = names.len().saturating_sub(shown.len());
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    if shown.is_empty() { "none".into() } else { format!("{}{more}", shown.join(", ")) }
+}
+
+fn of_the_process(status: &Status, seen: &Seen) -> Vec<Finding> {
+    let user = judged(
+        "4.1",
+        "a user of its own",
+        status.uid != 0,
+        format!("uid {}, gid {}", status.uid, status.gid),
+        Remedy {
+            compose: "user: \"65532:65532\"",
+            manifest: "securityContext: { runAsUser: 65532, runAsGroup: 65532, runAsNonRoot: true }",
+        },
+    );
+    let packages = judged(
+        "4.3",
+        "nothing in the image that is not needed",
+        seen.shells.is_empty(),
+        listed(&seen.shells),
+        Remedy {
+            compose: "image: the one of compose/Dockerfile, which holds one file",
+            manifest: "image: the one of compose/Dockerfile, which holds one file",
+        },
+    );
+    let capabilities = judged(
+        "5.4",
+        "capabilities dropped",
+        status.capabilities == 0,
+        listed(&status::names(status.capabilities)),
+        Remedy {
+            compose: "cap_drop: [ALL]",
+            manifest: "securityContext: { capabilities: { drop: [ALL] } }",
+        },
+    );
+    let full = seen.last_capability.map(|last| u64::MAX >> 63_u32.saturating_sub(last));
+    let privileged = judged(
+        "5.5",
+        "not privileged",
+        full != Some(status.capabilities),
+        if full == Some(status.capabilities) { "every capability that there is" } else { "no" },
+        Remedy {
+            compose: "privileged: false (leave the line out)",
+            manifest: "securityContext: { privileged: false }",
+        },
+    );
+    let seccomp = judged(
+        "5.21",
+        "system calls filtered (seccomp)",
+        status.seccomp != 0,
+        if status.seccomp == 0 { "no filter" } else { "a filter" },
+        Remedy {
+            compose: "leave out security_opt: [seccomp=unconfined]",
+            manifest: "securityContext: { seccompProfile: { type: RuntimeDefault } }",
+        },
+    );
+    let no_new_privileges = judged(
+        "5.25",
+        "no new privileges",
+        seen.no_new_privileges,
+        if seen.no_new_privileges { "set" } else { "set by sidekey for itself alone" },
+        Remedy {
+            compose: "security_opt: [no-new-privileges:true]",
+            manifest: "securityContext: { allowPrivilegeEscalation: false }",
+        },
+    );
+    let mac = label(seen);
+    vec![user, packages, mac, capabilities, privileged, seccomp, no_new_privileges]
+}
+
+fn label(seen: &Seen) -> Finding {
+    let remedy = Remedy {
+        compose: "security_opt: [apparmor=docker-default], or on SELinux leave out label=disable",
+        manifest: "securityContext: { appArmorProfile: { type: RuntimeDefault } }",
+    };
+    let (item, title) = ("5.1", "AppArmor (5.2: or SELinux)");
+    if !seen.mac {
+        let found = "the host's kernel shows neither".into();
+        return Finding { found, ..operators(item, title, remedy) };
+    }
+    let label = seen.label.as_deref().unwrap_or_default();
+    let confined = !label.is_empty()
+        && !["unconfined", "spc_t"].iter().any(|word| label.contains(word))
+        && label != "kernel";
+    judged(item, title, confined, if label.is_empty() { "no label" } else { label }, remedy)
+}
+
+/// What happens outside.
+fn out_of_sight() -> Vec<Finding> {
+    let item =
+        |item, title, compose, manifest| operators(item, title, Remedy { compose, manifest });
+    vec![
+        item(
+            "4.4",
+            "image rebuilt for patches",
+            "rebuild it for each release; `just sbom` lists what is in it",
+            "the same, and verify the signature at admission",
+        ),
+        item(
+            "5.9",
+            "only needed ports published",
+            "no ports: on the service that owns the network; the local door is loopback anyway",
+            "no hostPort; a NetworkPolicy for what comes in",
+        ),
+        item(
+            "5.15",
+            "restarts bounded",
+            "restart: on-failure:5",
+            "restartPolicy: Always on the sidecar; the kubelet backs off by itself",
+        ),
+        item(
+            "5.26",
+            "health checked",
+            "healthcheck: { test: [CMD, /sidekey, health, --ready] }",
+            "startupProbe: { exec: { command: [/sidekey, health, --ready] } }",
+        ),
+    ]
+}
+
+/// `5.13` after `5.4`, and attacks after all numbers.
+fn order(item: &str) -> (u32, u32) {
+    let mut parts = item.split('.').map(|part| part.parse().unwrap_or(u32::MAX));
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cgroup::Limits;
+    use super::super::{Audit, mounts, status};
+    use super::*;
+
+    /// As the project's own compose file starts it.
+    pub(super) fn hardened() -> Seen {
+        let text = |text: &str| Some(text.to_owned());
+        Seen {
+            status: status::tests::HARDENED.into(),
+            mountinfo: mounts::tests::HARDENED.into(),
+            limits: Limits {
+                memory: text("67108864"),
+                cpu_quota: text("50000 100000"),
+                cpu_weight: text("100"),
+                processes: text("64"),
+            },
+            ulimits:
+                "Max locked memory         8388608              8388608              bytes     \n"
+                    .into(),
+            last_capability: Some(40),
+            core_pattern: text("core"),
+            swaps: text("Filename Type Size Used Priority"),
+            ptrace_scope: text("1"),
+            namespaces: [("net", 1), ("pid", 2), ("ipc", 3), ("uts", 4), ("cgroup", 5)].into(),
+            interfaces: vec!["eth0".into(), "lo".into()],
+            devices: ["null", "zero", "random", "shm", "pts"].map(Into::into).to_vec(),
+            processes: vec!["sidekey".into()],
+            no_new_privileges: true,
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn a_hardened_container_has_no_flaw() {
+        let audit = Audit::of(&hardened());
+        assert!(audit.in_container);
+        assert_eq!(audit.flaws(), Vec::<String>::new());
+        assert!(audit.count(Verdict::Ok) >= 18, "{}", audit.report());
+    }
+
+    /// One flaw at a time, and exactly the item that it belongs to.
+    #[test]
+    fn each_flaw_is_found_and_named() {
+        type Spoil = fn(&mut Seen);
+        let status = |from: &str, to: &str| status::tests::HARDENED.replace(from, to);
+        let with_status = |status: String| Seen { status, ..hardened() };
+        let mount = |line: &str| Seen {
+            mountinfo: format!("{}{line}\n", mounts::tests::HARDENED),
+            ..hardened()
+        };
+        let cases: [(Seen, &str); 11] = [
+            (with_status(status("Uid:\t65532\t65532", "Uid:\t0\t0")), "4.1"),
+            (with_status(status("CapBnd:\t0000000000000000", "CapBnd:\t0000000000002000")), "5.4"),
+            (with_status(status("Seccomp:\t2", "Seccomp:\t0")), "5.21"),
+            (
+                Seen {
+                    mountinfo: mounts::tests::HARDENED.replace("/ / ro", "/ / rw"),
+                    ..hardened()
+                },
+                "5.13",
+            ),
+            (mount("1 2 254:0 /etc /host ro - ext4 /dev/vda rw"), "5.6"),
+            (mount("1 2 254:0 /srv/x /x ro shared:7 - ext4 /dev/vda rw"), "5.6"),
+            (mount("1 2 254:0 /srv/x /x rw - ext4 /dev/vda rw"), "A1"),
+            (Seen { engine_sockets: vec!["/x/docker.sock".into()], ..hardened() }, "5.31"),
+            (Seen { first_network_setting: true, ..hardened() }, "5.10"),
+            (Seen { shells: vec!["/bin/sh"], ..hardened() }, "4.3"),
+            (Seen { mac: true, label: Some("unconfined".into()), ..hardened() }, "5.1"),
+        ];
+        let spoils: [(Spoil, &str); 10] = [
+            (|seen| seen.no_new_privileges = false, "5.25"),
+            (|seen| _ = seen.namespaces.insert("pid", 0xEFFF_FFFC), "5.16"),
+            (|seen| _ = seen.namespaces.insert("ipc", 0xEFFF_FFFF), "5.17"),
+            (|seen| _ = seen.namespaces.insert("uts", 0xEFFF_FFFE), "5.20"),
+            (|seen| seen.devices.push("vda".into()), "5.18"),
+            (|seen| seen.processes.push("sshd".into()), "5.3"),
+            (|seen| seen.limits.memory = Some("max".into()), "5.11"),
+            (|seen| seen.limits.cpu_quota = Some("max 100000".into()), "5.12"),
+            (|seen| seen.limits.processes = Some("max".into()), "5.28"),
+            (|seen| seen.ulimits = seen.ulimits.replace("8388608", "65536"), "5.19"),
+        ];
+        let spoiled = spoils.map(|(spoil, item)| {
+            let mut seen = hardened();
+            spoil(&mut seen);
+            (seen, item)
+        });
+        for (seen, item) in cases.into_iter().chain(spoiled) {
+            let flaws = Audit::of(&seen).flaws();
+            assert_eq!(flaws.len(), 1, "{item}: {flaws:?}");
+            assert_eq!(flaws[0].split(' ').next(), Some(item));
+        }
+    }
+
+    #[test]
+    fn privileged_is_more_than_its_capabilities() {
+        let status = status::tests::HARDENED
+            .replace("CapBnd:\t0000000000000000", "CapBnd:\t000001ffffffffff");
+        let flaws = Audit::of(&Seen { status, ..hardened() }).flaws();
+        assert_eq!(flaws, ["5.4 capabilities dropped", "5.5 not privileged"]);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_no_flaw() {
+        let audit = Audit::of(&Seen {
+            limits: Limits::default(),
+            ptrace_scope: None,
+            swaps: None,
+            ..hardened()
+        });
+        assert_eq!(audit.flaws(), Vec::<String>::new());
+        assert!(audit.count(Verdict::Operator) > 6);
+    }
+
+    #[test]
+    fn the_report_has_each_item_once_and_a_remedy_for_each_flaw() {
+        let mut seen = hardened();
+        seen.limits.memory = Some("max".into());
+        let report = Audit::of(&seen).report();
+        assert!(report.contains("\nFLAW 5.11  "), "{report}");
+        assert!(report.contains("compose: mem_limit"), "{report}");
+        assert!(report.find(" 5.4 ").unwrap() < report.find(" 5.13 ").unwrap(), "{report}");
+        let items: Vec<_> = Audit::of(&seen).findings.iter().map(|finding| finding.item).collect();
+        let mut once = items.clone();
+        once.dedup();
+        assert_eq!(items, once);
+    }
+}
