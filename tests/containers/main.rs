@@ -19,6 +19,7 @@
 mod support;
 
 mod attacks;
+mod cluster;
 mod engine;
 mod flaws;
 mod inside;
@@ -37,7 +38,13 @@ fn main() -> ExitCode {
     // The cases look at the engine as a whole.
     arguments.test_threads.get_or_insert(1);
     let docker = engine::missing_docker();
+    let kubernetes = cluster::missing();
     let mut trials = vec![
+        trial(
+            "kubernetes_admits_the_manifests_and_vault_its_tokens",
+            &kubernetes,
+            cluster::admission_and_login,
+        ),
         trial("compose_project_holds_against_the_attacks", &docker, serving::compose_project),
         trial("the_attacks_are_real", &docker, attacks::control_project),
         trial("the_image_is_what_it_should_be", &docker, serving::image),
