@@ -4,7 +4,7 @@
 use std::process::Stdio;
 
 use crate::engine::{attempt, docker, image, inspect, pid, said, search};
-use crate::inside::ask;
+use crate::inside::{ask, ask_at};
 use crate::project::Project;
 use crate::support::canary::canary;
 
@@ -50,33 +50,18 @@ pub fn neighbour(project: &Project) {
     let told = inspect(&project.container("sidekey"));
     for (network, settings) in told["NetworkSettings"]["Networks"].as_object().unwrap() {
         let address = settings["IPAddress"].as_str().unwrap();
-        let fetch = |port: u16| {
-            let url = format!("http://{address}:{port}/");
-            said(
-                "docker",
-                &[
-                    "run",
-                    "--rm",
-                    "--network",
-                    network,
-                    "sidekey-test/busybox",
-                    "wget",
-                    "-qO-",
-                    "-T",
-                    "5",
-                    &url,
-                ],
-            )
-        };
+        let image = "sidekey-test/busybox";
+        let neighbour =
+            docker(&["run", "-d", "--rm", "--init", "--network", network, image, "sleep", "600"]);
+        let from = pid(&neighbour);
+        let fetch = |port: u16| ask_at(&from, 10_001, &format!("{address}:{port}"), "GET /");
         let (status, page) = fetch(8080);
-        assert!(
-            status == 0 && page.contains("PostgreSQL"),
-            "the neighbour reaches the page: {page}"
-        );
+        assert_eq!(status, 200, "the neighbour reaches the page: {page}");
         for port in [7433, 7434] {
             let (status, said) = fetch(port);
-            assert!(status != 0 && said.contains("refused"), "{address}:{port}: {said}");
+            assert!(status == 0 && said.contains("refused"), "{address}:{port}: {said}");
         }
+        docker(&["rm", "-f", &neighbour]);
         let (status, said) = get_secret(&["--network", network], "10001:10001");
         assert!(status != 0 && said.contains("no sidecar answers"), "{said}");
     }
@@ -85,17 +70,14 @@ pub fn neighbour(project: &Project) {
 /// A5: the application is tricked into fetching an address, in its own network and as its own
 /// user. Nothing listens for TCP but health and metrics, which hold no secret.
 pub fn forged_request(project: &Project, secrets: &[String]) {
-    let network = format!("container:{}", project.container("app"));
-    let fetch = |url: &str| {
-        let run =
-            ["run", "--rm", "--user", "10001:10001", "--network", &network, "sidekey-test/busybox"];
-        said("docker", &[&run[..], &["wget", "-O-", "-T", "5", url]].concat())
-    };
-    let (status, refused) = fetch("http://127.0.0.1:7433/secrets/db/password");
-    assert!(status != 0 && refused.contains("refused"), "{refused}");
-    let (status, metrics) = fetch("http://127.0.0.1:7434/metrics");
-    assert!(status == 0 && metrics.contains("sidekey_ready 1"), "{metrics}");
-    assert!(!secrets.iter().any(|secret| metrics.contains(secret)));
+    let app = pid(&project.container("app"));
+    let fetch = |place: &str, what: &str| ask_at(&app, 10_001, place, what);
+    let (status, said) = fetch("127.0.0.1:7433", "GET /secrets/db/password");
+    assert!(status == 0 && said.contains("refused"), "{said}");
+    for what in ["GET /metrics", "GET /readyz", "GET /secrets/db/password"] {
+        let (_, said) = fetch("127.0.0.1:7434", what);
+        assert!(!said.is_empty() && !secrets.iter().any(|secret| said.contains(secret)), "{what}");
+    }
 }
 
 /// A6: another container in the same network namespace.

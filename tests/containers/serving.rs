@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::attacks::{self, Victim};
 use crate::engine::{self, docker, inspect, pid, succeed};
-use crate::inside::ask;
+use crate::inside::{ask, ask_at};
 use crate::project::Project;
 use crate::support::client::request;
 use crate::support::eventually;
@@ -87,17 +87,8 @@ fn no_secret_is_configured(project: &Project) {
 fn told_of_its_hardening(project: &Project) {
     let log = project.compose(&["logs", "--no-color", "sidekey"]);
     assert!(log.contains("\"message\":\"container hardened\""), "{log}");
-    let network = format!("container:{}", project.container("sidekey"));
-    let metrics = docker(&[
-        "run",
-        "--rm",
-        "--network",
-        &network,
-        "sidekey-test/busybox",
-        "wget",
-        "-qO-",
-        "http://127.0.0.1:7434/metrics",
-    ]);
+    let sidecar = pid(&project.container("sidekey"));
+    let (_, metrics) = ask_at(&sidecar, APP, "127.0.0.1:7434", "GET /metrics");
     for line in [
         "sidekey_hardening{item=\"5.13\",verdict=\"ok\"} 1",
         "sidekey_hardening{item=\"5.15\",verdict=\"operator\"} 1",
