@@ -9,10 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::SecretCache;
-use crate::config::{AuthMethod, Config, Life, Limits, Listen, Loaded, VaultConfig};
+use crate::config::{
+    AbstractName, AuthMethod, Config, Life, Limits, Listen, Loaded, Protection, VaultConfig,
+};
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
 use crate::memory::{arena_status, grow_arena};
+use crate::notify::Notifier;
 use crate::observe::{Audit, Metrics, Style, event};
 use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
 use crate::vault::{Failure, FetchThread, Login, Retry, Upstream, VaultError};
@@ -22,7 +25,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(200);
 
 /// Secret memory, besides the fetch thread's stack, that is little for a few secrets and callers,
 /// and fits into the usual `RLIMIT_MEMLOCK` of 8 MiB.
-const ENOUGH_MEMORY: usize = 4 << 20;
+pub(crate) const ENOUGH_MEMORY: usize = 4 << 20;
 
 /// The sidecar, to be built.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub struct Bound {
     upstream: Upstream,
     fetch_thread: FetchThread,
     cache: SecretCache,
+    notifier: Arc<Notifier<SecretCache>>,
     readiness: Readiness,
     policy: SharedPolicy,
     metrics: Metrics,
@@ -45,7 +49,7 @@ pub struct Bound {
 /// What a reload compares with.
 struct Running {
     upstream: Mutex<(VaultConfig, Arc<AuthMethod>)>,
-    listen: (Listen, Option<SocketAddr>, usize),
+    at_start: (Listen, Option<SocketAddr>, usize, Life, Protection),
 }
 
 impl App {
@@ -56,12 +60,19 @@ impl App {
     /// A port that cannot be bound, or settings for Vault that cannot work.
     #[expect(clippy::unused_async, reason = "it needs the runtime, and says so by its type")]
     pub async fn build(config: Config, style: Style) -> Result<Bound, Error> {
-        let Config { vault, auth, listen, health, secrets, callers, limits, life, protection } =
-            config;
+        let Config {
+            vault,
+            auth,
+            listen,
+            health,
+            secrets,
+            callers,
+            notify,
+            limits,
+            life,
+            protection,
+        } = config;
         let server = Server::bind(&listen, health)?;
-        if protection.require_secret_memory {
-            grow_arena(ENOUGH_MEMORY);
-        }
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
         let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
@@ -70,18 +81,14 @@ impl App {
         let (upstream, fetch_thread) =
             Upstream::start(vault.clone(), Arc::clone(&auth), metrics.clone())
                 .map_err(Error::VaultSettings)?;
-        let memory = arena_status();
-        event::memory(memory);
-        let enough = memory.is_complete() && memory.bytes >= ENOUGH_MEMORY;
-        if protection.require_secret_memory && !enough {
-            return Err(Error::NoSecretMemory(memory));
-        }
+        settle_memory(&protection)?;
         let cache = SecretCache::new(&secrets, limits.cache_bytes, upstream.clone());
+        let notifier = Notifier::start(notify, Arc::new(cache.clone()));
         let readiness = Readiness::new(cache.clone());
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
         let running = Arc::new(Running {
             upstream: Mutex::new((vault, auth)),
-            listen: (listen, health, limits.max_connections),
+            at_start: (listen, health, limits.max_connections, life.clone(), protection),
         });
         let policy = policy(callers, &secrets, limits).shared();
         Ok(Bound {
@@ -89,6 +96,7 @@ impl App {
             upstream,
             fetch_thread,
             cache,
+            notifier,
             readiness,
             policy,
             metrics,
@@ -105,9 +113,20 @@ impl Bound {
         self.server.tcp_addrs()
     }
 
+    /// The abstract unix socket of the local door.
+    pub fn unix_name(&self) -> Option<&AbstractName> {
+        self.server.unix_name()
+    }
+
     /// The health listener's address.
     pub fn health_addr(&self) -> Option<SocketAddr> {
         self.server.health_addr()
+    }
+
+    /// Says in the metrics which layers of the sandbox are in force.
+    pub fn note_sandbox(&self, files_and_ports: bool, system_calls: bool) {
+        self.metrics.set_sandbox("files_and_ports", files_and_ports);
+        self.metrics.set_sandbox("system_calls", system_calls);
     }
 
     /// The numbers that the health listener shows.
@@ -120,6 +139,7 @@ impl Bound {
         Reloader {
             upstream: self.upstream.clone(),
             cache: self.cache.clone(),
+            notifier: Arc::clone(&self.notifier),
             policy: Arc::clone(&self.policy),
             running: Arc::clone(&self.running),
         }
@@ -158,6 +178,7 @@ impl Bound {
         let deadline = Deadline::new(self.life.shutdown_deadline);
         event::stopping(self.life.shutdown_deadline);
         readiness.stop();
+        self.notifier.stop();
         no_more_connections.cancel();
         connections.close();
         tokio::select! {
@@ -191,6 +212,7 @@ impl Running {
 pub struct Reloader {
     upstream: Upstream,
     cache: SecretCache,
+    notifier: Arc<Notifier<SecretCache>>,
     policy: SharedPolicy,
     running: Arc<Running>,
 }
@@ -201,7 +223,19 @@ impl Reloader {
     /// are. What cannot work is reported, and then everything stays as it was.
     pub async fn reload(&self, loaded: Loaded) {
         loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
-        let Config { vault, auth, listen, health, secrets, callers, limits, .. } = loaded.config;
+        let Config {
+            vault,
+            auth,
+            listen,
+            health,
+            secrets,
+            callers,
+            notify,
+            limits,
+            life,
+            protection,
+            ..
+        } = loaded.config;
         let auth = Arc::new(auth);
         let (old_vault, old_auth) = self.running.upstream();
         let login_again = old_vault.address != vault.address
@@ -213,11 +247,14 @@ impl Reloader {
             return;
         }
         *self.running.upstream.lock().unwrap_or_else(PoisonError::into_inner) = (vault, auth);
-        if self.running.listen != (listen, health, limits.max_connections) {
-            event::configuration_warning("listeners and max_connections change with a restart");
+        if self.running.at_start != (listen, health, limits.max_connections, life, protection) {
+            event::configuration_warning(
+                "[listen], [health], [life], [memory], [sandbox] and max_connections change with a restart",
+            );
         }
         self.policy.store(Arc::new(policy(callers, &secrets, limits)));
-        self.cache.redeclare(&secrets).await;
+        self.cache.redeclare(&secrets, login_again).await;
+        self.notifier.take_over(notify);
         event::reloaded();
     }
 }
@@ -228,6 +265,23 @@ fn policy(
     limits: Limits,
 ) -> Policy {
     Policy::new(callers, secrets.keys().cloned(), limits)
+}
+
+/// Says how plaintext is kept, once the fetch thread runs.
+///
+/// # Errors
+/// When there is less protection than the configuration insists on.
+pub(crate) fn settle_memory(protection: &Protection) -> Result<(), Error> {
+    if protection.require_secret_memory {
+        grow_arena(ENOUGH_MEMORY);
+    }
+    let memory = arena_status();
+    event::memory(memory);
+    let enough = memory.is_complete() && memory.bytes >= ENOUGH_MEMORY;
+    if protection.require_secret_memory && !enough {
+        return Err(Error::NoSecretMemory(memory));
+    }
+    Ok(())
 }
 
 /// Waits for the first login.
@@ -260,7 +314,7 @@ pub(crate) async fn first_login(
         }
     }
     if matches!(last.failure, Failure::Credential(_)) {
-        return Err(refused(auth, &last));
+        return Err(Error::NoCredential { method: auth.name(), source: last });
     }
     let address = vault.address.to_string();
     Err(Error::VaultUnreachable { address, waited: patience, source: last })
@@ -275,7 +329,7 @@ fn refused(auth: &AuthMethod, error: &VaultError) -> Error {
     Error::LoginRefused {
         method: auth.name(),
         mount: auth.mount().to_owned(),
-        role: auth.role(),
+        identity: auth.identity(),
         source: error.clone(),
     }
 }

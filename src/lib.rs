@@ -16,9 +16,11 @@
 //! 5. [`secret`]: a secret as it was read, rendered once into one buffer.
 //! 6. [`cache`]: what is ready to serve, and how fresh it is.
 //! 7. [`server`]: the local door: listeners, the guard chain, answers, health.
-//! 8. [`lifecycle`]: start, ready, stop.
-//! 9. [`container`]: the container it finds itself in, audited from inside.
-//! 10. [`observe`]: what may be said about it: logs, metrics, audit.
+//! 8. [`notify`]: telling the application that something rotated.
+//! 9. [`adapter`]: other ways to hand a credential over than the URL.
+//! 10. [`lifecycle`]: start, ready, stop.
+//! 11. [`container`]: the container it finds itself in, audited from inside.
+//! 12. [`observe`]: what may be said about it: logs, metrics, audit.
 //!
 //! [`app`] wires them, and nothing else does. `cli`, `commands` and `error` belong to the
 //! binary.
@@ -34,6 +36,8 @@ pub mod memory;
 pub mod secret;
 pub mod cache;
 pub mod server;
+pub mod notify;
+pub mod adapter;
 pub mod lifecycle;
 pub mod container;
 pub mod observe;

@@ -288,3 +288,68 @@ fn a_version_of_what_has_none_is_refused_and_its_lease_handed_back() {
     scene.sidecar.stop();
     assert_eq!(vault.server.count("PUT", "sys/leases/revoke"), 2);
 }
+
+#[test]
+fn a_lease_without_a_life_is_replaced_by_refresh_and_handed_back() {
+    let scene = scene("1h", "1h");
+    let lifeless = |n: usize| {
+        let body = format!(
+            r#"{{"lease_id":"x/{n}","lease_duration":0,"renewable":true,"data":{{"username":"u{n}"}}}}"#
+        );
+        sidekey::dev::Fault::body(200, "application/json", body)
+    };
+    let reads = sidekey::dev::Matcher::get("database/creds/app");
+    let script = scene.vault.server.faults().on(reads).respond(lifeless(1)).times(1);
+    script.then(lifeless(2)).forever();
+    let refreshed = client::request(
+        scene.sidecar.addr(),
+        "POST",
+        "/secrets/db/refresh",
+        &[("X-Vault-Token", &scene.token)],
+    );
+    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    assert_eq!(scene.user(), "u1");
+    assert!((1..=60).contains(&scene.expires_in()), "{}", scene.expires_in());
+    let vault = scene.vault;
+    scene.sidecar.stop();
+    let requests = vault.server.requests();
+    let revoked = requests.iter().filter(|r| r.path == "sys/leases/revoke").count();
+    assert_eq!(revoked, 2, "the one of before, and the one without a life");
+}
+
+#[test]
+fn a_long_poll_ends_when_the_callers_token_changes() {
+    let vault = Dev::start();
+    vault.put("app", json!({ "password": canary("first") }));
+    let (first, second) = (canary("one"), canary("two"));
+    let builder = Builder::serve().on_free_ports();
+    let file = builder.file("token", &first);
+    let sidecar = builder
+        .config(&format!(
+            "[vault]\nmax_requests_per_second = 50\n\
+             [secrets.app]\npath = \"secret/data/app\"\nrefresh = \"1s\"\n\
+             [[callers]]\nname = \"app\"\ntoken_file = \"{file}\"\nallow = [\"app\"]\n"
+        ))
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .start();
+    let addr = sidecar.addr();
+    let etag = sidecar.get("/secrets/app", &first).header("etag").unwrap().to_owned();
+    let token = first.clone();
+    let waiting = std::thread::spawn(move || {
+        let headers = [("X-Vault-Token", &*token), ("If-None-Match", &*etag)];
+        client::request(addr, "GET", "/secrets/app?wait=20s", &headers)
+    });
+    let polls = || vault.server.requests().len();
+    let before = polls();
+    eventually("a poll to be under way", || (polls() > before + 1).then_some(()));
+    std::fs::write(sidecar.path("token"), &second).unwrap();
+    eventually("the other token", || {
+        (sidecar.get("/secrets/app", &second).status == 200).then_some(())
+    });
+    vault.put("app", json!({ "password": canary("for the new token alone") }));
+    let answer = waiting.join().unwrap();
+    assert_eq!((answer.status, answer.code()), (503, "upstream_unavailable".into()));
+    assert_eq!(sidecar.get("/secrets/app", &first).status, 401);
+    sidecar.stop();
+}

@@ -89,6 +89,8 @@ pub(super) struct Entry {
 struct LastFailure {
     error: ReadError,
     not_logged_in: bool,
+    /// Since when Vault denies the read, without a success in between.
+    denied: Option<Instant>,
     at: Instant,
     retry_at: Instant,
 }
@@ -117,12 +119,18 @@ impl Entry {
     /// What a caller gets now. Never a value past its end, not even in its last instant.
     pub(super) fn answer(&self) -> Result<Served, ReadError> {
         match self.value.load().as_ref() {
-            Some(value) => value.serve(&self.declared.spec).ok_or_else(|| {
+            Some(value) => value.serve(&self.declared.spec, self.end(value)).ok_or_else(|| {
                 self.died.notify_one();
                 self.last_failure().unwrap_or(ReadError::Expired)
             }),
             None => Err(self.last_failure().unwrap_or(ReadError::NotReady)),
         }
+    }
+
+    /// From when on `value` must not be served.
+    fn end(&self, value: &Value) -> Instant {
+        let denied = self.failure.load().as_ref().and_then(|failure| failure.denied);
+        value.end_when_denied(&self.declared.spec, denied)
     }
 
     /// Follows the changes of the value's version.
@@ -175,6 +183,13 @@ impl Entry {
         self.failure.load().as_ref().is_some_and(|failure| failure.retry_at > Instant::now())
     }
 
+    /// How much longer the value may be served, when there is one.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let value = self.value.load();
+        let end = self.end(value.as_ref()?);
+        Some(end.saturating_duration_since(now())).filter(|left| !left.is_zero())
+    }
+
     pub(super) fn confirmed_ago(&self) -> Option<Duration> {
         self.value.load().as_ref().map(|value| now().saturating_duration_since(value.confirmed))
     }
@@ -182,6 +197,11 @@ impl Entry {
     /// The last attempt failed because there was no login.
     pub(super) fn waits_for_login(&self) -> bool {
         self.failure.load().as_ref().is_some_and(|failure| failure.not_logged_in)
+    }
+
+    /// The next step is due now.
+    pub(super) fn hurry(&self) {
+        self.died.notify_one();
     }
 
     /// Rings when the value was found dead before its next step was due.
@@ -195,7 +215,7 @@ impl Entry {
         let spec = &self.declared.spec;
         let until_dead = value
             .as_ref()
-            .map_or(Duration::MAX, |value| value.end(spec).saturating_duration_since(now()));
+            .map_or(Duration::MAX, |value| self.end(value).saturating_duration_since(now()));
         match (self.failure.load().as_ref(), value.as_ref()) {
             (Some(failure), _) => {
                 let wait = failure.retry_at.saturating_duration_since(Instant::now());
@@ -233,7 +253,7 @@ impl Entry {
                 self.failure.store(None);
             }
             Err(error) if error.retry() == Retry::Backoff => {
-                let retry_in = backoff.after_failure(error.retry_after);
+                let retry_in = backoff.after_failure_with(error.retry_after, self.left());
                 event::lease_renewal_failed(&self.key.name, &error, retry_in);
                 self.note(&error, retry_in);
             }
@@ -294,7 +314,7 @@ impl Entry {
         match upstream.read(&self.declared.spec.path, self.key.version).await {
             // An engine that has no versions answers with what it has, whatever was asked for.
             Ok(secret) if self.key.version.is_some() && secret.kv_version() != self.key.version => {
-                self.remember(secret.lease().and_then(|lease| Held::new(lease, asked)));
+                self.remember(self.held(&secret, asked));
                 let path = self.declared.spec.path.as_str();
                 self.fail(&VaultError::new(Failure::NoSuchVersion, path), backoff);
             }
@@ -304,6 +324,10 @@ impl Entry {
             }
             Err(error) => self.fail(&error, backoff),
         }
+    }
+
+    fn held(&self, secret: &Secret, asked: Instant) -> Option<Held> {
+        secret.lease().map(|lease| Held::new(lease, asked, self.declared.spec.refresh))
     }
 
     /// Keeps a lease that is not in use, to be handed back.
@@ -325,7 +349,7 @@ impl Entry {
             Some(version) => (version, false),
         };
         let etag = *secret.etag();
-        let lease = secret.lease().and_then(|lease| Held::new(lease, asked));
+        let lease = self.held(&secret, asked);
         let old = self.value.load();
         let unchanged =
             old.as_ref().filter(|old| old.version == version && old.secret.etag() == secret.etag());
@@ -348,7 +372,7 @@ impl Entry {
     }
 
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
-        let retry_in = backoff.after_failure(error.retry_after);
+        let retry_in = backoff.after_failure_with(error.retry_after, self.left());
         event::fetch_failed(&self.key.name, error, retry_in);
         self.note(error, retry_in);
     }
@@ -362,10 +386,13 @@ impl Entry {
             self.wipe();
         }
         self.wipe_if_dead();
+        let before = self.failure.load().as_ref().and_then(|last| last.denied);
+        let denied = before.or_else(|| (told == ReadError::Denied).then(now));
         let retry_at = Instant::now() + retry_in;
         self.failure.store(Some(Arc::new(LastFailure {
             error: told,
             not_logged_in: error.failure == Failure::NotLoggedIn,
+            denied,
             at: now(),
             retry_at,
         })));
@@ -388,12 +415,13 @@ impl Entry {
     }
 
     pub(super) fn wipe_if_dead(&self) {
-        let dead = |value: &Arc<Value>| value.end(&self.declared.spec) <= now();
+        let dead = |value: &Arc<Value>| self.end(value) <= now();
         if self.value.load().as_ref().is_some_and(dead) {
             if self.failure.load().is_none() {
                 let (error, at) = (ReadError::Expired, now());
                 let retry_at = Instant::now();
-                let failure = LastFailure { error, not_logged_in: false, at, retry_at };
+                let (not_logged_in, denied) = (false, None);
+                let failure = LastFailure { error, not_logged_in, denied, at, retry_at };
                 self.failure.store(Some(Arc::new(failure)));
             }
             self.wipe();

@@ -1,12 +1,13 @@
 //! What is ready to serve.
 //!
-//! moka gives capacity and single flight. Freshness is ours, on tokio's clock: moka runs its
-//! own clock, and drops what expired only when somebody calls it.
+//! moka gives capacity. Freshness is ours, on tokio's clock: moka runs its own clock, and drops
+//! what expired only when somebody calls it. Single flight is ours too: a fetch belongs to the
+//! cache and not to the first who asked for it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{SecretName, SecretSpec};
+use crate::lease::spread;
 use crate::observe::event;
 use crate::server::Source;
 use crate::vault::{Login, Upstream};
 
 mod answer;
 mod entry;
+mod flight;
 mod refresh;
 mod rotation;
 mod value;
@@ -30,6 +33,11 @@ pub use answer::{Freshness, ReadError, Served};
 pub use rotation::{Rotation, Rotations};
 
 use entry::{Common, Declared, Entry, SecretKey};
+use flight::{Flight, Flights};
+
+/// The start of a sidecar with many names is spread over as much for each, and this at most.
+const BETWEEN_NAMES: Duration = Duration::from_millis(20);
+const START: Duration = Duration::from_millis(500);
 
 /// Values that died are wiped this soon after, even when nobody asks for them.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -44,12 +52,16 @@ struct Shared {
     declared: ArcSwap<HashMap<SecretName, Arc<Declared>>>,
     entries: moka::future::Cache<SecretKey, Arc<Entry>>,
     upstream: Upstream,
+    flights: Flights,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Counts the fetches that ended.
     fetched: watch::Sender<u64>,
     common: Arc<Common>,
 }
+
+/// Entries that made room for others. moka lets go of them some time later.
+type Evicted = Arc<Mutex<Vec<Weak<Entry>>>>;
 
 impl SecretCache {
     /// An empty cache for the secrets in `specs`, holding at most about `capacity` bytes.
@@ -63,20 +75,33 @@ impl SecretCache {
             let bytes = key.name.as_str().len() + entry.len() + 2048;
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        let entries = moka::future::Cache::builder().max_capacity(capacity).weigher(weight).build();
+        let evicted = Evicted::default();
+        let noted = Arc::clone(&evicted);
+        let entries = moka::future::Cache::builder()
+            .max_capacity(capacity)
+            .weigher(weight)
+            .eviction_listener(move |_, entry: Arc<Entry>, cause| {
+                if cause.was_evicted() {
+                    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                    noted.push(Arc::downgrade(&entry));
+                }
+            })
+            .build();
         let declared = ArcSwap::from_pointee(declare(specs, None));
-        let (tasks, stop, fetched) = Default::default();
+        let (flights, tasks, stop, fetched) = Default::default();
         let common = Arc::new(Common::new());
-        let cache = Self {
-            shared: Arc::new(Shared { declared, entries, upstream, tasks, stop, fetched, common }),
-        };
+        let shared = Shared { declared, entries, upstream, flights, tasks, stop, fetched, common };
+        let cache = Self { shared: Arc::new(shared) };
         let sweeper = cache.clone();
-        cache.shared.tasks.spawn(async move { sweeper.sweep().await });
+        cache.shared.tasks.spawn(async move { sweeper.sweep(&evicted).await });
         cache
     }
 
     /// The answer for a declared name, fetched first when it is not there yet. Simultaneous
     /// callers share one fetch.
+    ///
+    /// Cancel safety: a fetch goes on, for whoever asks next. So it is with the other ways to
+    /// bring one about.
     ///
     /// # Errors
     /// [`ReadError`]; for an undeclared name it is [`ReadError::Missing`].
@@ -86,7 +111,7 @@ impl SecretCache {
         }
         let entry = self.entry(name, version).await?;
         if version.is_some() && entry.wants_fetch() {
-            entry.fetch(&self.shared.upstream).await;
+            self.fetch_again(&entry).await?;
         }
         entry.answer()
     }
@@ -115,17 +140,12 @@ impl SecretCache {
         let entry = self.entry(name, None).await?;
         // A moment passes on the way: what was granted whole is never there whole.
         let possible = entry.could_live_for(min_ttl + Duration::from_secs(1));
-        if !entry.lives_for(min_ttl) && possible && !entry.waits() {
-            // In a task of its own: who asks and goes away does not set the next one free.
-            let (cache, living) = (self.clone(), Arc::clone(&entry));
-            let task = self.shared.tasks.spawn(async move {
-                living.step(&cache.shared.upstream).await;
-                if !living.lives_for(min_ttl) && !living.waits() {
-                    living.fetch(&cache.shared.upstream).await;
-                }
-                cache.announce();
-            });
-            let _ = task.await;
+        // A second time, because the first may have been under way for less.
+        for _ in 0..2 {
+            if entry.lives_for(min_ttl) || !possible || entry.waits() {
+                break;
+            }
+            self.fetch_living(&entry, min_ttl).await?;
         }
         if entry.lives_for(min_ttl) { entry.answer() } else { Err(ReadError::MinTtlUnmet) }
     }
@@ -142,8 +162,7 @@ impl SecretCache {
     pub async fn refresh(&self, name: &SecretName) -> Result<Served, ReadError> {
         let entry = match self.present(name, None) {
             Some(entry) => {
-                entry.fetch(&self.shared.upstream).await;
-                self.announce();
+                self.fetch_again(&entry).await?;
                 entry
             }
             None => self.entry(name, None).await?,
@@ -165,14 +184,21 @@ impl SecretCache {
         names
     }
 
-    /// Starts to fetch every required name, and to keep it fresh.
+    /// Starts to fetch every required name, and to keep it fresh: one at once, the others spread
+    /// over a moment, so that many sidecars that start together do not ask for all at once.
     pub fn fetch_required(&self) {
+        let mut over = Duration::ZERO;
         for (name, declared) in self.shared.declared.load().iter() {
             if declared.spec.required {
-                let (cache, name) = (self.clone(), name.clone());
+                let (cache, name, moment) = (self.clone(), name.clone(), spread(over));
+                over = (over + BETWEEN_NAMES).min(START);
                 self.shared.tasks.spawn(async move {
+                    let fetch = async {
+                        tokio::time::sleep(moment).await;
+                        cache.get(&name, None).await
+                    };
                     tokio::select! {
-                        _ = cache.get(&name, None) => {}
+                        _ = fetch => {}
                         () = cache.shared.stop.cancelled() => {}
                     }
                 });
@@ -180,14 +206,17 @@ impl SecretCache {
         }
     }
 
-    /// Takes over other declarations: what changed or is gone is dropped at once.
-    pub async fn redeclare(&self, specs: &BTreeMap<SecretName, SecretSpec>) {
+    /// Takes over other declarations: what changed or is gone is dropped at once. When Vault or
+    /// the login is `another` one, what stays is read again now.
+    pub async fn redeclare(&self, specs: &BTreeMap<SecretName, SecretSpec>, another: bool) {
         let old = self.shared.declared.load_full();
         let new = Arc::new(declare(specs, Some(&old)));
         self.shared.declared.store(Arc::clone(&new));
         for (key, entry) in &self.shared.entries {
             let kept = new.get(&key.name).is_some_and(|now| entry.is_of(now));
-            if !kept {
+            if kept && another {
+                entry.hurry();
+            } else if !kept {
                 self.revoke(entry.leases(false));
                 entry.retire();
                 self.shared.entries.invalidate(&*key).await;
@@ -252,33 +281,68 @@ impl SecretCache {
         name: &SecretName,
         version: Option<u64>,
     ) -> Result<Arc<Entry>, ReadError> {
+        if let Some(entry) = self.present(name, version) {
+            return Ok(entry);
+        }
         let key = SecretKey { name: name.clone(), version };
+        let (cache, flight) = (self.clone(), Flight::First(key.clone()));
+        let fetch = async move { cache.first_fetch(&key).await };
+        self.shared.flights.join(&self.shared.tasks, flight, fetch).await
+    }
+
+    async fn first_fetch(&self, key: &SecretKey) -> Result<Arc<Entry>, ReadError> {
         loop {
-            let declared = self.declared(name).ok_or(ReadError::Missing)?;
-            let mut fetched = false;
-            let first_fetch = async {
-                let common = Arc::clone(&self.shared.common);
-                let entry = Arc::new(Entry::new(key.clone(), declared, common));
-                entry.fetch(&self.shared.upstream).await;
-                if version.is_none() {
+            // Another flight may have landed a moment ago.
+            if let Some(entry) = self.present(&key.name, key.version) {
+                return Ok(entry);
+            }
+            let declared = self.declared(&key.name).ok_or(ReadError::Missing)?;
+            let entry =
+                Arc::new(Entry::new(key.clone(), declared, Arc::clone(&self.shared.common)));
+            entry.fetch(&self.shared.upstream).await;
+            self.shared.entries.insert(key.clone(), Arc::clone(&entry)).await;
+            // Not before the entry can be found: who hears of it looks it up.
+            self.announce();
+            if self.declared(&key.name).is_some_and(|now| entry.is_of(&now)) {
+                if key.version.is_none() {
                     self.keep_fresh(&entry);
                 }
-                fetched = true;
-                entry
-            };
-            let entry = self.shared.entries.get_with(key.clone(), first_fetch).await;
-            // Not before the entry can be found: who hears of it looks it up.
-            if fetched {
-                self.announce();
-            }
-            if self.declared(name).is_some_and(|now| entry.is_of(&now)) {
                 return Ok(entry);
             }
             // Declared anew, or not at all any more, while it was fetched.
             self.revoke(entry.leases(false));
             entry.retire();
-            self.shared.entries.invalidate(&key).await;
+            self.shared.entries.invalidate(key).await;
         }
+    }
+
+    async fn fetch_again(&self, entry: &Arc<Entry>) -> Result<Arc<Entry>, ReadError> {
+        let (cache, wanted) = (self.clone(), Arc::clone(entry));
+        let fetch = async move {
+            wanted.fetch(&cache.shared.upstream).await;
+            cache.announce();
+            Ok(wanted)
+        };
+        let flight = Flight::Again(entry.key.clone());
+        self.shared.flights.join(&self.shared.tasks, flight, fetch).await
+    }
+
+    async fn fetch_living(
+        &self,
+        entry: &Arc<Entry>,
+        min_ttl: Duration,
+    ) -> Result<Arc<Entry>, ReadError> {
+        let (cache, wanted) = (self.clone(), Arc::clone(entry));
+        let fetch = async move {
+            wanted.step(&cache.shared.upstream).await;
+            if !wanted.lives_for(min_ttl) && !wanted.waits() {
+                wanted.fetch(&cache.shared.upstream).await;
+            }
+            cache.announce();
+            Ok(wanted)
+        };
+        let flight = Flight::Living(entry.key.clone());
+        self.shared.flights.join(&self.shared.tasks, flight, fetch).await
     }
 
     fn keep_fresh(&self, entry: &Arc<Entry>) {
@@ -324,7 +388,8 @@ impl SecretCache {
         }
     }
 
-    async fn sweep(&self) {
+    async fn sweep(&self, evicted: &Evicted) {
+        let mut evicted_before: Vec<Weak<Entry>> = Vec::new();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(SWEEP) => {}
@@ -334,6 +399,11 @@ impl SecretCache {
                 entry.wipe_if_dead();
             }
             self.shared.entries.run_pending_tasks().await;
+            // Not at once: who fetched an entry that found no room is about to answer with it.
+            evicted_before.drain(..).filter_map(|entry| entry.upgrade()).for_each(|entry| {
+                entry.retire();
+            });
+            evicted_before.append(&mut evicted.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }

@@ -68,6 +68,11 @@ impl Rotations {
             .then(|| last.iter().filter(|rotation| rotation.id > id).cloned().collect())
     }
 
+    /// Those that are not forgotten.
+    pub fn remembered(&self) -> Vec<Rotation> {
+        self.lock().iter().cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<Rotation>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,6 +13,9 @@ use crate::lease::{
 use crate::secret::Secret;
 use crate::vault::Renewed;
 
+/// A value that we may not read any more is not served longer than this.
+const LONGEST_DENIED: Duration = Duration::from_mins(1);
+
 /// Immutable; whatever changes makes another one.
 pub(super) struct Value {
     pub(super) secret: Arc<Secret>,
@@ -46,20 +49,21 @@ pub(super) enum Step {
 }
 
 impl Held {
-    /// A lease runs from the moment it was asked for: Vault's clock started no earlier.
-    pub(super) fn new(lease: &Lease, asked: Instant) -> Option<Self> {
-        if lease.duration.is_zero() {
-            return None;
-        }
-        let step = if lease.renewable { renew_after } else { replace_after };
-        Some(Self {
+    /// A lease runs from the moment it was asked for: Vault's clock started no earlier. One that
+    /// Vault gave no life has an unknown one, and counts as good for `refresh`.
+    pub(super) fn new(lease: &Lease, asked: Instant, refresh: Duration) -> Self {
+        let known = !lease.duration.is_zero();
+        let granted = if known { lease.duration } else { refresh };
+        let extends = lease.renewable && known;
+        let step = if extends { renew_after } else { replace_after };
+        Self {
             id: lease.id.clone(),
-            ends: asked + lease.duration,
-            granted: lease.duration,
-            extends: lease.renewable,
+            ends: asked + granted,
+            granted,
+            extends,
             token: Arc::clone(&lease.token),
-            due: asked + step(lease.duration),
-        })
+            due: asked + step(granted),
+        }
     }
 
     /// After a renewal. Vault grants less and less when the maximum life comes near; then the
@@ -101,10 +105,20 @@ impl Value {
         }
     }
 
-    /// The answer, unless it is past its end.
-    pub(super) fn serve(&self, spec: &SecretSpec) -> Option<Served> {
+    /// The same, since Vault said from `denied` on that we may not read it: it is served for one
+    /// more `refresh`, a minute at most, in case that was a mistake. A lease is Vault's to end.
+    pub(super) fn end_when_denied(&self, spec: &SecretSpec, denied: Option<Instant>) -> Instant {
+        let end = self.end(spec);
+        match denied.filter(|_| self.lease.is_none()) {
+            Some(denied) => end.min(denied + spec.refresh.min(LONGEST_DENIED)),
+            None => end,
+        }
+    }
+
+    /// The answer, unless it is past its `end`.
+    pub(super) fn serve(&self, spec: &SecretSpec, end: Instant) -> Option<Served> {
         let now = now();
-        if now >= self.end(spec) {
+        if now >= end {
             return None;
         }
         let age = now.saturating_duration_since(self.confirmed);

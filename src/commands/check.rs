@@ -1,19 +1,20 @@
 //! `sidekey check`: every problem of the configuration at once; with `--online` the real thing.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::serve::sources;
-use crate::app::first_login;
+use crate::app::{ENOUGH_MEMORY, first_login};
 use crate::cli::{CheckArgs, HardeningMode, LogArgs};
-use crate::config::{self, Config, Environment};
+use crate::config::{self, Config, Environment, TokenSource};
 use crate::container::{Audit, Seen};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
-use crate::memory::{Hardening, arena_status};
+use crate::memory::{Hardening, Tier, arena_status, grow_arena};
 use crate::observe::Metrics;
-use crate::vault::Upstream;
+use crate::vault::{self, Upstream};
 
 /// A check is somebody's question, not a start: it waits for Vault only this long.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -35,8 +36,7 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
             Err(error) => writeln!(out, "process: {protection}: refused: {error}"),
         };
     }
-    let memory = arena_status();
-    let _ = writeln!(out, "process: memory for plaintext: {}", memory.tier.as_str());
+    let _ = writeln!(out, "process: memory for plaintext: {}", memory());
     if loaded.config.protection.sandbox {
         let reach = Reach::of(&loaded.config, &loaded.files, &environment);
         for (layer, outcome) in sandbox::rehearse(&reach) {
@@ -47,10 +47,39 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     for warning in &loaded.warnings {
         let _ = writeln!(out, "warning: {warning}");
     }
+    vault::rehearse(&loaded.config.vault).map_err(Error::VaultSettings)?;
+    for (key, file) in credential_files(&loaded.config) {
+        if let Err(error) = std::fs::File::open(file) {
+            let _ = writeln!(out, "warning: {key} {}: {error}", file.display());
+        }
+    }
     let (names, callers) = (loaded.config.secrets.len(), loaded.config.callers.len());
     let _ = writeln!(out, "configuration: ok: {names} secrets, {callers} callers");
     super::print(out.as_bytes())?;
     if args.online { super::runtime(1)?.block_on(online(loaded.config)) } else { Ok(()) }
+}
+
+/// The kind of pages that can be had, and how many when they are too few.
+fn memory() -> String {
+    grow_arena(ENOUGH_MEMORY);
+    let status = arena_status();
+    let tier = status.tier.as_str();
+    if status.tier == Tier::Plain || status.bytes >= ENOUGH_MEMORY {
+        return tier.to_owned();
+    }
+    format!("{tier}, but only {} KiB of {} KiB", status.bytes >> 10, ENOUGH_MEMORY >> 10)
+}
+
+/// Files that need not be there before they are used.
+fn credential_files(config: &Config) -> Vec<(String, &Path)> {
+    let mut files = Vec::new();
+    files.extend(config.auth.credential_file().map(|file| ("[auth]".to_owned(), file)));
+    for caller in &config.callers {
+        if let Some(TokenSource::File(file)) = &caller.token {
+            files.push((format!("[[callers]] {}: token_file", caller.name), file));
+        }
+    }
+    files
 }
 
 /// `--hardening`: needs no configuration.

@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 
 use super::serve::{listen_to_signals, run_until_stopped};
-use crate::app::App;
+use crate::app::{App, Bound};
 use crate::cli::{DevArgs, LogArgs};
 use crate::config::{self, Environment, Flags, SecretName, Sources};
 use crate::dev::{DevOptions, DevServer};
@@ -41,9 +41,7 @@ pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
         // Whoever changes a value here wants to see it.
         config.secrets.values_mut().for_each(|spec| spec.refresh = Duration::from_secs(1));
         let bound = App::build(config, style).await?;
-        super::print(
-            welcome(&server, &bound.tcp_addrs(), &seeds, generated.as_deref()).as_bytes(),
-        )?;
+        super::print(welcome(&server, &bound, &seeds, generated.as_deref()).as_bytes())?;
         let outcome = run_until_stopped(bound, signals, &sources, None).await;
         server.stop().await;
         outcome
@@ -58,7 +56,7 @@ fn seeds(given: &[String]) -> Result<Seeds, Error> {
     for seed in given {
         let parts = seed.split_once('=').and_then(|(key, value)| {
             let (name, field) = key.rsplit_once('.')?;
-            Some((SecretName::parse(name)?, field, value))
+            (!field.is_empty()).then_some((SecretName::parse(name)?, field, value))
         });
         let Some((name, field, value)) = parts else {
             // The value is not repeated in the message.
@@ -93,6 +91,7 @@ fn sources(server: &DevServer, seeds: &Seeds, args: &DevArgs, token: Option<Secr
     Sources {
         file: None,
         flags: Flags {
+            without_door: false,
             secrets: seeds.keys().map(|name| format!("{name}=secret/data/{name}")).collect(),
             listen,
             health_listen: None,
@@ -119,17 +118,21 @@ fn random_token() -> Result<String, Error> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
-fn welcome(
-    server: &DevServer,
-    addrs: &[SocketAddr],
-    seeds: &Seeds,
-    generated: Option<&str>,
-) -> String {
+fn welcome(server: &DevServer, bound: &Bound, seeds: &Seeds, generated: Option<&str>) -> String {
     let token = generated.unwrap_or("$SIDEKEY_TOKEN");
     let quote = if generated.is_some() { '\'' } else { '"' };
-    let curl = addrs.first().zip(seeds.iter().next()).map(|(addr, (name, fields))| {
+    let place = match (bound.tcp_addrs().first(), bound.unix_name()) {
+        (Some(addr), _) => Some(format!("http://{addr}")),
+        (None, Some(name)) => {
+            Some(format!("--abstract-unix-socket {} http://localhost", name.as_str()))
+        }
+        (None, None) => None,
+    };
+    let curl = place.zip(seeds.iter().next()).map(|(place, (name, fields))| {
         let field = fields.keys().next().map(String::as_str).unwrap_or_default();
-        format!("  curl -H {quote}Authorization: Bearer {token}{quote} http://{addr}/secrets/{name}/{field}\n")
+        format!(
+            "  curl -H {quote}Authorization: Bearer {token}{quote} {place}/secrets/{name}/{field}\n"
+        )
     });
     format!(
         "A Vault-compatible server, in memory only:\n\n  export VAULT_ADDR={} VAULT_TOKEN={}\n\n\
@@ -156,6 +159,7 @@ mod tests {
     fn a_bad_seed_is_named_without_its_value() {
         let error = seeds(&["db=canary".into()]).unwrap_err().to_string();
         assert!(error.contains("db") && !error.contains("canary"), "{error}");
+        assert!(seeds(&["db.=canary".into()]).is_err());
         let error = seeds(&["db.password:canary".into()]).unwrap_err().to_string();
         assert!(!error.contains("canary"), "{error}");
     }

@@ -1,41 +1,151 @@
 //! `sidekey get NAME[/FIELD]`: the value alone on stdout, everything else on stderr.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::io::IsTerminal as _;
+use std::time::Duration;
 
-use super::sidecar::Address;
+use http::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::{Instant, sleep};
+
+use super::sidecar::{Address, Answer, Question};
 use crate::cli::GetArgs;
 use crate::error::Error;
-use crate::memory::take_env;
+use crate::memory::{SecretBuf, take_env};
 
 /// All but the characters that RFC 3986 leaves unreserved.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// How long the sidecar holds one question of `--watch`.
+const WATCH: Duration = Duration::from_secs(25);
+
+/// Between attempts of `--wait` and `--watch`, unless the sidecar names another time.
+const PAUSE: Duration = Duration::from_millis(500);
+
 pub(super) fn run(args: &GetArgs) -> Result<(), Error> {
     let token = take_env("SIDEKEY_TOKEN");
-    let address = Address::parse(&args.addr)?;
-    let (name, field) = match args.what.split_once('/') {
+    let asker = Asker { address: Address::parse(&args.addr)?, token, what: &args.what };
+    let path = path(&args.what, args.format.as_deref())?;
+    super::runtime(1)?.block_on(async {
+        let first = asker.ask_patiently(&path, None, Some(args.wait)).await?;
+        print(&first, args.watch)?;
+        if args.watch { asker.watch(&path, first).await } else { Ok(()) }
+    })
+}
+
+fn path(what: &str, format: Option<&str>) -> Result<String, Error> {
+    let (name, field) = match what.split_once('/') {
         Some((name, field)) => (name, Some(field)),
-        None => (args.what.as_str(), None),
+        None => (what, None),
     };
-    if field.is_some() && args.format.is_some() {
-        return Err(Error::Usage("--format is for a whole secret, not for one field".into()));
+    let name = utf8_percent_encode(name, SEGMENT);
+    match (field, format) {
+        (Some(_), Some(_)) => {
+            Err(Error::Usage("--format is for a whole secret, not for one field".into()))
+        }
+        (Some(field), None) => {
+            Ok(format!("/secrets/{name}/{}", utf8_percent_encode(field, SEGMENT)))
+        }
+        (None, Some(format)) => Ok(format!("/secrets/{name}?format={format}")),
+        (None, None) => Ok(format!("/secrets/{name}")),
     }
-    let mut path = format!("/secrets/{}", utf8_percent_encode(name, SEGMENT));
-    if let Some(field) = field {
-        path = format!("{path}/{}", utf8_percent_encode(field, SEGMENT));
+}
+
+/// A pipe gets the bytes as they are. A line is ended for people, and for whoever reads one
+/// value after another.
+fn print(answer: &Answer, end_line: bool) -> Result<(), Error> {
+    super::print(answer.body.expose())?;
+    let ended = answer.body.expose().ends_with(b"\n");
+    if !ended && (end_line || std::io::stdout().is_terminal()) {
+        super::print(b"\n")?;
     }
-    if let Some(format) = &args.format {
-        path = format!("{path}?format={format}");
+    Ok(())
+}
+
+struct Asker<'a> {
+    address: Address,
+    token: Option<SecretBuf>,
+    what: &'a str,
+}
+
+impl Asker<'_> {
+    /// Asks until there is an answer, for at most `patience` (or without end) where the sidecar
+    /// is not there or has no value yet; says on stderr what it waits for.
+    async fn ask_patiently(
+        &self,
+        path: &str,
+        known: Option<&HeaderValue>,
+        patience: Option<Duration>,
+    ) -> Result<Answer, Error> {
+        let begin = Instant::now();
+        let mut said = None;
+        loop {
+            let question = Question { path, token: self.token.as_ref(), known };
+            let (error, pause) = match self.address.ask(&question).await {
+                Ok(answer) if answer.status.is_success() || answer.status == 304 => {
+                    return Ok(answer);
+                }
+                Ok(answer) => {
+                    let error = self.refused(&answer);
+                    // Busy, or nothing to serve yet; all else stays as it is.
+                    if answer.status != 503 && answer.status != 429 {
+                        return Err(error);
+                    }
+                    (error, answer.retry_after.unwrap_or(PAUSE))
+                }
+                Err(error @ Error::Client(_)) => (error, PAUSE),
+                Err(error) => return Err(error),
+            };
+            let left = patience.map(|patience| patience.saturating_sub(begin.elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(error);
+            }
+            let reason = error.to_string();
+            if said.as_ref() != Some(&reason) {
+                let limit = left.map(|left| format!(" up to {} s", left.as_secs().max(1)));
+                super::note(&format!("waiting{}: {reason}", limit.unwrap_or_default()));
+                said = Some(reason);
+            }
+            let pause = pause.clamp(PAUSE, Duration::from_secs(5));
+            sleep(left.map_or(pause, |left| pause.min(left))).await;
+        }
     }
-    let answer = super::runtime(1)?.block_on(address.get(&path, token.as_ref()))?;
-    if !answer.status.is_success() {
-        let hint = match (answer.status.as_u16(), &token) {
+
+    /// Prints every change, until it is stopped or refused.
+    async fn watch(&self, path: &str, first: Answer) -> Result<(), Error> {
+        let mut known = first.etag;
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{joint}wait={}s", WATCH.as_secs());
+        loop {
+            // However long Vault or the sidecar is away: whoever watches wants the next value.
+            let answer = self.ask_patiently(&path, known.as_ref(), None).await?;
+            if answer.status.is_success() && answer.etag != known {
+                print(&answer, true)?;
+                known = answer.etag;
+            }
+        }
+    }
+
+    fn refused(&self, answer: &Answer) -> Error {
+        let hint = match (answer.status.as_u16(), &self.token) {
             (401, None) => {
                 "\n  hint: set SIDEKEY_TOKEN, or ask over the unix socket with the right uid"
             }
+            (401, Some(_)) => "\n  hint: SIDEKEY_TOKEN is not the token of a caller rule there",
             _ => "",
         };
-        return Err(Error::Client(format!("{}: {}{hint}", args.what, answer.refusal())));
+        Error::Client(format!("{}: {}{hint}", self.what, answer.refusal()))
     }
-    super::print(answer.body.expose())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_fields_are_one_segment_each() {
+        assert_eq!(path("db", None).unwrap(), "/secrets/db");
+        assert_eq!(path("db/a/b c", None).unwrap(), "/secrets/db/a%2Fb%20c");
+        assert_eq!(path("db", Some("env")).unwrap(), "/secrets/db?format=env");
+        assert!(path("db/user", Some("env")).is_err());
+    }
 }

@@ -1,13 +1,14 @@
 //! `sidekey health [--ready]`: a probe for images without a shell.
 
-use super::sidecar::Address;
+use super::sidecar::{Address, Question};
 use crate::cli::HealthArgs;
 use crate::error::Error;
 
 pub(super) fn run(args: &HealthArgs) -> Result<(), Error> {
     let address = Address::parse(&args.addr)?;
     let path = if args.ready { "/readyz" } else { "/livez" };
-    let answer = super::runtime(1)?.block_on(address.get(path, None))?;
+    let answer =
+        super::runtime(1)?.block_on(address.ask(&Question { path, token: None, known: None }))?;
     if answer.status.is_success() {
         return Ok(());
     }

@@ -26,9 +26,19 @@ pub(super) enum Address {
     Unix(AbstractName),
 }
 
+/// A `GET`.
+pub(super) struct Question<'a> {
+    pub(super) path: &'a str,
+    pub(super) token: Option<&'a SecretBuf>,
+    /// The entity tag of what the asker has.
+    pub(super) known: Option<&'a HeaderValue>,
+}
+
 /// An answer, whatever its status.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) etag: Option<HeaderValue>,
+    pub(super) retry_after: Option<Duration>,
     pub(super) body: SecretBuf,
 }
 
@@ -54,18 +64,19 @@ impl Address {
         }
     }
 
-    /// `GET path`.
-    pub(super) async fn get(&self, path: &str, token: Option<&SecretBuf>) -> Result<Answer, Error> {
+    /// # Errors
+    /// [`Error::Client`] where there is no answer, [`Error::Usage`] where none can come.
+    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, Error> {
         let asked = async {
             match self {
                 Self::Tcp(authority) => {
                     let stream = TcpStream::connect(authority).await;
                     let stream = stream.map_err(|e| self.unreachable(&e))?;
-                    ask(stream, authority, path, token).await
+                    ask(stream, authority, question).await
                 }
                 Self::Unix(name) => {
                     let stream = connect_abstract(name).map_err(|e| self.unreachable(&e))?;
-                    ask(stream, "localhost", path, token).await
+                    ask(stream, "localhost", question).await
                 }
             }
         };
@@ -115,23 +126,21 @@ fn connect_abstract(name: &AbstractName) -> std::io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
-async fn ask<S>(
-    stream: S,
-    host: &str,
-    path: &str,
-    token: Option<&SecretBuf>,
-) -> Result<Answer, Error>
+async fn ask<S>(stream: S, host: &str, question: &Question<'_>) -> Result<Answer, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let broken = |_| Error::Client("the connection broke".into());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let mut request = Request::get(path)
+    let mut request = Request::get(question.path)
         .header(header::HOST, host)
         .body(Empty::<Bytes>::new())
         .map_err(|_| Error::Usage("not a name or field that a URL can hold".into()))?;
-    if let Some(token) = token {
+    if let Some(known) = question.known {
+        request.headers_mut().insert(header::IF_NONE_MATCH, known.clone());
+    }
+    if let Some(token) = question.token {
         let mut value = SecretWriter::with_capacity(token.len() + 7);
         value.push(b"Bearer ");
         value.push(token.expose());
@@ -142,8 +151,11 @@ where
     }
     let answered = async {
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        Ok(Answer { status, body: collect(response.into_body()).await? })
+        let (status, headers) = (response.status(), response.headers());
+        let etag = headers.get(header::ETAG).cloned();
+        let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        Ok(Answer { status, etag, retry_after, body: collect(response.into_body()).await? })
     };
     tokio::select! {
         biased;

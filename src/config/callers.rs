@@ -39,7 +39,7 @@ pub(super) fn read(
             context.report.warn("SIDEKEY_TOKEN: whoever has it may read every declared secret");
         }
         callers.push(environment_caller(token, context));
-    } else if !has_sections {
+    } else if !has_sections && !context.flags.without_door {
         let problem = Problem::at(&Spot::outside("callers"), "nobody may ask for a secret");
         context.report.absence(problem.hint(
             "set SIDEKEY_TOKEN to a long random value, which the application sends as a bearer \
@@ -184,19 +184,26 @@ fn allow(
         ));
         return Some(Allow::Everything);
     }
-    let is_declared = |name: &Located<String>| {
-        if declared.contains(&name.value) {
-            return SecretName::parse(&name.value);
-        }
-        let message = format!("no secret {} is declared", quoted(&name.value));
-        let problem = Problem::at(&name.at, message);
-        context.report.absence(match closest(&name.value, declared.iter().map(String::as_str)) {
-            Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-            None => problem.hint("declare it with [secrets.NAME], or take it out of the list"),
-        });
-        None
-    };
-    Some(Allow::Names(names.iter().filter_map(is_declared).collect()))
+    let names = names.iter().filter_map(|name| declared_name(name, declared, context));
+    Some(Allow::Names(names.collect()))
+}
+
+/// The name, when it is one of those `declared`.
+pub(super) fn declared_name(
+    name: &Located<String>,
+    declared: &BTreeSet<String>,
+    context: &Context<'_>,
+) -> Option<SecretName> {
+    if declared.contains(&name.value) {
+        return SecretName::parse(&name.value);
+    }
+    let message = format!("no secret {} is declared", quoted(&name.value));
+    let problem = Problem::at(&name.at, message);
+    context.report.absence(match closest(&name.value, declared.iter().map(String::as_str)) {
+        Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
+        None => problem.hint("declare it with [secrets.NAME], or take it out of the list"),
+    });
+    None
 }
 
 fn warn_if_short(token: &SecretBuf, path: &str, context: &Context<'_>) {

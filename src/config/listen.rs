@@ -128,6 +128,7 @@ fn socket_address(text: &Located<String>, context: &Context<'_>) -> Option<Socke
         ("*", Some(port)) => format!("write 127.0.0.1:{port}, or 0.0.0.0:{port} for [health]"),
         ("::1", Some(port)) => format!("write [::1]:{port}"),
         _ if value.starts_with('@') => "a unix socket is `unix = \"@name\"`".to_owned(),
+        _ if at.path == "--listen" => "an IP address and a port, or @NAME".to_owned(),
         _ => "an IP address and a port".to_owned(),
     };
     context.report.problem(Problem::at(at, message).hint(hint));

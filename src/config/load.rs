@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use super::identity::Identity;
 use super::report::Report;
 use super::section::Section;
-use super::{Config, auth, callers, file, limits, listen, secrets, vault};
+use super::{Config, auth, callers, file, limits, listen, notify, secrets, vault};
 
 /// Where settings come from. Flags go before the environment, and the environment before the
 /// file.
@@ -38,6 +38,8 @@ pub struct Flags {
     pub auth: Option<String>,
     /// `--role`.
     pub role: Option<String>,
+    /// Nobody will ask: no caller rule is needed.
+    pub without_door: bool,
     /// `--unsafe-host-network`.
     pub unsafe_host_network: bool,
 }
@@ -98,13 +100,14 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
     let health = listen::read_health(root.table("health"), &listen, &context);
     let declared = secrets::read(root.table("secrets"), &identity, &context);
     let callers = callers::read(root.tables("callers"), &declared.names, &context);
+    let notify = notify::read(root.tables("notify"), &declared.names, &context);
     let limits = limits::read(root.table("limits"));
     let life = limits::read_life(root.table("life"));
     let protection = limits::read_protection(
         root.table("memory"),
         root.table("sandbox"),
         root.table("container"),
-        context.flags,
+        &context,
     );
     root.refuse_future("certificates");
     root.refuse_future("adapters");
@@ -118,6 +121,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         health,
         secrets,
         callers,
+        notify,
         limits,
         life,
         protection,

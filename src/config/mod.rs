@@ -20,6 +20,7 @@ mod file;
 mod identity;
 mod limits;
 mod listen;
+mod notify;
 mod secrets;
 mod vault;
 
@@ -35,11 +36,12 @@ mod unknown;
 mod tests;
 
 pub use environment::Environment;
+pub(crate) use environment::is_variable_name;
 pub use error::{ConfigError, Problem};
 pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load, load_text};
 pub(crate) use quantity::parse_duration;
-pub use types::{AbstractName, LoopbackAddr, SecretName, VaultPath};
+pub use types::{AbstractName, LoopbackAddr, NotifySignal, SecretName, VaultPath};
 
 /// Everything `sidekey serve` needs to know. Made by [`load()`].
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub struct Config {
     pub secrets: BTreeMap<SecretName, SecretSpec>,
     /// Who may ask, and for what. Never empty.
     pub callers: Vec<CallerRule>,
+    /// Whom to tell of rotations.
+    pub notify: Vec<NotifyRule>,
     /// Limits of the local listener.
     pub limits: Limits,
     /// Start, stop and audit settings.
@@ -203,6 +207,54 @@ impl Allow {
     }
 }
 
+/// Whom to tell of which rotations. Never a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifyRule {
+    /// Which names it is about; `None` for all of them.
+    pub names: Option<BTreeSet<SecretName>>,
+    /// How long rotations are gathered before they are told together; default 500 ms.
+    pub debounce: Duration,
+    /// Who is told, and how.
+    pub target: NotifyTarget,
+}
+
+/// Who is told of a rotation, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotifyTarget {
+    /// By a `POST`.
+    Http {
+        /// Where to.
+        url: LoopbackUrl,
+        /// For the whole request; default 5 s.
+        timeout: Duration,
+    },
+    /// By a signal.
+    Signal {
+        /// Which one.
+        signal: NotifySignal,
+        /// Whom to.
+        process: ProcessSource,
+    },
+}
+
+/// An `http://` URL on loopback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoopbackUrl {
+    /// Address and port.
+    pub addr: SocketAddr,
+    /// Path and query.
+    pub target: Box<str>,
+}
+
+/// How a process is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessSource {
+    /// By the number in a file, read each time.
+    PidFile(PathBuf),
+    /// The oldest one whose name, as in `/proc/PID/comm`, is this.
+    Named(Box<str>),
+}
+
 /// Limits of the local listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
@@ -233,6 +285,8 @@ pub struct Protection {
     pub require_secret_memory: bool,
     /// Give up, at the start, every right that is not needed later; default on.
     pub sandbox: bool,
+    /// Rather not start than with a part of the sandbox missing; default off.
+    pub require_sandbox: bool,
     /// Rather not start than in a container with a flaw; default off.
     pub require_hardening: bool,
     /// Start even in a container with the host's network; default off.

@@ -33,6 +33,62 @@ impl fmt::Display for SecretName {
     }
 }
 
+/// A signal that an application may take as news of a rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NotifySignal {
+    /// `SIGHUP`
+    Hup,
+    /// `SIGUSR1`
+    Usr1,
+    /// `SIGUSR2`
+    Usr2,
+    /// `SIGTERM`
+    Term,
+    /// `SIGINT`
+    Int,
+    /// `SIGQUIT`
+    Quit,
+    /// `SIGWINCH`
+    Winch,
+}
+
+impl NotifySignal {
+    /// Every one of them.
+    pub const ALL: [Self; 7] =
+        [Self::Hup, Self::Usr1, Self::Usr2, Self::Term, Self::Int, Self::Quit, Self::Winch];
+
+    /// The name without `SIG`.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|signal| signal.as_str() == name)
+    }
+
+    /// The name without `SIG`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hup => "HUP",
+            Self::Usr1 => "USR1",
+            Self::Usr2 => "USR2",
+            Self::Term => "TERM",
+            Self::Int => "INT",
+            Self::Quit => "QUIT",
+            Self::Winch => "WINCH",
+        }
+    }
+
+    /// The kernel's number for it.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Hup => libc::SIGHUP,
+            Self::Usr1 => libc::SIGUSR1,
+            Self::Usr2 => libc::SIGUSR2,
+            Self::Term => libc::SIGTERM,
+            Self::Int => libc::SIGINT,
+            Self::Quit => libc::SIGQUIT,
+            Self::Winch => libc::SIGWINCH,
+        }
+    }
+}
+
 /// A path below `/v1/`, such as `secret/data/app`: no leading or trailing slash, no empty,
 /// `.` or `..` segment, no control characters, no `?` or `#`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -23,10 +23,22 @@ impl Backoff {
     /// The wait after one more failure: never less than `asked`, the server's `Retry-After`,
     /// itself bounded by ten times the cap.
     pub fn after_failure(&mut self, asked: Option<Duration>) -> Duration {
+        self.after_failure_with(asked, None)
+    }
+
+    /// The same for what lives only `left` longer: at most a quarter of that is waited, so that
+    /// retries draw closer together as the end comes near, and the last quarter is never slept
+    /// through. Not more often than `first`, even so.
+    pub fn after_failure_with(
+        &mut self,
+        asked: Option<Duration>,
+        left: Option<Duration>,
+    ) -> Duration {
         let step = self.first.saturating_mul(1 << self.failures.min(20)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
+        let last = left.map_or(Duration::MAX, |left| (left / 4).max(self.first));
         let asked = asked.unwrap_or_default().min(self.cap.saturating_mul(10));
-        jittered(step, 0.5).max(asked)
+        jittered(step.min(last), 0.5).max(asked)
     }
 
     /// Starts over after a success.
@@ -76,6 +88,20 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         assert_eq!(backoff.after_failure(Some(Duration::from_secs(90))), Duration::from_secs(90));
         assert_eq!(backoff.after_failure(Some(Duration::from_hours(24))), Duration::from_mins(5));
+    }
+
+    #[test]
+    fn retries_draw_closer_as_the_end_comes_near() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
+        let mut left = Duration::from_mins(20);
+        let mut retries = 0;
+        while left > Duration::from_secs(1) {
+            let wait = backoff.after_failure_with(None, Some(left));
+            assert!(wait <= (left / 4).max(Duration::from_secs(1)), "{wait:?} of {left:?}");
+            left = left.saturating_sub(wait);
+            retries += 1;
+        }
+        assert!((20..80).contains(&retries), "{retries} retries in twenty minutes");
     }
 
     proptest! {

@@ -20,6 +20,14 @@ impl Bucket {
         Self { interval, burst, full_at: Mutex::new(Instant::now()) }
     }
 
+    /// The wait until a place that was taken now would come up.
+    pub fn wait(&self) -> Duration {
+        let now = Instant::now();
+        let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        ((*full_at).max(now) + self.interval - now)
+            .saturating_sub(self.interval.saturating_mul(self.burst))
+    }
+
     /// The wait until the place taken comes up.
     ///
     /// # Errors

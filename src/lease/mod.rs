@@ -2,21 +2,25 @@
 //!
 //! # The contract
 //!
-//! With `ttl` the life that Vault granted, and a random factor so that many sidecars do not act
-//! at once:
+//! With `ttl` the life that Vault granted, `left` what is left of it, and a random factor so that
+//! many sidecars do not act at once:
 //!
 //! | what | when |
 //! | --- | --- |
-//! | renew a token or lease | after 60 to 67 % of `ttl` |
-//! | replace what cannot be renewed (any more) | after 81 to 90 % of `ttl` |
-//! | read an unleased value again | after 80 to 95 % of `refresh` |
-//! | retry | 1 s, 2 s, 4 s … 60 s, each 50 to 100 % of the step, never before `Retry-After` |
-//! | log in again | when Vault no longer knows the token: once at once, then with the back-off |
-//! | a new lease | only when the old one cannot be renewed any more; 20 at once and 200 an hour at most for each name |
+//! | renew a token or lease | after `ttl` × 2/3 × (90 to 100 %): [`renew_after`] |
+//! | replace what cannot be renewed (any more) | after `ttl` × 9/10 × (90 to 100 %): [`replace_after`] |
+//! | read an unleased value again | after `refresh` × 95/100 × (84 to 100 %): [`refresh_after`] |
+//! | retry | after min(1 s × 2ⁿ, 60 s, max(`left` / 4, 1 s)) × (50 to 100 %), never before `Retry-After`: [`Backoff`] |
+//! | log in again | when the token cannot be renewed any more: as for replacing. When Vault no longer knows it: at once the first time, then as for retries |
+//! | a 403 | one look whether the token lives, at most every 10 s. It does not: log in, ask once more. It does: it is about the path, and retried as any failure |
+//! | a new lease | only when the old one is gone or cannot be renewed any more; 20 at once and 200 an hour at most for each name |
+//! | read after a login that came late | at once what has no value; within 5 s, at random, what has: [`after_late_login`] |
 //! | give up | never; but what is past its end is not served |
 //!
 //! So an outage that begins at the worst moment, right before a renewal, is survived when it is
-//! shorter than a third of the `ttl`.
+//! shorter than [`outage_survived`]: a third of the `ttl` for what Vault renews, a tenth for what
+//! it does not, both less the longest wait between the last two attempts. When Vault hangs
+//! instead of refusing, an attempt costs up to `vault.timeout` too, and that comes off as well.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -28,11 +32,16 @@ mod backoff;
 mod bucket;
 mod clock;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use backoff::Backoff;
 pub use bucket::Bucket;
 pub use clock::now;
-pub use schedule::{refresh_after, renew_after, replace_after, replace_orphan_after};
+pub use schedule::{
+    Kind, after_late_login, outage_survived, refresh_after, renew_after, replace_after,
+    replace_orphan_after, spread,
+};
 
 /// No life is longer, whatever Vault says: ten years, so that no sum of times overflows.
 const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
@@ -63,6 +72,7 @@ pub struct TokenLife {
     ends: Mutex<Option<Instant>>,
     dead: AtomicBool,
     superseded: AtomicBool,
+    handed_back: AtomicBool,
     ours: bool,
 }
 
@@ -73,6 +83,7 @@ impl TokenLife {
             ends: Mutex::new(ends),
             dead: AtomicBool::new(false),
             superseded: AtomicBool::new(false),
+            handed_back: AtomicBool::new(false),
             ours,
         }
     }
@@ -110,9 +121,16 @@ impl TokenLife {
         self.superseded.load(Ordering::Acquire)
     }
 
-    /// Whether revoking our own token at the stop ends the leases under this one.
+    /// Another Vault or another login took its place: it is revoked soon, and at the stop at the
+    /// latest, if it is ours.
+    pub fn hand_back(&self) {
+        self.supersede();
+        self.handed_back.store(true, Ordering::Release);
+    }
+
+    /// Whether the stop revokes this token, which ends the leases under it.
     pub fn is_handed_back_at_stop(&self) -> bool {
-        self.ours && !self.is_superseded()
+        self.ours && (!self.is_superseded() || self.handed_back.load(Ordering::Acquire))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {

@@ -27,6 +27,46 @@ pub fn refresh_after(refresh: Duration) -> Duration {
     jittered(refresh.mul_f64(0.95), 0.16)
 }
 
+/// When to read something again that could not be read for want of a login, once there is one:
+/// at once when nothing is left to serve, else spread over some seconds, because many sidecars
+/// come back from the same outage, each with all of its names.
+pub fn after_late_login(left: Option<Duration>) -> Duration {
+    left.map_or(Duration::ZERO, |left| spread((left / 2).min(LATE)))
+}
+
+/// A random moment within `over`.
+pub fn spread(over: Duration) -> Duration {
+    jittered(over, 1.0)
+}
+
+/// What a life ends with, when Vault cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Renewed by [`renew_after`].
+    Renewable,
+    /// Replaced by [`replace_after`].
+    Replaced,
+}
+
+/// How long an outage may be that begins at the worst moment, for a life of `ttl` to be extended
+/// or replaced in time all the same. Whole milliseconds, rounded down; zero for what is too short
+/// to outlive anything.
+///
+/// The last retry is made with at least a second left: the wait before it was no longer
+/// than a quarter of what was left, or that.
+pub fn outage_survived(ttl: Duration, kind: Kind) -> Duration {
+    let left = match kind {
+        Kind::Renewable => ttl / 3,
+        Kind::Replaced => ttl / 10,
+    };
+    let whole = left.saturating_sub(FIRST_RETRY).as_millis();
+    Duration::from_millis(u64::try_from(whole).unwrap_or(u64::MAX))
+}
+
+/// No two attempts for one thing are closer together than half of this.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;

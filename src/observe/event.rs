@@ -2,6 +2,7 @@
 //! errors of our own types; none takes a value.
 
 use std::error::Error;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::Chain;
-use crate::config::{AbstractName, AuthMethod, SecretName};
+use crate::config::{
+    AbstractName, AuthMethod, NotifySignal, NotifyTarget, ProcessSource, SecretName,
+};
 use crate::container::{Audit, Verdict};
 use crate::memory::{ArenaStatus, Hardening, Tier};
 use crate::vault::VaultError;
@@ -91,16 +94,16 @@ pub fn token_file_back(caller: &str, file: &Path) {
 }
 
 /// A login succeeded; `ttl` is the token's life, when it ends at all.
-pub fn logged_in(method: &AuthMethod, ttl: Option<Duration>) {
+pub fn logged_in(address: &str, method: &AuthMethod, ttl: Option<Duration>) {
     let (name, mount) = (method.name(), method.mount());
     let ttl = ttl.map(brief).map(tracing::field::debug);
-    info!(target: "sidekey", method = name, mount, ttl, "logged in to Vault");
+    info!(target: "sidekey", address, method = name, mount, ttl, "logged in to Vault");
 }
 
 /// A login failed.
 pub fn login_failed(method: &AuthMethod, error: &VaultError, retry_in: Duration) {
-    let (name, mount, role) = (method.name(), method.mount(), method.role());
-    warn!(target: "sidekey", method = name, mount, role, %error, retry_in = ?brief(retry_in), "login failed");
+    let (name, mount, identity) = (method.name(), method.mount(), method.identity());
+    warn!(target: "sidekey", method = name, mount, identity, %error, retry_in = ?brief(retry_in), "login failed");
 }
 
 /// The start waits for Vault.
@@ -210,6 +213,38 @@ pub fn expired(name: &SecretName) {
     error!(target: "sidekey", %name, "secret expired and could not be replaced");
 }
 
+/// The application was told of rotations.
+pub fn notified(target: &NotifyTarget, names: &[&str]) {
+    let target = Told(target);
+    info!(target: "sidekey", %target, ?names, "application notified");
+}
+
+/// The application could not be told of rotations; it is tried again.
+pub fn not_notified(target: &NotifyTarget, why: &(dyn Error + 'static), retry_in: Duration) {
+    let target = Told(target);
+    warn!(target: "sidekey", %target, error = %Chain(why), retry_in = ?brief(retry_in), "application not notified");
+}
+
+/// A target without the query of its URL, which may be a credential.
+struct Told<'a>(&'a NotifyTarget);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            NotifyTarget::Http { url, .. } => {
+                let path = url.target.split('?').next().unwrap_or_default();
+                write!(f, "http://{}{path}", url.addr)
+            }
+            NotifyTarget::Signal { signal, process: ProcessSource::PidFile(file) } => {
+                write!(f, "SIG{} by {}", signal.as_str(), file.display())
+            }
+            NotifyTarget::Signal { signal, process: ProcessSource::Named(name) } => {
+                write!(f, "SIG{} to {name}", signal.as_str())
+            }
+        }
+    }
+}
+
 /// Some required secrets are not loaded.
 pub fn not_ready(pending: &[String]) {
     warn!(target: "sidekey", ?pending, "not ready");
@@ -238,6 +273,41 @@ pub fn reloaded() {
 /// The configuration was read again and refused; the running one stays.
 pub fn reload_refused(error: &(dyn Error + 'static)) {
     error!(target: "sidekey", error = %Chain(error), "configuration refused, the running one stays");
+}
+
+/// The sandbox is left out, and why.
+pub fn not_sandboxed(why: &str) {
+    info!(target: "sidekey", why, "not sandboxed");
+}
+
+/// The program of `exec` runs.
+pub fn child_started(pid: i32) {
+    info!(target: "sidekey", pid, "program started");
+}
+
+/// The program of `exec` ended.
+pub fn child_ended(pid: i32, status: u8) {
+    info!(target: "sidekey", pid, status, "program ended");
+}
+
+/// A value changed, and the program is asked to end.
+pub fn child_restarts(pid: i32) {
+    info!(target: "sidekey", pid, "a value changed: restarting the program");
+}
+
+/// The program did not end in time.
+pub fn child_killed(pid: i32, grace: Duration) {
+    warn!(target: "sidekey", pid, ?grace, "the program did not end in time: killed");
+}
+
+/// A value changed, and the program was told.
+pub fn child_signalled(pid: i32, signal: NotifySignal) {
+    info!(target: "sidekey", pid, signal = signal.as_str(), "a value changed: program signalled");
+}
+
+/// The program took leased values with it, which nobody renews or revokes.
+pub fn leases_left_behind() {
+    warn!(target: "sidekey", "the program has leased values: nobody renews them, and our token is kept for them");
 }
 
 /// Whole milliseconds, and whole seconds from ten on: nobody reads more digits.

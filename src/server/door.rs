@@ -14,7 +14,7 @@ use super::events::{self, Streams};
 use super::guard::{self, Admitted, Candidate, Refused, Verdict};
 use super::head::Head;
 use super::peer::Peer;
-use super::policy::SharedPolicy;
+use super::policy::{Policy, SharedPolicy};
 use super::problem::Problem;
 use super::route::Action;
 use super::wanted::Waiting;
@@ -48,10 +48,11 @@ impl<S: Source> Session<S> {
         match guard::admit(Candidate::new(&head, &self.peer, &policy)) {
             Verdict::Admitted(admitted) => {
                 let answer = if admitted.action() == Some(Action::Events) {
-                    self.open_events(&admitted, &head)
+                    self.open_events(&admitted, &policy, &head)
                 } else {
                     let stopping = &self.door.streams.stopping;
-                    let waiting = Waiting { stopping, policy: (&self.door.policy, &policy) };
+                    let standing = &admitted.standing(&policy);
+                    let waiting = Waiting { stopping, policy: &self.door.policy, standing };
                     let answer = secret::answer(&*self.door.source, &admitted, &head, &waiting);
                     answer.await.unwrap_or_else(Answer::from)
                 };
@@ -66,10 +67,10 @@ impl<S: Source> Session<S> {
         }
     }
 
-    fn open_events(&self, admitted: &Admitted<'_>, head: &Head<'_>) -> Answer {
+    fn open_events(&self, admitted: &Admitted<'_>, judge: &Arc<Policy>, head: &Head<'_>) -> Answer {
         let Door { source, policy, streams, .. } = &*self.door;
         let last = head.headers.get("last-event-id").and_then(|id| id.to_str().ok());
-        let response = events::open(source, policy, streams, admitted, last);
+        let response = events::open(source, (policy, judge), streams, admitted, last);
         Answer { response, code: Code::Ok, served: None }
     }
 

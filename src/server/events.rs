@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Source;
 use super::body::Body;
-use super::guard::Admitted;
+use super::guard::{Admitted, Standing};
 use super::policy::{Policy, SharedPolicy};
 use crate::cache::Rotation;
 use crate::config::SecretName;
@@ -42,11 +42,11 @@ pub(super) struct Streams {
     pub(super) stopping: CancellationToken,
 }
 
-/// Opens a stream. It ends with the process, with the connection, and when the policy changes:
-/// then the caller asks again and is judged anew.
+/// Opens a stream. It ends with the process, with the connection, and when the policy or the
+/// caller's token changes: then the caller asks again and is judged anew.
 pub(super) fn open<S: Source>(
     source: &Arc<S>,
-    policy: &SharedPolicy,
+    (policy, judge): (&SharedPolicy, &Arc<Policy>),
     streams: &Streams,
     admitted: &Admitted<'_>,
     last_event_id: Option<&str>,
@@ -55,7 +55,8 @@ pub(super) fn open<S: Source>(
     let (sender, receiver) = mpsc::channel(16);
     let stream = Stream {
         source: Arc::clone(source),
-        policy: (Arc::clone(policy), policy.load_full()),
+        policy: Arc::clone(policy),
+        standing: admitted.standing(judge),
         names,
         sender,
     };
@@ -97,8 +98,10 @@ impl Start {
 
 struct Stream<S> {
     source: Arc<S>,
-    /// The policy now in force, and the one that admitted the caller.
-    policy: (SharedPolicy, Arc<Policy>),
+    /// The policy in force.
+    policy: SharedPolicy,
+    /// Why the caller was admitted.
+    standing: Standing,
     names: BTreeSet<SecretName>,
     sender: mpsc::Sender<Bytes>,
 }
@@ -148,7 +151,7 @@ impl<S: Source> Stream<S> {
     }
 
     async fn send(&self, text: String) -> Result<(), Ended> {
-        if !Arc::ptr_eq(&self.policy.0.load(), &self.policy.1) {
+        if !self.standing.holds(&self.policy) {
             return Err(Ended);
         }
         self.sender.send(text.into()).await.map_err(|_| Ended)

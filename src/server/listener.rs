@@ -32,7 +32,7 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
 pub struct BindError {
-    /// `127.0.0.1:7433`, or `@name` of an abstract unix socket.
+    /// `127.0.0.1:7433`, or `@name` of an abstract unix socket, and what it is for.
     pub address: String,
     /// What the kernel said.
     #[source]
@@ -69,6 +69,17 @@ impl Listener {
             Ok(Self::Tcp { socket, addr, names: Arc::new(OwnNames::tcp(addr)) })
         };
         bind().map_err(BindError::at(addr))
+    }
+
+    /// Must be called inside a tokio runtime.
+    pub(super) fn health(addr: SocketAddr) -> Result<Self, BindError> {
+        let elsewhere = |BindError { address, source }| {
+            let address = format!(
+                "{address} for health and metrics (--health-listen or [health] listen names another address, `off` none)"
+            );
+            BindError { address, source }
+        };
+        Self::tcp(addr).map_err(elsewhere)
     }
 
     /// Must be called inside a tokio runtime.

@@ -107,7 +107,7 @@ impl Server {
             let names = OwnNames::unix(tcp);
             listeners.push(Listener::unix(name, names)?);
         }
-        let health = match health.map(Listener::tcp).transpose()? {
+        let health = match health.map(Listener::health).transpose()? {
             Some(Listener::Tcp { socket, addr, names }) => {
                 Some(BoundHealth { listener: Listener::Tcp { socket, addr, names }, addr })
             }

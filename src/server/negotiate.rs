@@ -18,13 +18,13 @@ pub(super) enum Form {
 /// In order of preference: what is named first wins among equals.
 const FORMS: [(Form, &str, &[&str]); 4] = [
     (Form::Json, "json", &["application/json"]),
+    (Form::Other(Format::Env), "env", &["text/plain"]),
     (
         Form::Other(Format::Yaml),
         "yaml",
         &["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"],
     ),
     (Form::Other(Format::Properties), "properties", &["text/x-java-properties"]),
-    (Form::Other(Format::Env), "env", &["text/plain"]),
 ];
 
 impl Form {
@@ -135,7 +135,9 @@ mod tests {
         let weighed = accepted("application/json;q=0.5, text/yaml;q=0.9");
         assert_eq!(weighed, Some(Form::Other(Format::Yaml)));
         let json_refused = accepted("*/*, application/json;q=0");
-        assert_eq!(json_refused, Some(Form::Other(Format::Yaml)));
+        assert_eq!(json_refused, Some(Form::Other(Format::Env)));
+        assert_eq!(accepted("text/*"), Some(Form::Other(Format::Env)));
+        assert_eq!(accepted("text/*, text/yaml"), Some(Form::Other(Format::Env)));
     }
 
     #[test]

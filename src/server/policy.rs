@@ -82,6 +82,11 @@ impl Rule {
         }
     }
 
+    /// Another number once the rule's token is another one.
+    pub(super) fn generation(&self) -> u64 {
+        self.token.as_ref().map_or(0, CallerToken::generation)
+    }
+
     pub(super) fn permits_everything(&self) -> bool {
         self.allow == Allow::Everything
     }

@@ -74,19 +74,21 @@ pub(super) enum Found {
 
 /// Looks the table up.
 pub(super) fn find(method: &Method, target: &Target<'_>) -> Found {
-    let (mut reads, mut posts) = (false, false);
+    let [mut gets, mut heads, mut posts] = [false; 3];
     for route in ROUTES.iter().filter(|route| matches(route.path, target)) {
         if route.methods.contains(method) {
             return Found::Action(route.action);
         }
-        reads |= route.methods.contains(&Method::GET);
+        gets |= route.methods.contains(&Method::GET);
+        heads |= route.methods.contains(&Method::HEAD);
         posts |= route.methods.contains(&Method::POST);
     }
-    match (reads, posts) {
-        (true, true) => Found::OtherMethods("GET, HEAD, POST"),
-        (true, false) => Found::OtherMethods("GET, HEAD"),
-        (false, true) => Found::OtherMethods("POST"),
-        (false, false) => Found::Nothing,
+    match (gets, heads, posts) {
+        (_, true, true) => Found::OtherMethods("GET, HEAD, POST"),
+        (_, true, false) => Found::OtherMethods("GET, HEAD"),
+        (true, false, _) => Found::OtherMethods("GET"),
+        (false, false, true) => Found::OtherMethods("POST"),
+        (false, false, false) => Found::Nothing,
     }
 }
 
@@ -120,6 +122,7 @@ mod tests {
     fn other_methods_are_named() {
         assert_eq!(found(Method::POST, "/secrets"), Found::OtherMethods("GET, HEAD"));
         assert_eq!(found(Method::PUT, "/secrets/db/x"), Found::OtherMethods("GET, HEAD"));
+        assert_eq!(found(Method::HEAD, "/events"), Found::OtherMethods("GET"));
         let refresh = found(Method::DELETE, "/secrets/db/refresh");
         assert_eq!(refresh, Found::OtherMethods("GET, HEAD, POST"));
     }

@@ -27,6 +27,8 @@ const SETTLES_AFTER: Duration = Duration::from_secs(2);
 /// The token that a caller must present.
 pub(super) struct CallerToken {
     current: ArcSwapOption<SecretBuf>,
+    /// Counts the tokens that it was.
+    generation: AtomicU64,
     file: Option<TokenFile>,
 }
 
@@ -65,7 +67,11 @@ impl CallerToken {
         match source {
             TokenSource::Environment(token) => {
                 let token = (!token.is_empty()).then_some(token);
-                Self { current: ArcSwapOption::new(token), file: None }
+                Self {
+                    current: ArcSwapOption::new(token),
+                    generation: AtomicU64::new(0),
+                    file: None,
+                }
             }
             TokenSource::File(path) => {
                 let file = TokenFile {
@@ -75,9 +81,9 @@ impl CallerToken {
                     next_look: AtomicU64::new(0),
                     seen: Mutex::new(Seen::Nothing),
                 };
-                let current = ArcSwapOption::empty();
-                file.look(&current);
-                Self { current, file: Some(file) }
+                let (current, generation) = (ArcSwapOption::empty(), AtomicU64::new(0));
+                file.look(&current, &generation);
+                Self { current, generation, file: Some(file) }
             }
         }
     }
@@ -85,16 +91,29 @@ impl CallerToken {
     /// Compares in a time that depends on the lengths alone. A token that is not there equals
     /// nothing.
     pub(super) fn matches(&self, presented: &[u8]) -> bool {
-        if let Some(file) = &self.file {
-            file.look(&self.current);
-        }
+        self.look();
         self.current.load().as_ref().is_some_and(|token| token.constant_time_eq(presented))
+    }
+
+    /// Another number once the token is another one. To be asked for before [`matches`], so that
+    /// a token which changes in between is not taken for the one that matched.
+    ///
+    /// [`matches`]: Self::matches
+    pub(super) fn generation(&self) -> u64 {
+        self.look();
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn look(&self) {
+        if let Some(file) = &self.file {
+            file.look(&self.current, &self.generation);
+        }
     }
 }
 
 impl TokenFile {
     /// Reads the file if it changed; at most one thread at a time and once per [`LOOK_EVERY`].
-    fn look(&self, current: &ArcSwapOption<SecretBuf>) {
+    fn look(&self, current: &ArcSwapOption<SecretBuf>, generation: &AtomicU64) {
         let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
         let due = self.next_look.load(Ordering::Relaxed);
         let pause = u64::try_from(LOOK_EVERY.as_millis()).unwrap_or(u64::MAX);
@@ -106,7 +125,16 @@ impl TokenFile {
         if self.next_look.load(Ordering::Relaxed) != due {
             return;
         }
+        let before = current.load_full();
         self.refresh(&mut seen, current);
+        let same = match (&before, &*current.load()) {
+            (Some(before), Some(now)) => before.constant_time_eq(now.expose()),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            generation.fetch_add(1, Ordering::Release);
+        }
         self.next_look.store(now.saturating_add(pause), Ordering::Relaxed);
     }
 
@@ -200,6 +228,23 @@ mod tests {
         std::fs::write(file.path(), "one").unwrap();
         next_look().await;
         assert!(token.matches(b"one"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_token_is_another_generation() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "one").unwrap();
+        let token = token(file.path());
+        let first = token.generation();
+        next_look().await;
+        assert_eq!(token.generation(), first, "read again, and the same");
+        std::fs::write(file.path(), "two").unwrap();
+        next_look().await;
+        let second = token.generation();
+        assert_ne!(second, first);
+        std::fs::remove_file(file.path()).unwrap();
+        next_look().await;
+        assert_ne!(token.generation(), second);
     }
 
     #[test]

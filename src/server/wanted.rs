@@ -1,14 +1,14 @@
 //! Which value is asked for, beyond its name: a version, a life, a change.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Source;
 use super::answer::Tags;
+use super::guard::Standing;
 use super::head::Head;
-use super::policy::{Declared, Policy, SharedPolicy};
+use super::policy::{Declared, SharedPolicy};
 use super::problem::{Problem, QueryProblem};
 use crate::cache::{ReadError, Served};
 use crate::config::parse_duration;
@@ -19,13 +19,15 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// What ends a wait, and what it must not outlast.
 pub(super) struct Waiting<'a> {
     pub(super) stopping: &'a CancellationToken,
-    /// The policy in force, and the one that admitted the request.
-    pub(super) policy: (&'a SharedPolicy, &'a Arc<Policy>),
+    /// The policy in force.
+    pub(super) policy: &'a SharedPolicy,
+    /// Why the request was admitted.
+    pub(super) standing: &'a Standing,
 }
 
 impl Waiting<'_> {
     fn is_still_admitted(&self) -> bool {
-        Arc::ptr_eq(&self.policy.0.load(), self.policy.1)
+        self.standing.holds(self.policy)
     }
 }
 

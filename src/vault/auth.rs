@@ -151,19 +151,31 @@ impl AuthMethod {
         }
     }
 
-    /// The role it logs in to, as far as it is known by name. A role-id is shortened: it is no
-    /// secret, but half of a credential.
-    pub fn role(&self) -> String {
+    /// As whom it logs in, for people: the role, or where the token comes from. A role-id is
+    /// shortened: it is no secret, but half of a credential.
+    pub fn identity(&self) -> String {
         match self {
-            Self::Token(TokenSource::Environment(_)) => "(token from VAULT_TOKEN)".into(),
-            Self::Token(TokenSource::File(file)) => format!("(token from {})", file.display()),
+            Self::Token(TokenSource::Environment(_)) => "token from VAULT_TOKEN".into(),
+            Self::Token(TokenSource::File(file)) => format!("token from {}", file.display()),
             Self::AppRole { role_id, .. } => {
                 let start: String = expose(role_id).chars().take(8).collect();
-                format!("(role_id {start}…)")
+                format!("role_id {start}…")
             }
-            Self::Kubernetes { role, .. } => role.clone(),
-            Self::Jwt { role, .. } => role.clone().unwrap_or_else(|| "(default role)".into()),
-            Self::Cert { role, .. } => role.clone().unwrap_or_else(|| "(any role)".into()),
+            Self::Kubernetes { role, .. }
+            | Self::Jwt { role: Some(role), .. }
+            | Self::Cert { role: Some(role), .. } => format!("role {role}"),
+            Self::Jwt { role: None, .. } => "the default role".into(),
+            Self::Cert { role: None, .. } => "any role".into(),
+        }
+    }
+
+    /// The file that its credential is read from at each login.
+    pub fn credential_file(&self) -> Option<&Path> {
+        match self {
+            Self::Token(TokenSource::File(file)) => Some(file),
+            Self::AppRole { secret_id: Some(source), .. } => Some(&source.file),
+            Self::Kubernetes { jwt_file, .. } | Self::Jwt { jwt_file, .. } => Some(jwt_file),
+            Self::Token(_) | Self::AppRole { .. } | Self::Cert { .. } => None,
         }
     }
 }

@@ -192,7 +192,8 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::Other => "Vault refused the request",
             Self::WrappingToken => {
-                "the wrapping token was used already, or it expired: \
+                "the wrapping token was used already, or it expired, or it never was one \
+                 (a plain secret-id needs secret_id_wrapped = false): \
                  have a new wrapped secret-id delivered"
             }
             Self::ForeignWrappingToken => {

@@ -103,7 +103,8 @@ impl Upstream {
 
     /// Reads a secret. Answers within about twice the configured timeout, whatever Vault does.
     ///
-    /// Cancel safety: an abandoned read goes on to its end and is dropped there.
+    /// Cancel safety: an abandoned read that still waits in line is not made; one under way goes
+    /// on to its end and is dropped there.
     ///
     /// # Errors
     /// Everything that can go wrong with Vault.
@@ -112,7 +113,8 @@ impl Upstream {
         self.ask(Command::Read { path: path.clone(), version, reply }, answer).await
     }
 
-    /// Takes over new settings, with trust anchors and client certificate read anew.
+    /// Takes over new settings, with trust anchors and client certificate read anew. With
+    /// `login_again` the token of before is revoked where it came from, once there is another.
     ///
     /// # Errors
     /// When the settings cannot work; the old ones stay in force then.
@@ -219,6 +221,15 @@ fn prepare(
     Ok((runtime, Fetcher { session, key }))
 }
 
+/// Whether trust anchors, client certificate and server name can be used. Asks nobody.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn rehearse(vault: &VaultConfig) -> Result<(), VaultError> {
+    let failed = |failure| VaultError::new(failure, vault.address.as_str());
+    tls::client_config(vault).map(drop).map_err(failed)
+}
+
 /// What a read makes of an answer of Vault's.
 ///
 /// # Errors
@@ -242,11 +253,20 @@ impl Fetcher {
                 Command::Read { path, version, reply } => {
                     let fetcher = Rc::clone(&fetcher);
                     tokio::task::spawn_local(async move {
-                        let _ = reply.send(fetcher.read(&path, version).await);
+                        let wanted = || !reply.is_closed();
+                        let read = fetcher.read(&path, version, &wanted).await;
+                        let _ = reply.send(read);
                     });
                 }
                 Command::Reconfigure { vault, auth, login_again, reply } => {
-                    let _ = reply.send(fetcher.session.reconfigure(*vault, auth, login_again));
+                    let taken = fetcher.session.reconfigure(*vault, auth, login_again);
+                    let _ = reply.send(taken.map(|former| {
+                        let Some(former) = former else { return };
+                        let fetcher = Rc::clone(&fetcher);
+                        tokio::task::spawn_local(async move {
+                            fetcher.session.hand_over(former).await;
+                        });
+                    }));
                 }
                 Command::Renew { lease_id, reply } => {
                     let fetcher = Rc::clone(&fetcher);
@@ -270,13 +290,19 @@ impl Fetcher {
         }
     }
 
-    async fn read(&self, path: &VaultPath, version: Option<u64>) -> Result<Secret, VaultError> {
+    /// Not at all when nobody wants it any more once its turn comes.
+    async fn read(
+        &self,
+        path: &VaultPath,
+        version: Option<u64>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Secret, VaultError> {
         let token = self.session.token(self.session.timeout()).await?;
-        let first = self.read_with(&token, path, version).await;
+        let first = self.read_with(&token, path, version, wanted).await;
         match &first {
             Err(error) if error.retry() == Retry::Reauthenticate => {
                 match self.session.doubt(&token, self.session.timeout()).await {
-                    Some(token) => self.read_with(&token, path, version).await,
+                    Some(token) => self.read_with(&token, path, version, wanted).await,
                     None => first,
                 }
             }
@@ -289,8 +315,9 @@ impl Fetcher {
         token: &Token,
         path: &VaultPath,
         version: Option<u64>,
+        wanted: &dyn Fn() -> bool,
     ) -> Result<Secret, VaultError> {
-        read::read(&self.session.transport(), token, path, version, &self.key).await
+        read::read(&self.session.transport(), token, path, version, &self.key, wanted).await
     }
 
     async fn renew(&self, lease_id: &str) -> Result<Renewed, VaultError> {
@@ -336,6 +363,13 @@ impl Fetcher {
                 let _ = task.await;
             }
         }
-        fetcher.session.end(end.saturating_duration_since(Instant::now())).await;
+        let tokens = fetcher.session.end().into_iter().map(|token| {
+            tokio::task::spawn_local(async move {
+                token.revoke(end.saturating_duration_since(Instant::now())).await;
+            })
+        });
+        for task in tokens.collect::<Vec<_>>() {
+            let _ = task.await;
+        }
     }
 }

@@ -69,13 +69,14 @@ pub(super) async fn read(
     path: &VaultPath,
     version: Option<u64>,
     key: &EtagKey,
+    wanted: &dyn Fn() -> bool,
 ) -> Result<Secret, VaultError> {
     // A path is meant literally, as the vault CLI takes it; the URL escapes all else by itself.
     let mut target = path.as_str().replace('%', "%25");
     if let Some(version) = version {
         target = format!("{target}?version={version}");
     }
-    let answer = transport.get(&target, &token.value).await?;
+    let answer = transport.get(&target, &token.value, wanted).await?;
     understand(&answer, version, key, &token.life)
         .map_err(|failure| VaultError::new(failure, path.as_str()))
 }

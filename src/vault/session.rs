@@ -25,6 +25,12 @@ const LOOK: Duration = Duration::from_secs(5);
 /// A 403 right after a login is about the path, not about the token.
 const NEW_FOR: Duration = Duration::from_secs(10);
 
+/// After a reload to another Vault or login: time for what was made under the old token to be
+/// replaced, once there is a new one.
+const HANDOVER: Duration = Duration::from_secs(5);
+/// The old token is not kept longer, whatever becomes of the new login.
+const LONGEST_HANDOVER: Duration = Duration::from_mins(2);
+
 /// Whether we are logged in, for whoever waits for it or reports it.
 #[derive(Debug, Clone)]
 pub enum Login {
@@ -57,6 +63,8 @@ pub(super) struct Session {
     transport: RefCell<Rc<Transport>>,
     authenticator: RefCell<Rc<Authenticator>>,
     token: RefCell<Option<Rc<Token>>>,
+    /// Tokens of before a reload, which are to be revoked.
+    former: RefCell<Vec<Rc<Former>>>,
     state: watch::Sender<Login>,
     /// Rung when the current token was found dead.
     dead: Notify,
@@ -83,6 +91,7 @@ impl Session {
             transport: RefCell::new(Rc::new(transport)),
             authenticator: RefCell::new(Rc::new(Authenticator::new(auth))),
             token: RefCell::new(None),
+            former: RefCell::default(),
             state,
             dead: Notify::new(),
             reconfigured: Notify::new(),
@@ -105,25 +114,47 @@ impl Session {
         settings: VaultConfig,
         auth: Arc<AuthMethod>,
         login_again: bool,
-    ) -> Result<(), VaultError> {
+    ) -> Result<Option<Rc<Former>>, VaultError> {
         let mut ceiling = Arc::clone(&self.ceiling.borrow());
         if settings.max_requests_per_second != self.settings.borrow().max_requests_per_second {
             ceiling = Arc::new(Ceiling::new(settings.max_requests_per_second));
         }
         let transport = Transport::new(&settings, Arc::clone(&ceiling), self.metrics.clone())?;
-        self.transport.replace(Rc::new(transport));
+        let transport = self.transport.replace(Rc::new(transport));
         self.ceiling.replace(ceiling);
         self.settings.replace(settings);
-        if login_again {
-            // What one Vault gave is not shown to another.
-            if let Some(old) = self.token.take() {
-                old.life.supersede();
-                self.state.send_replace(Login::Starting);
-            }
-            self.authenticator.replace(Rc::new(Authenticator::new(auth)));
-            self.reconfigured.notify_one();
+        if !login_again {
+            return Ok(None);
         }
-        Ok(())
+        // What one Vault gave is not shown to another.
+        let former = self.token.take().map(|token| {
+            token.life.hand_back();
+            self.state.send_replace(Login::Starting);
+            Rc::new(Former { token, transport })
+        });
+        self.authenticator.replace(Rc::new(Authenticator::new(auth)));
+        self.reconfigured.notify_one();
+        let former = former.filter(|former| former.token.ours);
+        self.former.borrow_mut().extend(former.clone());
+        Ok(former)
+    }
+
+    /// Revokes a token of before a reload where it came from, once there is another and what was
+    /// made under it had time to be replaced; or else after some minutes.
+    pub(super) async fn hand_over(&self, former: Rc<Former>) {
+        let mut state = self.state.subscribe();
+        let replaced = async {
+            let _ = state.wait_for(|login| matches!(login, Login::In)).await;
+            tokio::time::sleep(HANDOVER).await;
+        };
+        let _ = tokio::time::timeout(LONGEST_HANDOVER, replaced).await;
+        let mut all = self.former.borrow_mut();
+        let place = all.iter().position(|other| Rc::ptr_eq(other, &former));
+        // The stop may have been faster.
+        let Some(place) = place else { return };
+        all.swap_remove(place);
+        drop(all);
+        former.revoke(self.timeout()).await;
     }
 
     /// One attempt to log in. A client certificate is a credential too, and read anew.
@@ -205,7 +236,8 @@ impl Session {
             let authenticator = Rc::clone(&self.authenticator.borrow());
             let wait = match self.login(&authenticator).await {
                 Ok(token) => {
-                    event::logged_in(&authenticator.method, token.left());
+                    let address = self.settings.borrow().address.to_string();
+                    event::logged_in(&address, &authenticator.method, token.left());
                     let token = Rc::new(token);
                     if let Some(old) = self.token.replace(Some(Rc::clone(&token))) {
                         old.life.supersede();
@@ -252,7 +284,9 @@ impl Session {
         if matches!(error.failure, Failure::Refused(..) | Failure::Denied) {
             authenticator.forget();
         }
-        let retry_in = backoff.after_failure(error.retry_after);
+        // The token that is being replaced may still live.
+        let left = self.held().and_then(|token| token.left());
+        let retry_in = backoff.after_failure_with(error.retry_after, left);
         event::login_failed(&authenticator.method, &error, retry_in);
         let retry_at = Instant::now() + retry_in;
         // A token that is still good stays in use.
@@ -297,7 +331,7 @@ impl Session {
                     next = ttl.map(|ttl| Instant::now() + next_step(ttl, extends));
                 }
                 Err(error) if error.retry() == Retry::Backoff => {
-                    let wait = backoff.after_failure(error.retry_after);
+                    let wait = backoff.after_failure_with(error.retry_after, token.left());
                     event::token_renewal_failed(&error, wait);
                     next = Some(Instant::now() + token.left().map_or(wait, |left| wait.min(left)));
                 }
@@ -330,16 +364,31 @@ impl Session {
         self.held()
     }
 
-    /// Gives the token back. Nothing asks Vault afterwards.
-    pub(super) async fn end(&self, budget: Duration) {
-        let Some(token) = self.token.take().filter(|token| token.ours) else { return };
-        let revoked = tokio::time::timeout(budget, token.revoke(&self.transport())).await;
+    /// Every token that is ours to give back. Nothing asks Vault afterwards.
+    pub(super) fn end(&self) -> Vec<Rc<Former>> {
+        let current = self.token.take().filter(|token| token.ours);
+        let current = current.map(|token| Rc::new(Former { token, transport: self.transport() }));
+        self.former.take().into_iter().chain(current).collect()
+    }
+}
+
+/// A token that is not needed any more, and the way to where it came from.
+pub(super) struct Former {
+    token: Rc<Token>,
+    transport: Rc<Transport>,
+}
+
+impl Former {
+    /// Revokes it within `budget`, and says what came of it.
+    pub(super) async fn revoke(&self, budget: Duration) {
+        self.token.life.kill();
+        let revoked = tokio::time::timeout(budget, self.token.revoke(&self.transport)).await;
         match revoked {
             Ok(Ok(())) => event::token_revoked(),
-            Ok(Err(error)) => event::token_not_revoked(&token.accessor, &error),
+            Ok(Err(error)) => event::token_not_revoked(&self.token.accessor, &error),
             Err(_) => {
                 let error = VaultError::new(Failure::Timeout, "auth/token/revoke-self");
-                event::token_not_revoked(&token.accessor, &error);
+                event::token_not_revoked(&self.token.accessor, &error);
             }
         }
     }

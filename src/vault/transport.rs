@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 use vaultrs::api::EndpointResult;
 
-use super::ceiling::Ceiling;
+use super::ceiling::{Ceiling, Urgency};
 use super::error::{Failure, NetworkReason, Refusal, VaultError, recognize};
 use super::tls;
 use crate::config::VaultConfig;
@@ -132,25 +132,41 @@ impl Transport {
         let (Ok(method), Ok(body)) = (method, endpoint.body()) else {
             return Err(VaultError::new(Failure::Malformed("the request"), path));
         };
-        self.send(method, path, token, body).await
+        let urgency = urgency(path);
+        self.pass(urgency, path).await?;
+        self.send(urgency, method, path, token, body).await
     }
 
-    /// Reads `path`, which may have a query.
-    pub(super) async fn get(&self, path: &str, token: &SecretBuf) -> Result<Answer, VaultError> {
-        self.send(Method::GET, path, Some(token), None).await
+    /// Reads `path`, which may have a query, unless nobody wants it any more when its turn comes.
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        token: &SecretBuf,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Answer, VaultError> {
+        self.pass(Urgency::Read, path).await?;
+        if !wanted() {
+            return Err(VaultError::new(Failure::Ceiling, path));
+        }
+        self.send(Urgency::Read, Method::GET, path, Some(token), None).await
+    }
+
+    /// Waits for a place under the ceiling.
+    async fn pass(&self, urgency: Urgency, path: &str) -> Result<(), VaultError> {
+        self.ceiling.pass(urgency, self.timeout).await.map_err(|wait| {
+            let retry_after = Some(wait);
+            VaultError { retry_after, ..VaultError::new(Failure::Ceiling, path) }
+        })
     }
 
     async fn send(
         &self,
+        urgency: Urgency,
         method: Method,
         path: &str,
         token: Option<&SecretBuf>,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, VaultError> {
-        if let Err(wait) = self.ceiling.pass(self.timeout).await {
-            let retry_after = Some(wait);
-            return Err(VaultError { retry_after, ..VaultError::new(Failure::Ceiling, path) });
-        }
         let url = Url::parse(&format!("{}/{path}", self.base))
             .map_err(|_| VaultError::new(Failure::Malformed("the request's path"), path))?;
         let start = Instant::now();
@@ -158,7 +174,7 @@ impl Transport {
         let answer = match first {
             Ok(response) if response.status() == StatusCode::TEMPORARY_REDIRECT => {
                 match follow(&url, &response) {
-                    Some(active) if self.ceiling.pass(self.timeout).await.is_ok() => {
+                    Some(active) if self.ceiling.pass(urgency, self.timeout).await.is_ok() => {
                         self.send_once(&method, active, token, body).await
                     }
                     Some(_) => Err(Failure::Ceiling),
@@ -241,6 +257,15 @@ fn operation(path: &str) -> &'static str {
         "sys/leases/renew" => "renew",
         "sys/leases/revoke" => "revoke",
         _ => "read",
+    }
+}
+
+/// How an endpoint's request stands in line.
+fn urgency(path: &str) -> Urgency {
+    match operation(path) {
+        "token" | "login" | "unwrap" => Urgency::Session,
+        "renew" | "revoke" => Urgency::Lease,
+        _ => Urgency::Read,
     }
 }
 

@@ -62,8 +62,7 @@ fn token_of_a_file(vault: &Vault) {
 fn bad_token(vault: &Vault) {
     let setup = Setup::new(vault).secret("db", "secret/data/app");
     let said = setup.env("VAULT_TOKEN", &canary("unknown")).refused();
-    let what =
-        "Vault refused the login: method token, mount auth/token, role (token from VAULT_TOKEN)";
+    let what = "Vault refused the login: method token, mount auth/token, token from VAULT_TOKEN";
     assert!(said.contains(what), "{said}");
     assert!(said.contains("auth/token/lookup-self: permission denied (403)"), "{said}");
 }

@@ -75,6 +75,12 @@ impl Setup {
         self
     }
 
+    /// A line of `[limits]`, once.
+    pub fn limits(mut self, line: &str) -> Self {
+        let _ = writeln!(self.secrets, "[limits]\n{line}");
+        self
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.builder = self.builder.env(name, value);
         self

@@ -16,9 +16,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abandoned;
 mod answers;
 mod case;
 mod denied;
+mod moved;
 mod reload;
 mod standby;
 mod start;

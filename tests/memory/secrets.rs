@@ -6,7 +6,7 @@ use sidekey::dev::DevTls;
 use super::support::canary::canary;
 use super::support::needle::Needles;
 use super::support::sidecar::Builder;
-use super::support::vault::TestVault;
+use super::support::vault::{TestVault, call};
 
 /// Random text that no form of another canary shares a part with.
 pub fn random(what: &str, len: usize) -> String {
@@ -56,12 +56,9 @@ impl Values {
     }
 
     pub fn add_to(&self, needles: &mut Needles, which: &str) {
-        for (name, value) in [
-            ("quoted", &self.quoted),
-            ("long", &self.long),
-            ("big", &self.big),
-            ("encoded", &self.encoded),
-        ] {
+        for (name, value) in
+            [("quoted", &self.quoted), ("long", &self.long), ("encoded", &self.encoded)]
+        {
             needles.add(&format!("{which} {name}"), value.as_bytes());
         }
     }
@@ -80,26 +77,39 @@ pub fn approle(vault: &impl TestVault, mut role: Value) -> (String, String) {
     (text(&role_id["data"]["role_id"]), text(&secret_id["data"]["secret_id"]))
 }
 
-/// A client certificate of our own; its key is searched for as PEM text, as the bare number in
-/// either byte order, and in the form that ring computes with. Returns the settings.
+/// What comes out of unwrapping is `body`'s secret-id; the wrapping token.
+pub fn wrap(vault: &impl TestVault, path: &str, body: Value) -> String {
+    let (root, ttl) = (vault.root_token(), [("X-Vault-Wrap-TTL", "60s")]);
+    let (_, answer) = call(&vault.url(), "POST", path, Some(&root), &ttl, body);
+    let wrapping = answer["wrap_info"]["token"].as_str();
+    wrapping.unwrap_or_else(|| panic!("{path}: {answer}")).to_owned()
+}
+
+/// A client certificate of our own; its key is searched for. Returns the settings.
 pub fn client_certificate(builder: &Builder, needles: &mut Needles) -> String {
     let pair = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["app".into()]).unwrap();
     let certificate = certificate.self_signed(&pair).unwrap();
-    let der = pair.serialize_der();
-    let pem = pair.serialize_pem();
+    private_key(needles, "client key", &pair.serialize_pem());
+    let cert_file = builder.file("client.pem", &certificate.pem());
+    let key_file = builder.file("client.key", &pair.serialize_pem());
+    format!("client_cert = \"{cert_file}\"\nclient_key = \"{key_file}\"")
+}
+
+/// Searches for a private key of the curve P-256 (PKCS #8, PEM): as PEM text, as the bare number
+/// in either byte order, and in the form that ring computes with.
+pub fn private_key(needles: &mut Needles, name: &str, pem: &str) {
+    use base64::Engine as _;
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(&body).unwrap();
     // PKCS #8 starts and ends with what every such key has in common or makes public.
     let number: Vec<u8> = der[36..68].to_vec();
     let mut reversed = number.clone();
     reversed.reverse();
-    needles.add("client key (number)", &number);
-    needles.add("client key (reversed)", &reversed);
-    needles.add("client key (ring)", &montgomery(&number));
-    needles.add("client key (text)", &body.as_bytes()[48..92]);
-    let cert_file = builder.file("client.pem", &certificate.pem());
-    let key_file = builder.file("client.key", &pem);
-    format!("client_cert = \"{cert_file}\"\nclient_key = \"{key_file}\"")
+    needles.add(name, &number);
+    needles.add(name, &reversed);
+    needles.add(name, &montgomery(&number));
+    needles.add(name, &body.as_bytes()[48..92]);
 }
 
 /// A number, times 2^256, modulo the order of the curve P-256; little-endian.

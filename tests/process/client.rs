@@ -1,12 +1,15 @@
 //! `sidekey get` and `sidekey health`.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use serde_json::json;
 
 use crate::exit::run;
 use crate::serve;
 use crate::support::canary::canary;
 use crate::support::client;
-use crate::support::sidecar::Builder;
+use crate::support::sidecar::{Builder, binary};
 use crate::support::vault::{Dev, TestVault};
 
 #[test]
@@ -55,6 +58,8 @@ fn get_says_on_stderr_why_there_is_no_value() {
         assert_eq!((status, out.as_str()), (1, ""), "{what}: {err}");
         assert!(err.starts_with(&format!("error: {what}: {code}")), "{what}: {err}");
         assert_eq!(err.contains("hint: set SIDEKEY_TOKEN"), token.is_none(), "{err}");
+        let is_wrong = token == Some(&wrong);
+        assert_eq!(err.contains("hint: SIDEKEY_TOKEN is not the token"), is_wrong, "{err}");
     }
     let gone = served.sidecar.addr().to_string();
     served.sidecar.stop();
@@ -90,6 +95,60 @@ fn get_asks_an_abstract_socket_where_the_uid_is_enough() {
     sidecar.stop();
     let (status, out, err) = run(&["get", "--addr", &name, "db/password"], &[]);
     assert_eq!((status, out.as_str()), (1, ""), "{err}");
+}
+
+#[test]
+fn get_waits_for_a_sidecar_that_is_not_there_yet() {
+    let name = format!("@sidekey-wait-{}", std::process::id());
+    let token = canary("caller");
+    let mut asker = binary()
+        .args(["get", "--wait", "60s", "--addr", &name, "db/password"])
+        .env("SIDEKEY_TOKEN", &token)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut progress = String::new();
+    BufReader::new(asker.stderr.take().unwrap()).read_line(&mut progress).unwrap();
+    let expected = format!("waiting up to 60 s: no sidecar answers at {name}");
+    assert!(progress.starts_with(&expected), "{progress}");
+
+    let vault = Dev::start();
+    let password = canary("password");
+    vault.put("app", json!({ "password": password }));
+    let sidecar = Builder::serve()
+        .args(&["--secret", "db=secret/data/app", "--listen", &name])
+        .args(&["--health-listen", "127.0.0.1:0"])
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .env("SIDEKEY_TOKEN", &token)
+        .start();
+    let answer = asker.wait_with_output().unwrap();
+    assert_eq!((answer.status.code(), answer.stdout), (Some(0), password.into_bytes()));
+    sidecar.stop();
+}
+
+#[test]
+fn get_watch_prints_every_change_on_a_line() {
+    let served = serve(&[]);
+    let mut watcher = binary()
+        .args(["get", "--watch", "--addr", &served.sidecar.addr().to_string(), "db/password"])
+        .env("SIDEKEY_TOKEN", &served.token)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watcher.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), served.password);
+    let second = canary("second");
+    served.vault.put("app", json!({ "password": second }));
+    let bearer = format!("Bearer {}", served.token);
+    let headers = [("Authorization", bearer.as_str())];
+    let addr = served.sidecar.addr();
+    assert_eq!(client::request(addr, "POST", "/secrets/db/refresh", &headers).status, 200);
+    assert_eq!(lines.next().unwrap().unwrap(), second);
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
+    served.sidecar.stop();
 }
 
 #[test]

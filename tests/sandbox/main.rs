@@ -15,6 +15,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(target_arch = "x86_64")]
+mod inside;
 mod probe;
 mod serving;
 
@@ -49,15 +51,27 @@ fn main() -> ExitCode {
     for (name, probes) in RULES {
         add(name, name.starts_with("files") || name.starts_with("ports"), *probes);
     }
+    add("a_signal_of_the_configuration_is_allowed_and_no_other", true, signals);
     add("what_a_sidecar_needs_is_allowed", true, allowed);
     add("serves_reloads_and_rotates_inside", false, serving::life_inside);
     add("a_reload_beyond_the_sandbox_is_refused", true, serving::reload_beyond);
     add("check_says_what_can_be_had", false, serving::check);
+    add("every_call_on_the_list_is_refused", false, every_listed_call);
+    #[cfg(target_arch = "x86_64")]
+    if support::is_root() || support::in_ci() {
+        add("refused_in_the_running_process", true, inside::refused_in_the_running_process);
+    } else {
+        let name = "refused_in_the_running_process (needs root)";
+        trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+    }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 const RULES: &[(&str, fn())] = &[
-    ("files_no_writing", || refused(&["write", "create", "remove", "truncate"])),
+    ("files_no_writing", || refused(&["write", "create", "remove", "truncate", "rename", "link"])),
+    ("files_no_making", || {
+        refused(&["folder", "remove a folder", "symlink", "pipe", "socket file"]);
+    }),
     ("files_no_reading_of_others", || {
         refused(&["read /etc/shadow", "read a stranger's", "list /"]);
     }),
@@ -70,6 +84,7 @@ const RULES: &[(&str, fn())] = &[
     ("calls_no_other_process", || {
         refused(&["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp"]);
     }),
+    ("calls_no_signal", || refused(&["kill", "tgkill", "pidfd_send_signal"])),
     ("calls_no_listener", || refused(&["bind", "listen", "bind udp"])),
     ("calls_no_code_without_file", || refused(&["memfd_create"])),
     ("calls_no_wide_interfaces", || {
@@ -92,6 +107,18 @@ fn refused(probes: &[&str]) {
     }
 }
 
+/// Whatever else is on the filter's list, with arguments that point nowhere.
+fn every_listed_call() {
+    let inside = probe_all("sandboxed");
+    let listed: Vec<_> = inside.iter().filter(|(probe, _)| probe.starts_with("call ")).collect();
+    assert!(listed.len() > 40, "{}", listed.len());
+    for (probe, outcome) in listed {
+        assert_eq!(outcome, "EPERM", "{probe}");
+    }
+    let clone3 = format!("errno {}", libc::ENOSYS);
+    assert_eq!(inside["clone3"], clone3, "the C library falls back to what the filter sees");
+}
+
 fn allowed() {
     let inside = probe_all("sandboxed");
     for probe in [
@@ -108,6 +135,14 @@ fn allowed() {
         "udp send",
     ] {
         assert_eq!(inside[probe], "ok", "{probe}");
+    }
+}
+
+fn signals() {
+    let inside = probe_all("signals");
+    assert_eq!(inside["SIGWINCH"], "ok");
+    for other in ["kill", "tgkill", "pidfd_send_signal"] {
+        assert_eq!(inside[other], "EPERM", "{other}");
     }
 }
 

@@ -58,13 +58,13 @@ pub fn run(args: &[String]) {
     let [how, folder, vault, other, abstract_name] = args else { panic!("{args:?}") };
     let folder = Path::new(folder);
     let own = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let sources = sources(folder, vault, own.port());
+    let sources = sources(folder, vault, own.port(), how == "signals");
     let loaded = config::load(sources.clone()).unwrap();
     let reach = Reach::of(&loaded.config, &loaded.files, &sources.environment);
     let [(_, landlock), _] = sandbox::rehearse(&reach);
     say("landlock", landlock.map_err(io::Error::other));
 
-    let sandboxed = how == "sandboxed";
+    let sandboxed = how != "free";
     if sandboxed {
         let _ = sandbox::restrict_reach(&reach);
     }
@@ -87,7 +87,7 @@ pub fn run(args: &[String]) {
     let worker =
         std::thread::spawn(|| std::thread::park_timeout(std::time::Duration::from_secs(1)));
     if sandboxed {
-        sandbox::restrict_calls().unwrap();
+        sandbox::restrict_calls(&reach).unwrap();
     }
     say("udp send", udp.send_to(b"x", own).map(drop));
     say("bind udp", UdpSocket::bind("127.0.0.1:0").map(drop));
@@ -95,7 +95,7 @@ pub fn run(args: &[String]) {
     let accepted = listener.accept().map(drop);
     let nobody = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
     say("accept", if accepted.as_ref().is_err_and(nobody) { Ok(()) } else { accepted });
-    calls();
+    calls(sandboxed);
     worker.thread().unpark();
     worker.join().unwrap();
     let another = std::thread::Builder::new().spawn(|| ());
@@ -105,7 +105,7 @@ pub fn run(args: &[String]) {
     say("secret memory", ended.ok_or_else(|| io::ErrorKind::OutOfMemory.into()));
 }
 
-fn sources(folder: &Path, vault: &str, own: u16) -> Sources {
+fn sources(folder: &Path, vault: &str, own: u16, signals: bool) -> Sources {
     // As in a projected volume: token -> ..data/token, ..data -> a folder that changes.
     let volume = folder.join("volume");
     for (version, token) in [("..1", "0123456789abcdef"), ("..2", "rotated-token-0123")] {
@@ -117,6 +117,7 @@ fn sources(folder: &Path, vault: &str, own: u16) -> Sources {
     fs::create_dir_all(folder.join("elsewhere")).unwrap();
     fs::write(folder.join("elsewhere/stranger"), "not ours").unwrap();
     fs::create_dir_all(folder.join("config")).unwrap();
+    fs::create_dir_all(folder.join("empty")).unwrap();
     let file = folder.join("config/sidekey.toml");
     let text = format!(
         "[vault]\naddress = \"http://127.0.0.1:{vault}\"\n[listen]\ntcp = [\"127.0.0.1:{own}\"]\n\
@@ -124,6 +125,8 @@ fn sources(folder: &Path, vault: &str, own: u16) -> Sources {
          [[callers]]\nname = \"app\"\nallow = [\"app\"]\ntoken_file = \"{}\"",
         volume.join("token").display()
     );
+    let notify = "\n[[notify]]\nsignal = \"WINCH\"\nprocess = \"nobody\"\n";
+    let text = if signals { text + notify } else { text };
     fs::write(&file, text).unwrap();
     let token = Arc::new(SecretBuf::copy_from(b"vault-token"));
     let secrets = [("VAULT_TOKEN".to_owned(), token)].into();
@@ -147,10 +150,20 @@ fn files(folder: &Path, stranger: &Path) {
     // SAFETY: the path is a terminated string.
     let cut = unsafe { libc::truncate(path.as_ptr(), 3) };
     say("truncate", if cut == 0 { Ok(()) } else { Err(io::Error::last_os_error()) });
+    say("folder", fs::create_dir(folder.join("made")));
+    say("link", fs::hard_link(volume.join("..2/token"), volume.join("..2/linked")));
+    say("symlink", symlink("elsewhere", folder.join("symlinked")));
+    say("socket file", UnixListener::bind(folder.join("socket")).map(drop));
+    let pipe = std::ffi::CString::new(folder.join("pipe").to_str().unwrap()).unwrap();
+    // SAFETY: the path is a terminated string.
+    let made = unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) };
+    say("pipe", if made == 0 { Ok(()) } else { Err(io::Error::last_os_error()) });
+    say("rename", fs::rename(volume.join("..2/token"), volume.join("..2/renamed")));
+    say("remove a folder", fs::remove_dir(folder.join("empty")));
     say("remove", fs::remove_file(volume.join("..1/token")));
 }
 
-fn calls() {
+fn calls(sandboxed: bool) {
     const BAD: libc::c_long = -1;
     call("execve", libc::SYS_execve, [0, 0, 0, 0]);
     call("execveat", libc::SYS_execveat, [BAD, 0, 0, 0]);
@@ -162,6 +175,12 @@ fn calls() {
     call("process_vm_writev", libc::SYS_process_vm_writev, [BAD, 0, 0, 0]);
     call("pidfd_getfd", libc::SYS_pidfd_getfd, [BAD, BAD, 0, 0]);
     call("kcmp", libc::SYS_kcmp, [BAD, BAD, 0, 0]);
+    // Signal 0 only asks, and nobody minds SIGWINCH.
+    let parent = libc::c_long::from(std::os::unix::process::parent_id());
+    call("kill", libc::SYS_kill, [parent, 0, 0, 0]);
+    call("SIGWINCH", libc::SYS_kill, [parent, libc::SIGWINCH.into(), 0, 0]);
+    call("tgkill", libc::SYS_tgkill, [parent, parent, 0, 0]);
+    call("pidfd_send_signal", libc::SYS_pidfd_send_signal, [BAD, 0, 0, 0]);
     call("bind", libc::SYS_bind, [BAD, 0, 0, 0]);
     call("listen", libc::SYS_listen, [BAD, 0, 0, 0]);
     call("memfd_create", libc::SYS_memfd_create, [0, 0, 0, 0]);
@@ -180,6 +199,13 @@ fn calls() {
     call("finit_module", libc::SYS_finit_module, [BAD, 0, 0, 0]);
     call("delete_module", libc::SYS_delete_module, [0, 0, 0, 0]);
     call("reboot", libc::SYS_reboot, [0, 0, 0, 0]);
+    if sandboxed {
+        // Outside, some of them would do something.
+        for number in sandbox::refused_calls() {
+            call(&format!("call {number}"), *number, [BAD; 4]);
+        }
+        call("clone3", libc::SYS_clone3, [0, 0, 0, 0]);
+    }
     // SAFETY: a child that is made does nothing but end.
     let forked = unsafe {
         let forked = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0);

@@ -67,7 +67,7 @@ fn each_mistake_of_the_top_level_and_vault_is_named() {
         (
             "verbose = true",
             "1: verbose: unknown key\n  hint: known here: auth, callers, container, health, identity, life, \
-             limits, listen, memory, sandbox, secrets, vault",
+             limits, listen, memory, notify, sandbox, secrets, vault",
         ),
         ("[secret.db]\npath = 'a/b'", "1: secret: unknown key\n  hint: did you mean `secrets`?"),
         (
@@ -104,6 +104,59 @@ fn each_mistake_of_the_top_level_and_vault_is_named() {
             "2: vault.ca_cert: a leading `~` is not expanded here\n  hint: write the whole path",
         ),
         ("[vault]\nnamespace = ''", "2: vault.namespace: must not be empty"),
+    ] {
+        let expected = format!("sidekey.toml:{expected}");
+        assert_eq!(problems(&format!("{text}{REST}")), expected, "{text}");
+    }
+}
+
+#[test]
+fn each_mistake_of_notify_is_named() {
+    for (text, expected) in [
+        (
+            "[[notify]]\nnames = ['db']",
+            "1: notify[0]: expected one of `url` and `signal`\n  hint: url = \
+             \"http://127.0.0.1:8080/reload\", or signal = \"HUP\" with pid_file or process",
+        ),
+        (
+            "[[notify]]\nurl = 'http://10.0.0.1/x'",
+            "2: notify[0].url: the host can be reached from elsewhere\n  hint: only the \
+             application beside us is told: 127.0.0.1 or [::1]",
+        ),
+        (
+            "[[notify]]\nurl = 'http://localhost:80/'",
+            "2: notify[0].url: expected a loopback address as the host\n  hint: write it as in \
+             http://127.0.0.1:8080/reload",
+        ),
+        (
+            "[[notify]]\nurl = 'https://127.0.0.1/'",
+            "2: notify[0].url: expected a URL that starts with http://\n  hint: write it as in \
+             http://127.0.0.1:8080/reload",
+        ),
+        (
+            "[[notify]]\nsignal = 'HUP'",
+            "2: notify[0].signal: expected one of `pid_file` and `process`\n  hint: the signal \
+             has to go to somebody",
+        ),
+        (
+            "[[notify]]\nsignal = 'KILL'\nprocess = 'app'",
+            "2: notify[0].signal: unknown signal \"KILL\"\n  hint: one of HUP, USR1, USR2, TERM, \
+             INT, QUIT, WINCH",
+        ),
+        (
+            "[[notify]]\nsignal = 'HUP'\nprocess = '/usr/sbin/nginx'",
+            "3: notify[0].process: expected a name of at most 15 bytes\n  hint: as `ps -o comm` \
+             shows it, without a path: the kernel keeps no more of it",
+        ),
+        (
+            "[[notify]]\nurl = 'http://127.0.0.1/'\nnames = ['bd']",
+            "3: notify[0].names[0]: no secret \"bd\" is declared\n  hint: did you mean `db`?",
+        ),
+        (
+            "[[notify]]\nurl = 'http://127.0.0.1/'\nprocess = 'app'",
+            "3: notify[0].process: there is no `signal` to send there\n  hint: a rule has either \
+             `url` or `signal`",
+        ),
     ] {
         let expected = format!("sidekey.toml:{expected}");
         assert_eq!(problems(&format!("{text}{REST}")), expected, "{text}");

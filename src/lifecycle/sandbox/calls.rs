@@ -8,10 +8,10 @@ use seccompiler::{
     SeccompRule, apply_filter, apply_filter_all_threads,
 };
 
-use super::Outcome;
+use super::{Outcome, Reach};
 
 /// Refused with `EPERM`, whatever their arguments.
-const REFUSED: &[libc::c_long] = &[
+pub(super) const REFUSED: &[libc::c_long] = &[
     // Other programs.
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -26,6 +26,10 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_process_madvise,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_send_signal,
     // Other ports: ours are bound. The resolver of musl, which the container image is linked to,
     // binds the socket that it asks name servers from; TCP ports stay refused by Landlock, and
     // listening stays refused here.
@@ -74,15 +78,15 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_setdomainname,
 ];
 
-pub(super) fn restrict_all_threads() -> Outcome {
-    for program in programs()? {
+pub(super) fn restrict_all_threads(reach: &Reach) -> Outcome {
+    for program in programs(reach)? {
         apply_filter_all_threads(&program).map_err(|e| e.to_string())?;
     }
     Ok(())
 }
 
-pub(super) fn restrict_this_thread() -> Outcome {
-    for program in programs()? {
+pub(super) fn restrict_this_thread(reach: &Reach) -> Outcome {
+    for program in programs(reach)? {
         apply_filter(&program).map_err(|e| e.to_string())?;
     }
     Ok(())
@@ -90,10 +94,12 @@ pub(super) fn restrict_this_thread() -> Outcome {
 
 /// Two, because `clone3`, whose arguments no filter sees, has to look as if the kernel did not
 /// know it: then the C library starts its threads with `clone`.
-fn programs() -> Result<[BpfProgram; 2], String> {
+fn programs(reach: &Reach) -> Result<[BpfProgram; 2], String> {
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
         REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-    refused.insert(libc::SYS_clone, vec![new_process().map_err(|e| e.to_string())?]);
+    refused.insert(libc::SYS_clone, vec![new_process().map_err(text)?]);
+    refused.insert(libc::SYS_kill, unnamed_signals(reach).map_err(text)?);
+    refused.insert(libc::SYS_tgkill, vec![other_process().map_err(text)?]);
     let unknown = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     Ok([program(refused, libc::EPERM)?, program(unknown, libc::ENOSYS)?])
 }
@@ -103,6 +109,24 @@ fn new_process() -> Result<SeccompRule, seccompiler::BackendError> {
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     let not_a_thread = SeccompCmpOp::MaskedEq(thread);
     SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, not_a_thread, 0)?])
+}
+
+/// Every `kill` but those with a signal that the configuration names.
+fn unnamed_signals(reach: &Reach) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let other_than = |signal: &i32| {
+        let signal = u64::from(signal.unsigned_abs());
+        SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, signal)
+    };
+    let conditions = reach.signals.iter().map(other_than).collect::<Result<Vec<_>, _>>()?;
+    // No rule at all means any arguments.
+    if conditions.is_empty() { Ok(Vec::new()) } else { Ok(vec![SeccompRule::new(conditions)?]) }
+}
+
+/// A `tgkill` that is not about a thread of ours: `abort` makes one that is.
+fn other_process() -> Result<SeccompRule, seccompiler::BackendError> {
+    let own = u64::from(std::process::id());
+    let other = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, own)?;
+    SeccompRule::new(vec![other])
 }
 
 fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, String> {
@@ -122,6 +146,9 @@ mod tests {
 
     #[test]
     fn both_programs_can_be_made() {
-        assert!(programs().unwrap().iter().all(|program| !program.is_empty()));
+        let mut reach = Reach::default();
+        assert!(programs(&reach).unwrap().iter().all(|program| !program.is_empty()));
+        reach.signals.extend([libc::SIGHUP, libc::SIGUSR1]);
+        assert!(programs(&reach).unwrap().iter().all(|program| !program.is_empty()));
     }
 }

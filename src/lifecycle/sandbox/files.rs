@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset,
-    RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError,
+    RulesetStatus, Scope,
 };
 
 use super::{Outcome, Reach};
@@ -31,9 +32,9 @@ fn ruleset(reach: &Reach) -> Result<RulesetCreated, RulesetError> {
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(WANTED))?
         .handle_access(AccessNet::from_all(WANTED))?
-        // Nobody outside gets a signal from us, and no abstract socket of others a connection.
-        // Others still reach ours.
-        .scope(Scope::from_all(WANTED))?
+        // Nobody outside gets a signal from us, unless the configuration names one, and no
+        // abstract socket of others a connection. Others still reach ours.
+        .scope(scope(reach))?
         .create()?;
     for path in &reach.files {
         rules = allow_reading(rules, path)?;
@@ -45,6 +46,12 @@ fn ruleset(reach: &Reach) -> Result<RulesetCreated, RulesetError> {
         rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
     }
     Ok(rules)
+}
+
+fn scope(reach: &Reach) -> BitFlags<Scope> {
+    let all = Scope::from_all(WANTED);
+    // Which signals, the filter of system calls says.
+    if reach.signals.is_empty() { all } else { all & !Scope::Signal }
 }
 
 /// What is not there needs no rule.

@@ -1,5 +1,5 @@
-//! What the process may still do once it runs: read the files and talk to the ports that its
-//! configuration names, and nothing else.
+//! What the process may still do once it runs: read the files, talk to the ports and send the
+//! signals that its configuration names, and nothing else.
 //!
 //! Two layers, each as far as the kernel has it: Landlock, taken on before any thread exists
 //! because it holds for the calling thread and for those that it starts, and a filter of system
@@ -21,16 +21,22 @@ pub fn restrict_reach(reach: &Reach) -> Outcome {
 }
 
 /// Refuses, for all threads, the system calls that a running sidecar does not make.
-pub fn restrict_calls() -> Outcome {
-    calls::restrict_all_threads()
+pub fn restrict_calls(reach: &Reach) -> Outcome {
+    calls::restrict_all_threads(reach)
+}
+
+/// The numbers of the system calls that are refused whatever their arguments, for tests.
+#[doc(hidden)]
+pub fn refused_calls() -> &'static [libc::c_long] {
+    calls::REFUSED
 }
 
 /// What the two layers would give on this kernel: they are taken on by a thread that ends.
 pub fn rehearse(reach: &Reach) -> [(&'static str, Outcome); 2] {
     std::thread::scope(|scope| {
         let rehearsal = scope.spawn(|| {
-            let reach = files::restrict(reach);
-            [("files and ports", reach), ("system calls", calls::restrict_this_thread())]
+            let files = files::restrict(reach);
+            [("files and ports", files), ("system calls", calls::restrict_this_thread(reach))]
         });
         rehearsal.join().unwrap_or_else(|_| {
             [("files and ports", Err("failed".into())), ("system calls", Err("failed".into()))]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::{AuthMethod, Config, Environment, TokenSource};
+use crate::config::{Config, Environment, NotifyTarget, ProcessSource, TokenSource};
 
 /// What every process needs: names of hosts, trust anchors, the C library's modules, and what
 /// the kernel says about ourselves.
@@ -39,13 +39,15 @@ const PROXIES: [&str; 6] =
 
 const DNS: u16 = 53;
 
-/// Files to read and ports to use.
+/// Files to read, ports to use, signals to send.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reach {
     /// Files, and folders with all that is in them.
     pub(super) files: BTreeSet<PathBuf>,
     /// TCP ports to connect to.
     pub(super) connect: BTreeSet<u16>,
+    /// Signals that may be sent to others, by number.
+    pub(super) signals: BTreeSet<i32>,
     /// TCP ports to listen on; 0 for one of the kernel's choice.
     pub(super) bind: BTreeSet<u16>,
 }
@@ -72,7 +74,7 @@ impl Reach {
             reach.add(file);
         }
         reach.files.extend(vault.ca_path.clone());
-        if let Some(file) = credential(&config.auth) {
+        if let Some(file) = config.auth.credential_file() {
             reach.add(file);
         }
         for caller in &config.callers {
@@ -80,7 +82,27 @@ impl Reach {
                 reach.add(file);
             }
         }
+        for rule in &config.notify {
+            reach.add_notified(&rule.target);
+        }
         reach
+    }
+
+    fn add_notified(&mut self, target: &NotifyTarget) {
+        match target {
+            NotifyTarget::Http { url, .. } => {
+                self.connect.insert(url.addr.port());
+            }
+            NotifyTarget::Signal { signal, process } => {
+                self.signals.insert(signal.number());
+                match process {
+                    ProcessSource::PidFile(file) => self.add(file),
+                    ProcessSource::Named(_) => {
+                        self.files.insert("/proc".into());
+                    }
+                }
+            }
+        }
     }
 
     /// Lets a file in, with its folder: a new version of it is often a new file, and in a
@@ -99,6 +121,7 @@ impl Reach {
         let inside = |path: &PathBuf| path.ancestors().any(|folder| self.files.contains(folder));
         other.files.iter().all(|path| inside(path) || !path.exists())
             && other.connect.is_subset(&self.connect)
+            && other.signals.is_subset(&self.signals)
     }
 }
 
@@ -110,17 +133,6 @@ fn port_of(proxy: &str) -> Option<u16> {
     let with_scheme = if proxy.contains("://") { proxy.into() } else { format!("http://{proxy}") };
     let url = url::Url::parse(&with_scheme).ok()?;
     url.port_or_known_default().or_else(|| url.scheme().starts_with("socks").then_some(1080))
-}
-
-fn credential(auth: &AuthMethod) -> Option<&Path> {
-    match auth {
-        AuthMethod::Token(TokenSource::File(file)) => Some(file),
-        AuthMethod::AppRole { secret_id: Some(source), .. } => Some(&source.file),
-        AuthMethod::Kubernetes { jwt_file, .. } | AuthMethod::Jwt { jwt_file, .. } => {
-            Some(jwt_file)
-        }
-        AuthMethod::Token(_) | AuthMethod::AppRole { .. } | AuthMethod::Cert { .. } => None,
-    }
 }
 
 #[cfg(test)]

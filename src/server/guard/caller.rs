@@ -20,6 +20,7 @@ pub(super) fn caller(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
     let uid = if policy.asks_for_uids { candidate.peer.uid() } else { None };
     let mut known = false;
     for (at, rule) in policy.rules.iter().enumerate() {
+        let generation = rule.generation();
         let token_holds = match &rule.token {
             None => true,
             Some(wanted) => wanted.matches(token.unwrap_or_default()) & token.is_some(),
@@ -28,6 +29,7 @@ pub(super) fn caller(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
             rule.uids.as_ref().is_none_or(|uids| uid.is_some_and(|uid| uids.contains(&uid)));
         if token_holds & uid_holds {
             candidate.matched.add(at);
+            candidate.generations = candidate.generations.wrapping_add(generation);
             known = true;
         }
     }

@@ -3,7 +3,7 @@
 use super::super::policy::{Policy, Rule};
 
 /// A set of rule numbers. Up to 64 rules it takes no allocation.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Matched {
     first: u64,
     rest: Vec<u64>,

@@ -5,13 +5,14 @@
 //! ones establish who asks and whether that caller may have what it asks for; only
 //! [`admit`] makes an [`Admitted`], and handlers take nothing else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
 use super::head::Head;
 use super::peer::Peer;
-use super::policy::{Declared, Policy, Rule};
+use super::policy::{Declared, Policy, Rule, SharedPolicy};
 use super::route::{self, Action, Found};
 use super::target::Target;
 use matched::Matched;
@@ -77,6 +78,8 @@ pub(super) struct Candidate<'r> {
     target: Option<Target<'r>>,
     action: Option<Action>,
     matched: Matched,
+    /// The sum of those of the matching rules' tokens.
+    generations: u64,
     scope: Option<Scope<'r>>,
 }
 
@@ -96,6 +99,7 @@ impl<'r> Candidate<'r> {
             target: None,
             action: None,
             matched: Matched::default(),
+            generations: 0,
             scope: None,
         }
     }
@@ -134,7 +138,31 @@ pub(super) fn admit(mut candidate: Candidate<'_>) -> Verdict<'_> {
     }
 }
 
+/// Why a request was admitted, for as long as its answer takes.
+pub(super) struct Standing {
+    policy: Arc<Policy>,
+    matched: Matched,
+    generations: u64,
+}
+
+impl Standing {
+    /// Whether it would still be admitted: the rules are the same, and so are the tokens of those
+    /// that matched. What a caller waits for is not given to it on the strength of others.
+    pub(super) fn holds(&self, now: &SharedPolicy) -> bool {
+        let rules = self.matched.rules(&self.policy);
+        Arc::ptr_eq(&now.load(), &self.policy)
+            && rules.fold(0u64, |sum, rule| sum.wrapping_add(rule.generation())) == self.generations
+    }
+}
+
 impl<'r> Admitted<'r> {
+    /// Why it was admitted by `policy`.
+    pub(super) fn standing(&self, policy: &Arc<Policy>) -> Standing {
+        let Candidate { matched, generations, .. } = &self.candidate;
+        let (policy, matched) = (Arc::clone(policy), matched.clone());
+        Standing { policy, matched, generations: *generations }
+    }
+
     /// What it wants; `None` when no route has its path.
     pub(super) fn action(&self) -> Option<Action> {
         self.candidate.action
