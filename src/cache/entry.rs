@@ -15,7 +15,7 @@ use crate::config::{Declaration, SecretName};
 use crate::lease::{Backoff, Bucket, Handle, now};
 use crate::observe::event;
 use crate::secret::{Etag, Secret};
-use crate::vault::{Failure, Refusal, Renewed, Retry, Upstream, VaultError};
+use crate::vault::{Confirmed, Failure, Refusal, Renewed, Retry, Upstream, VaultError};
 
 /// What is asked for: a name, and for KV v2 perhaps one version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,6 +30,8 @@ pub(super) struct Declared {
     pub(super) what: Declaration,
     /// The values seen so far, for engines that do not number them.
     seen: Mutex<(u64, Option<Etag>)>,
+    /// KV v2: the metadata can be read too, as far as we know.
+    metadata: AtomicBool,
     /// Each read of a leased path makes a new lease, and each issuance a new certificate: 20 at
     /// once, 200 an hour.
     new_leases: Bucket,
@@ -40,8 +42,14 @@ impl Declared {
         Self {
             what: what.clone(),
             seen: Mutex::new((0, None)),
+            metadata: AtomicBool::new(true),
             new_leases: Bucket::new(Duration::from_secs(18), 20),
         }
+    }
+
+    /// The policy may be another one: metadata are tried again.
+    pub(super) fn forget_policy(&self) {
+        self.metadata.store(true, Ordering::Relaxed);
     }
 
     /// The version to show for `secret`: KV v2's own, else a count of different values; and
@@ -253,8 +261,52 @@ impl Entry {
         let step = self.value.load().as_ref().map(|value| value.step());
         match step {
             Some(Step::Renew(lease_id)) => self.renew(upstream, &lease_id).await,
-            _ => self.fetch(upstream).await,
+            _ => self.look_again(upstream).await,
         }
+    }
+
+    /// Like [`fetch`](Self::fetch), but what Vault's metadata confirm is not read.
+    async fn look_again(&self, upstream: &Upstream) {
+        let asked_at = now();
+        let mut backoff = self.fetching.lock().await;
+        if self.was_fetched_since(asked_at) {
+            return;
+        }
+        match self.confirm(upstream).await {
+            Ok(Confirmed::Same) => backoff.reset(),
+            Ok(Confirmed::Other) => self.read(upstream, &mut backoff).await,
+            Ok(Confirmed::Unknown) => {
+                self.read(upstream, &mut backoff).await;
+                if self.failure.load().is_none() {
+                    self.declared.metadata.store(false, Ordering::Relaxed);
+                }
+            }
+            Err(error) => self.fail(&error, &mut backoff),
+        }
+    }
+
+    /// After a failure of any kind the whole is read, so that nothing can be wrong with the
+    /// metadata alone for long.
+    async fn confirm(&self, upstream: &Upstream) -> Result<Confirmed, VaultError> {
+        let value = self.value.load_full().filter(|_| self.failure.load().is_none());
+        let value = value.filter(|_| self.declared.metadata.load(Ordering::Relaxed));
+        let held = value.as_ref().and_then(|value| value.recognizable());
+        let (Some(value), Some(held), Declaration::Secret(spec)) =
+            (value, held, &self.declared.what)
+        else {
+            return Ok(Confirmed::Other);
+        };
+        let said = upstream.confirm(&spec.path, held).await?;
+        if said == Confirmed::Same && !self.is_retired() {
+            event::secret_fetched(&self.key.name, value.version, false, false);
+            self.value.store(Some(Arc::new(value.confirm())));
+        }
+        Ok(said)
+    }
+
+    fn was_fetched_since(&self, asked_at: Instant) -> bool {
+        let answered = self.value.load().as_ref().is_some_and(|value| value.confirmed > asked_at);
+        answered || self.failure.load().as_ref().is_some_and(|failure| failure.at > asked_at)
     }
 
     async fn renew(&self, upstream: &Upstream, lease_id: &str) {
@@ -302,6 +354,7 @@ impl Entry {
                 secret: Arc::clone(&old.secret),
                 version: old.version,
                 confirmed: now(),
+                unread: 0,
                 lease: Some(lease.renewed(renewed, asked)),
             })));
         }
@@ -311,9 +364,7 @@ impl Entry {
     pub(super) async fn fetch(&self, upstream: &Upstream) {
         let asked_at = now();
         let mut backoff = self.fetching.lock().await;
-        let answered = self.value.load().as_ref().is_some_and(|value| value.confirmed > asked_at);
-        let failed = self.failure.load().as_ref().is_some_and(|failure| failure.at > asked_at);
-        if answered || failed {
+        if self.was_fetched_since(asked_at) {
             return;
         }
         self.read(upstream, &mut backoff).await;
@@ -389,7 +440,13 @@ impl Entry {
         let changed = unchanged.is_none();
         self.remember(old.as_ref().and_then(|old| old.lease.clone()));
         let secret = unchanged.map_or_else(|| Arc::new(secret), |old| Arc::clone(&old.secret));
-        self.value.store(Some(Arc::new(Value { secret, version, confirmed: now(), lease })));
+        self.value.store(Some(Arc::new(Value {
+            secret,
+            version,
+            confirmed: now(),
+            unread: 0,
+            lease,
+        })));
         if self.is_retired() {
             self.wipe();
             return;
