@@ -4,10 +4,10 @@
 //! what expired only when somebody calls it. Single flight is ours too: a fetch belongs to the
 //! cache and not to the first who asked for it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,9 +16,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{SecretName, SecretSpec};
-use crate::lease::spread;
-use crate::observe::event;
+use crate::config::{Declaration, Declarations, SecretName};
+use crate::lease::{Handle, spread};
 use crate::server::Source;
 use crate::vault::{Login, Upstream};
 
@@ -60,26 +59,36 @@ struct Shared {
     common: Arc<Common>,
 }
 
+/// Entries that made room for others. moka lets go of them some time later.
+type Evicted = Arc<Mutex<Vec<Weak<Entry>>>>;
+
 impl SecretCache {
-    /// An empty cache for the secrets in `specs`, holding at most about `capacity` bytes.
-    pub fn new(
-        specs: &BTreeMap<SecretName, SecretSpec>,
-        capacity: u64,
-        upstream: Upstream,
-    ) -> Self {
+    /// An empty cache for `declarations`, holding at most about `capacity` bytes.
+    pub fn new(declarations: &Declarations, capacity: u64, upstream: Upstream) -> Self {
         let weight = |key: &SecretKey, entry: &Arc<Entry>| {
             // With what an entry itself takes, so that many small ones count too.
             let bytes = key.name.as_str().len() + entry.len() + 2048;
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        let entries = moka::future::Cache::builder().max_capacity(capacity).weigher(weight).build();
-        let declared = ArcSwap::from_pointee(declare(specs, None));
+        let evicted = Evicted::default();
+        let noted = Arc::clone(&evicted);
+        let entries = moka::future::Cache::builder()
+            .max_capacity(capacity)
+            .weigher(weight)
+            .eviction_listener(move |_, entry: Arc<Entry>, cause| {
+                if cause.was_evicted() {
+                    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                    noted.push(Arc::downgrade(&entry));
+                }
+            })
+            .build();
+        let declared = ArcSwap::from_pointee(declare(declarations, None));
         let (flights, tasks, stop, fetched) = Default::default();
         let common = Arc::new(Common::new());
         let shared = Shared { declared, entries, upstream, flights, tasks, stop, fetched, common };
         let cache = Self { shared: Arc::new(shared) };
         let sweeper = cache.clone();
-        cache.shared.tasks.spawn(async move { sweeper.sweep().await });
+        cache.shared.tasks.spawn(async move { sweeper.sweep(&evicted).await });
         cache
     }
 
@@ -163,7 +172,7 @@ impl SecretCache {
     pub fn pending(&self) -> Vec<SecretName> {
         let declared = self.shared.declared.load();
         let missing = |name: &SecretName| !matches!(self.cached(name, None), Some(Ok(_)));
-        let required = declared.iter().filter(|(_, declared)| declared.spec.required);
+        let required = declared.iter().filter(|(_, declared)| declared.what.is_required());
         let mut names: Vec<_> =
             required.filter(|(name, _)| missing(name)).map(|(name, _)| name.clone()).collect();
         names.sort();
@@ -175,7 +184,7 @@ impl SecretCache {
     pub fn fetch_required(&self) {
         let mut over = Duration::ZERO;
         for (name, declared) in self.shared.declared.load().iter() {
-            if declared.spec.required {
+            if declared.what.is_required() {
                 let (cache, name, moment) = (self.clone(), name.clone(), spread(over));
                 over = (over + BETWEEN_NAMES).min(START);
                 self.shared.tasks.spawn(async move {
@@ -194,9 +203,9 @@ impl SecretCache {
 
     /// Takes over other declarations: what changed or is gone is dropped at once. When Vault or
     /// the login is `another` one, what stays is read again now.
-    pub async fn redeclare(&self, specs: &BTreeMap<SecretName, SecretSpec>, another: bool) {
+    pub async fn redeclare(&self, declarations: &Declarations, another: bool) {
         let old = self.shared.declared.load_full();
-        let new = Arc::new(declare(specs, Some(&old)));
+        let new = Arc::new(declare(declarations, Some(&old)));
         new.values().for_each(|declared| declared.forget_policy());
         self.shared.declared.store(Arc::clone(&new));
         for (key, entry) in &self.shared.entries {
@@ -213,9 +222,9 @@ impl SecretCache {
         self.fetch_required();
     }
 
-    /// Stops refreshing and renewing, for good. Returns the leases that do not end with our own
-    /// token, to be revoked.
-    pub async fn stop_refreshing(&self) -> Vec<Box<str>> {
+    /// Stops refreshing and renewing, for good. Returns the leases and certificates that do not
+    /// end with our own token, to be revoked.
+    pub async fn stop_refreshing(&self) -> Vec<Handle> {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         // What is on its way to Vault may hang there; the stop goes on without it.
@@ -351,14 +360,12 @@ impl SecretCache {
         self.shared.upstream.login()
     }
 
-    fn revoke(&self, leases: Vec<Box<str>>) {
-        for lease_id in leases {
+    fn revoke(&self, leases: Vec<Handle>) {
+        for handle in leases {
             let upstream = self.shared.upstream.clone();
             self.shared.tasks.spawn(async move {
-                match upstream.revoke(&lease_id).await {
-                    Ok(()) => event::lease_revoked(&lease_id),
-                    Err(error) => event::lease_not_revoked(&lease_id, &error),
-                }
+                // Said already.
+                let _ = upstream.revoke(handle).await;
             });
         }
     }
@@ -375,7 +382,8 @@ impl SecretCache {
         }
     }
 
-    async fn sweep(&self) {
+    async fn sweep(&self, evicted: &Evicted) {
+        let mut evicted_before: Vec<Weak<Entry>> = Vec::new();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(SWEEP) => {}
@@ -383,8 +391,14 @@ impl SecretCache {
             }
             for (_, entry) in &self.shared.entries {
                 entry.wipe_if_dead();
+                self.revoke(entry.take_overdue());
             }
             self.shared.entries.run_pending_tasks().await;
+            // Not at once: who fetched an entry that found no room is about to answer with it.
+            evicted_before.drain(..).filter_map(|entry| entry.upgrade()).for_each(|entry| {
+                entry.retire();
+            });
+            evicted_before.append(&mut evicted.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
@@ -421,16 +435,16 @@ impl Source for SecretCache {
 
 /// Declarations by name; one that did not change stays the same object, with its history.
 fn declare(
-    specs: &BTreeMap<SecretName, SecretSpec>,
+    declarations: &Declarations,
     old: Option<&HashMap<SecretName, Arc<Declared>>>,
 ) -> HashMap<SecretName, Arc<Declared>> {
-    let same = |name: &SecretName, spec: &SecretSpec| {
-        old.and_then(|old| old.get(name)).filter(|old| old.spec == *spec).cloned()
+    let same = |name: &SecretName, what: &Declaration| {
+        old.and_then(|old| old.get(name)).filter(|old| old.what == *what).cloned()
     };
-    specs
+    declarations
         .iter()
-        .map(|(name, spec)| {
-            let declared = same(name, spec).unwrap_or_else(|| Arc::new(Declared::new(spec)));
+        .map(|(name, what)| {
+            let declared = same(name, what).unwrap_or_else(|| Arc::new(Declared::new(what)));
             (name.clone(), declared)
         })
         .collect()

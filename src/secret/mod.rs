@@ -70,6 +70,27 @@ pub(crate) struct Value<'a> {
 }
 
 impl Secret {
+    /// What another module wrote into one buffer: a JSON object and texts by name, each a range
+    /// of it.
+    pub(crate) fn assembled(
+        plaintext: SecretBuf,
+        json: Range<usize>,
+        texts: impl IntoIterator<Item = (&'static str, Range<usize>)>,
+        etags: &EtagKey,
+        lease: Lease,
+    ) -> Self {
+        let text = |(name, range): (&str, _)| (name.into(), Field { range, kind: Kind::Text });
+        Self {
+            etag: etags.tag(plaintext.expose()),
+            plaintext: Arc::new(plaintext),
+            json,
+            fields: texts.into_iter().map(text).collect(),
+            kv_version: None,
+            created: None,
+            lease: Some(lease),
+        }
+    }
+
     /// All fields, as a JSON object. No copy is made.
     pub fn json(&self) -> Bytes {
         self.plaintext.share(self.json.clone())

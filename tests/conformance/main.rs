@@ -20,18 +20,17 @@ mod support;
 
 // What the cases are made of.
 mod case;
-mod jwt;
-mod kubernetes_api;
 mod proxy;
 mod setup;
-mod tls;
 mod vault;
-mod wire;
+
+use support::{jwt, kubernetes_api, tls, wire};
 
 // The cases.
 mod absence;
 mod approle;
 mod cache;
+mod certificates;
 mod connection;
 mod login;
 mod reading;
@@ -53,6 +52,7 @@ fn main() -> ExitCode {
         ("absence", absence::CASES),
         ("tokens", tokens::CASES),
         ("cache", cache::CASES),
+        ("certificates", certificates::CASES),
     ];
     let trials = topics.iter().flat_map(|(topic, cases)| case::trials(topic, cases)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
