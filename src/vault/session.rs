@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::auth::Authenticator;
 use super::ceiling::Ceiling;
 use super::error::{Failure, Retry, VaultError};
+use super::former::Former;
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, VaultConfig};
@@ -373,28 +374,6 @@ impl Session {
         let current = self.token.take().filter(|token| token.ours);
         let current = current.map(|token| Rc::new(Former { token, transport: self.transport() }));
         self.former.take().into_iter().chain(current).collect()
-    }
-}
-
-/// A token that is not needed any more, and the way to where it came from.
-pub(super) struct Former {
-    token: Rc<Token>,
-    transport: Rc<Transport>,
-}
-
-impl Former {
-    /// Revokes it within `budget`, and says what came of it.
-    pub(super) async fn revoke(&self, budget: Duration) {
-        self.token.life.kill();
-        let revoked = tokio::time::timeout(budget, self.token.revoke(&self.transport)).await;
-        match revoked {
-            Ok(Ok(())) => event::token_revoked(),
-            Ok(Err(error)) => event::token_not_revoked(&self.token.accessor, &error),
-            Err(_) => {
-                let error = VaultError::new(Failure::Timeout, "auth/token/revoke-self");
-                event::token_not_revoked(&self.token.accessor, &error);
-            }
-        }
     }
 }
 
