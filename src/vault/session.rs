@@ -149,13 +149,14 @@ impl Session {
             tokio::time::sleep(HANDOVER).await;
         };
         let _ = tokio::time::timeout(LONGEST_HANDOVER, replaced).await;
-        let mut all = self.former.borrow_mut();
-        let place = all.iter().position(|other| Rc::ptr_eq(other, &former));
         // The stop may have been faster.
-        let Some(place) = place else { return };
-        all.swap_remove(place);
-        drop(all);
-        former.revoke(self.timeout()).await;
+        let is_left = |all: &mut Vec<Rc<Former>>| {
+            let place = all.iter().position(|other| Rc::ptr_eq(other, &former));
+            place.map(|place| all.swap_remove(place)).is_some()
+        };
+        if is_left(&mut self.former.borrow_mut()) {
+            former.revoke(self.timeout()).await;
+        }
     }
 
     /// One attempt to log in. A client certificate is a credential too, and read anew.

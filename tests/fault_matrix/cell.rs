@@ -77,8 +77,7 @@ fn scene(kind: &Kind) -> Scene {
 
 pub fn run(fault: &Fault, kind: &Kind) -> Outcome {
     let scene = scene(kind);
-    let path = format!("/secrets/{}", kind.served);
-    let get = || scene.sidecar.get(&path, &scene.token);
+    let get = || scene.sidecar.get(kind.served, &scene.token);
     let first = get().text();
     // A renewal has been, so that the token is no new one.
     std::thread::sleep(Duration::from_secs(1));
