@@ -129,7 +129,8 @@ impl Sidecar {
             if self.vault.ask(&self.ceiling).await {
                 if !whole && self.vault.now() >= self.vault.away.end {
                     whole = true;
-                    self.vault.whole.borrow_mut().push(self.vault.now() - self.vault.away.end);
+                    let after = self.vault.now().saturating_sub(self.vault.away.end);
+                    self.vault.whole.borrow_mut().push(after);
                 }
                 backoff.reset();
                 sleep(self.waits.refresh()).await;

@@ -36,7 +36,8 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asked = (self.fresh + self.stale + self.refused).max(1);
         let share = |part: usize| format!("{} %", part * 100 / asked);
-        let a_minute = self.requests as f64 * 60.0 / self.watched.as_secs_f64();
+        let requests = u32::try_from(self.requests).unwrap_or(u32::MAX);
+        let a_minute = f64::from(requests) * 60.0 / self.watched.as_secs_f64();
         write!(
             f,
             "| {} | {} | {a_minute:.0} | {} | {} | {} | {:.1} s |",
