@@ -76,7 +76,8 @@ pub fn whole_life() {
         users.entry(user).or_insert((now, now)).1 = now;
     }
     // The two that were replaced were in use past their first life, and not past their last.
-    let mut lives: Vec<_> = users.values().map(|(first, last)| *last - *first).collect();
+    let mut lives: Vec<_> =
+        users.values().map(|(first, last)| last.saturating_sub(*first)).collect();
     lives.sort();
     for life in &lives[1..] {
         assert!((TTL..MAX_TTL).contains(life), "{users:?}");
