@@ -11,9 +11,9 @@ use crate::support::eventually;
 use crate::support::sidecar::Builder;
 use crate::support::vault::{Real, TestVault};
 
-/// Renewed after about 4 s; replaced before 15 s.
-const TTL: Duration = Duration::from_secs(6);
-const MAX_TTL: Duration = Duration::from_secs(15);
+/// Renewed after about 6 s; replaced before 24 s.
+const TTL: Duration = Duration::from_secs(9);
+const MAX_TTL: Duration = Duration::from_secs(24);
 
 fn furnish(vault: &Real, postgres: &Postgres) {
     vault.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
