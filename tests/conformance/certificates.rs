@@ -304,7 +304,12 @@ fn revoked_at_the_stop(vault: &Vault) {
     assert_eq!(sidecar.post("/certificates/web/refresh").status, 200);
     let second = serial(&sidecar);
     assert_ne!(first, second);
+    let key = served(&sidecar, "/key.pem");
     let said = sidecar.stop();
+    for line in key.lines() {
+        assert!(!said.contains(line), "a line of the key stands in stderr");
+    }
+    assert!(!said.contains("PRIVATE KEY"));
     for serial in [first, second] {
         assert!(revoked_at(vault, &serial) > 0, "{said}");
         assert!(is_on_the_list(vault, &serial));
