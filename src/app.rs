@@ -26,7 +26,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(200);
 
 /// Secret memory, besides the fetch thread's stack, that is little for a few secrets and callers,
 /// and fits into the usual `RLIMIT_MEMLOCK` of 8 MiB.
-const ENOUGH_MEMORY: usize = 4 << 20;
+pub(crate) const ENOUGH_MEMORY: usize = 4 << 20;
 
 /// The sidecar, to be built.
 #[derive(Debug)]
@@ -66,9 +66,6 @@ impl App {
             vault, auth, listen, health, callers, notify, limits, life, protection, ..
         } = config;
         let server = Server::bind(&listen, health)?;
-        if protection.require_secret_memory {
-            grow_arena(ENOUGH_MEMORY);
-        }
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
         let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
@@ -77,12 +74,7 @@ impl App {
         let (upstream, fetch_thread) =
             Upstream::start(vault.clone(), Arc::clone(&auth), metrics.clone())
                 .map_err(Error::VaultSettings)?;
-        let memory = arena_status();
-        event::memory(memory);
-        let enough = memory.is_complete() && memory.bytes >= ENOUGH_MEMORY;
-        if protection.require_secret_memory && !enough {
-            return Err(Error::NoSecretMemory(memory));
-        }
+        settle_memory(&protection)?;
         let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
         let notifier = Notifier::start(notify, Arc::new(cache.clone()));
         let readiness = Readiness::new(cache.clone());
@@ -122,6 +114,12 @@ impl Bound {
     /// The health listener's address.
     pub fn health_addr(&self) -> Option<SocketAddr> {
         self.server.health_addr()
+    }
+
+    /// Says in the metrics which layers of the sandbox are in force.
+    pub fn note_sandbox(&self, files_and_ports: bool, system_calls: bool) {
+        self.metrics.set_sandbox("files_and_ports", files_and_ports);
+        self.metrics.set_sandbox("system_calls", system_calls);
     }
 
     /// The numbers that the health listener shows.
@@ -252,6 +250,23 @@ fn policy(
 ) -> Policy {
     let names = declarations.iter().map(|(name, what)| (name.clone(), what.kind()));
     Policy::new(callers, names, limits)
+}
+
+/// Says how plaintext is kept, once the fetch thread runs.
+///
+/// # Errors
+/// When there is less protection than the configuration insists on.
+pub(crate) fn settle_memory(protection: &Protection) -> Result<(), Error> {
+    if protection.require_secret_memory {
+        grow_arena(ENOUGH_MEMORY);
+    }
+    let memory = arena_status();
+    event::memory(memory);
+    let enough = memory.is_complete() && memory.bytes >= ENOUGH_MEMORY;
+    if protection.require_secret_memory && !enough {
+        return Err(Error::NoSecretMemory(memory));
+    }
+    Ok(())
 }
 
 /// Waits for the first login.

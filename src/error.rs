@@ -25,6 +25,17 @@ pub enum Error {
          RLIMIT_MEMLOCK of 8 MiB or CAP_IPC_LOCK; found: {} memory, {} KiB", .0.tier.as_str(), .0.bytes >> 10
     )]
     NoSecretMemory(ArenaStatus),
+    /// The sandbox is not in force as a whole, and the configuration insists on it.
+    #[error(
+        "the sandbox would not be in force, which [sandbox] require asks for: it takes Landlock 6 \
+         (Linux 6.12) and seccomp; files and ports: {files_and_ports}; system calls: {system_calls}"
+    )]
+    NoSandbox {
+        /// What came of Landlock.
+        files_and_ports: String,
+        /// What came of the filter of system calls.
+        system_calls: String,
+    },
     /// The network namespace is the host's.
     #[error(
         "the network is the host's ({how}): loopback is then open to every process of the host \
@@ -42,6 +53,14 @@ pub enum Error {
     /// The container has flaws, and there shall be none.
     #[error("the container is not hardened: {}; `sidekey check --hardening` says what to add", .0.join(", "))]
     NotHardened(Vec<String>),
+    /// The program of `exec` cannot be started.
+    #[error("cannot run {program}")]
+    NotRun {
+        /// What was to be run.
+        program: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Vault said no to the login.
     #[error("Vault refused the login: method {method}, mount auth/{mount}, {identity}")]
     LoginRefused {
@@ -101,10 +120,14 @@ impl Error {
             Self::System { .. } => 70,
             Self::Bind(_)
             | Self::NoSecretMemory(_)
+            | Self::NoSandbox { .. }
             | Self::HostNetwork { .. }
             | Self::NotHardened(_) => 71,
             Self::LoginRefused { .. } | Self::NoCredential { .. } => 77,
             Self::Config(_) | Self::VaultSettings(_) => 78,
+            // As shells have it.
+            Self::NotRun { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 127,
+            Self::NotRun { .. } => 126,
         })
     }
 

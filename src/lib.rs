@@ -18,9 +18,10 @@
 //! 6. [`cache`]: what is ready to serve, and how fresh it is.
 //! 7. [`server`]: the local door: listeners, the guard chain, answers, health.
 //! 8. [`notify`]: telling the application that something rotated.
-//! 9. [`lifecycle`]: start, ready, stop.
-//! 10. [`container`]: the container it finds itself in, audited from inside.
-//! 11. [`observe`]: what may be said about it: logs, metrics, audit.
+//! 9. [`adapter`]: other ways to hand a credential over than the URL.
+//! 10. [`lifecycle`]: start, ready, stop.
+//! 11. [`container`]: the container it finds itself in, audited from inside.
+//! 12. [`observe`]: what may be said about it: logs, metrics, audit.
 //!
 //! [`app`] wires them, and nothing else does. `cli`, `commands` and `error` belong to the
 //! binary.
@@ -38,6 +39,7 @@ pub mod certificate;
 pub mod cache;
 pub mod server;
 pub mod notify;
+pub mod adapter;
 pub mod lifecycle;
 pub mod container;
 pub mod observe;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -59,6 +59,9 @@ struct Shared {
     common: Arc<Common>,
 }
 
+/// Entries that made room for others. moka lets go of them some time later.
+type Evicted = Arc<Mutex<Vec<Weak<Entry>>>>;
+
 impl SecretCache {
     /// An empty cache for `declarations`, holding at most about `capacity` bytes.
     pub fn new(declarations: &Declarations, capacity: u64, upstream: Upstream) -> Self {
@@ -67,14 +70,25 @@ impl SecretCache {
             let bytes = key.name.as_str().len() + entry.len() + 2048;
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        let entries = moka::future::Cache::builder().max_capacity(capacity).weigher(weight).build();
+        let evicted = Evicted::default();
+        let noted = Arc::clone(&evicted);
+        let entries = moka::future::Cache::builder()
+            .max_capacity(capacity)
+            .weigher(weight)
+            .eviction_listener(move |_, entry: Arc<Entry>, cause| {
+                if cause.was_evicted() {
+                    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                    noted.push(Arc::downgrade(&entry));
+                }
+            })
+            .build();
         let declared = ArcSwap::from_pointee(declare(declarations, None));
         let (flights, tasks, stop, fetched) = Default::default();
         let common = Arc::new(Common::new());
         let shared = Shared { declared, entries, upstream, flights, tasks, stop, fetched, common };
         let cache = Self { shared: Arc::new(shared) };
         let sweeper = cache.clone();
-        cache.shared.tasks.spawn(async move { sweeper.sweep().await });
+        cache.shared.tasks.spawn(async move { sweeper.sweep(&evicted).await });
         cache
     }
 
@@ -367,7 +381,8 @@ impl SecretCache {
         }
     }
 
-    async fn sweep(&self) {
+    async fn sweep(&self, evicted: &Evicted) {
+        let mut evicted_before: Vec<Weak<Entry>> = Vec::new();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(SWEEP) => {}
@@ -378,6 +393,11 @@ impl SecretCache {
                 self.revoke(entry.take_overdue());
             }
             self.shared.entries.run_pending_tasks().await;
+            // Not at once: who fetched an entry that found no room is about to answer with it.
+            evicted_before.drain(..).filter_map(|entry| entry.upgrade()).for_each(|entry| {
+                entry.retire();
+            });
+            evicted_before.append(&mut evicted.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Refresher {
 impl Refresher {
     /// Ends when the entry is evicted.
     pub(super) async fn run(mut self, cache: &SecretCache) {
-        while let Some(entry) = self.entry.upgrade() {
+        while let Some(entry) = self.entry() {
             let waits_for_login = entry.waits_for_login();
             let (wait, died) = (entry.due_in(), entry.died());
             // Not held while waiting: eviction drops it.
@@ -30,10 +30,10 @@ impl Refresher {
                 () = logged_in(&mut self.login), if waits_for_login => true,
             };
             if logged_in {
-                let left = self.entry.upgrade().and_then(|entry| entry.left());
+                let left = self.entry().and_then(|entry| entry.left());
                 tokio::time::sleep(after_late_login(left)).await;
             }
-            let Some(entry) = self.entry.upgrade() else { return };
+            let Some(entry) = self.entry() else { return };
             entry.wipe_if_dead();
             // The value's end is no reason to ask before Vault wants to be asked again.
             if entry.waits() && !logged_in {
@@ -46,6 +46,10 @@ impl Refresher {
                 cache.reweigh(Arc::clone(&entry)).await;
             }
         }
+    }
+
+    fn entry(&self) -> Option<Arc<Entry>> {
+        self.entry.upgrade().filter(|entry| !entry.is_retired())
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::serve::sources;
-use crate::app::first_login;
+use crate::app::{ENOUGH_MEMORY, first_login};
 use crate::cli::{CheckArgs, HardeningMode, LogArgs};
 use crate::config::{self, Config, Environment, TokenSource};
 use crate::container::{Audit, Seen};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
-use crate::memory::{Hardening, arena_status};
+use crate::memory::{Hardening, Tier, arena_status, grow_arena};
 use crate::observe::Metrics;
 use crate::vault::{self, Upstream};
 
@@ -36,8 +36,7 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
             Err(error) => writeln!(out, "process: {protection}: refused: {error}"),
         };
     }
-    let memory = arena_status();
-    let _ = writeln!(out, "process: memory for plaintext: {}", memory.tier.as_str());
+    let _ = writeln!(out, "process: memory for plaintext: {}", memory());
     if loaded.config.protection.sandbox {
         let reach = Reach::of(&loaded.config, &loaded.files, &environment);
         for (layer, outcome) in sandbox::rehearse(&reach) {
@@ -62,6 +61,17 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     let _ = writeln!(out, "{} callers", callers.len());
     super::print(out.as_bytes())?;
     if args.online { super::runtime(1)?.block_on(online(loaded.config)) } else { Ok(()) }
+}
+
+/// The kind of pages that can be had, and how many when they are too few.
+fn memory() -> String {
+    grow_arena(ENOUGH_MEMORY);
+    let status = arena_status();
+    let tier = status.tier.as_str();
+    if status.tier == Tier::Plain || status.bytes >= ENOUGH_MEMORY {
+        return tier.to_owned();
+    }
+    format!("{tier}, but only {} KiB of {} KiB", status.bytes >> 10, ENOUGH_MEMORY >> 10)
 }
 
 /// Files that need not be there before they are used.

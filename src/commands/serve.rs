@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use crate::app::{App, Bound};
-use crate::cli::{LogArgs, ServeArgs};
+use crate::cli::{LogArgs, ServeArgs, SourceArgs};
 use crate::config::{self, Environment, Flags, Loaded, Protection, Sources};
 use crate::container::{Audit, Seen, Verdict};
 use crate::error::Error;
@@ -26,13 +26,19 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
         // No thread runs yet, and those to come inherit it.
         (sandbox::restrict_reach(&reach), reach)
     });
+    let required = loaded.config.protection.require_sandbox;
     let runtime = super::runtime(super::workers())?;
     let outcome = runtime.block_on(async {
         let signals = listen_to_signals()?;
         let bound = App::build(loaded.config, style).await?;
         bound.metrics().set_hardening(&audit);
         if let Some((files_and_ports, reach)) = &reach {
-            event::sandbox(files_and_ports, &sandbox::restrict_calls(reach));
+            let system_calls = sandbox::restrict_calls(reach);
+            event::sandbox(files_and_ports, &system_calls);
+            bound.note_sandbox(files_and_ports.is_ok(), system_calls.is_ok());
+            if required {
+                insist(files_and_ports, &system_calls)?;
+            }
         }
         let reach = reach.as_ref().map(|(_, reach)| reach);
         run_until_stopped(bound, signals, &sources, reach).await
@@ -40,6 +46,21 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     // What is still in flight is dropped, and with it wiped.
     runtime.shutdown_background();
     outcome
+}
+
+/// Both layers of the sandbox are in force as a whole.
+fn insist(
+    files_and_ports: &sandbox::Outcome,
+    system_calls: &sandbox::Outcome,
+) -> Result<(), Error> {
+    if files_and_ports.is_ok() && system_calls.is_ok() {
+        return Ok(());
+    }
+    let word = |outcome: &sandbox::Outcome| {
+        outcome.as_ref().map_or_else(String::clone, |()| "in force".into())
+    };
+    let (files_and_ports, system_calls) = (word(files_and_ports), word(system_calls));
+    Err(Error::NoSandbox { files_and_ports, system_calls })
 }
 
 /// Audits the container, before the sandbox takes it out of sight.
@@ -63,9 +84,20 @@ fn look_around(
     Ok(audit)
 }
 
-/// Everything that `config::load` asks for. Takes secrets out of the environment: to be called
-/// before any thread is started.
+/// Everything that `config::load` asks for.
 pub(super) fn sources(args: ServeArgs) -> Sources {
+    let door = Flags {
+        listen: args.listen,
+        health_listen: args.health_listen,
+        unsafe_host_network: args.unsafe_host_network,
+        ..Flags::default()
+    };
+    gather(args.source, door)
+}
+
+/// `args` besides the flags that are in `others` already. Takes secrets out of the environment:
+/// to be called before any thread is started.
+pub(super) fn gather(args: SourceArgs, others: Flags) -> Sources {
     let variables = config::secret_variables(args.config.as_deref());
     let secrets: BTreeMap<_, _> = variables
         .into_iter()
@@ -75,12 +107,10 @@ pub(super) fn sources(args: ServeArgs) -> Sources {
         file: args.config,
         flags: Flags {
             secrets: args.secrets,
-            listen: args.listen,
-            health_listen: args.health_listen,
             vault_addr: args.vault_addr,
             auth: args.auth,
             role: args.role,
-            unsafe_host_network: args.unsafe_host_network,
+            ..others
         },
         environment: Environment::capture(secrets),
     }

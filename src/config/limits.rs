@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::error::Problem;
+use super::load::Context;
 use super::section::Section;
-use super::{Flags, Life, Limits, Protection};
+use super::{Life, Limits, Protection};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -42,15 +44,21 @@ pub(super) fn read_protection(
     mut memory: Section<'_>,
     mut sandbox: Section<'_>,
     mut container: Section<'_>,
-    flags: &Flags,
+    context: &Context<'_>,
 ) -> Protection {
     let allowed = container.boolean("unsafe_host_network").unwrap_or(false);
     let protection = Protection {
         require_secret_memory: memory.boolean("require_secret_memory").unwrap_or(false),
         sandbox: sandbox.boolean("enabled").unwrap_or(true),
+        require_sandbox: sandbox.boolean("require").unwrap_or(false),
         require_hardening: container.boolean("require_hardening").unwrap_or(false),
-        unsafe_host_network: allowed || flags.unsafe_host_network,
+        unsafe_host_network: allowed || context.flags.unsafe_host_network,
     };
+    if protection.require_sandbox && !protection.sandbox {
+        let problem =
+            Problem::at(&sandbox.at("require"), "asks for what `enabled = false` turns off");
+        context.report.problem(problem.hint("remove one of the two"));
+    }
     memory.finish();
     sandbox.finish();
     container.finish();

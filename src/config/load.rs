@@ -38,6 +38,8 @@ pub struct Flags {
     pub auth: Option<String>,
     /// `--role`.
     pub role: Option<String>,
+    /// Nobody will ask: no caller rule is needed.
+    pub without_door: bool,
     /// `--unsafe-host-network`.
     pub unsafe_host_network: bool,
 }
@@ -108,7 +110,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         root.table("memory"),
         root.table("sandbox"),
         root.table("container"),
-        context.flags,
+        &context,
     );
     root.refuse_future("adapters");
     root.finish();

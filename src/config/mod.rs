@@ -40,6 +40,7 @@ mod tests;
 pub use certificates::{CertificateSpec, KeyOrigin, KeyType};
 pub use declaration::{Declaration, Declarations, NameKind};
 pub use environment::Environment;
+pub(crate) use environment::is_variable_name;
 pub use error::{ConfigError, Problem};
 pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load, load_text};
@@ -290,6 +291,8 @@ pub struct Protection {
     pub require_secret_memory: bool,
     /// Give up, at the start, every right that is not needed later; default on.
     pub sandbox: bool,
+    /// Rather not start than with a part of the sandbox missing; default off.
+    pub require_sandbox: bool,
     /// Rather not start than in a container with a flaw; default off.
     pub require_hardening: bool,
     /// Start even in a container with the host's network; default off.

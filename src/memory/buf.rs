@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::alloc::wipe;
 use super::arena;
+use super::scrub::clear_vector_registers;
 
 /// Plaintext of a fixed length, wiped when dropped. It lives in the arena of secret pages as
 /// long as that has room, else in the ordinary heap.
@@ -149,6 +150,9 @@ impl Drop for SecretBuf {
                 std::alloc::dealloc(self.start.as_ptr(), layout);
             }
         }
+        // What was copied to or from the buffer is there still, and a busy thread that does not
+        // sleep would keep it.
+        clear_vector_registers();
     }
 }
 
@@ -216,12 +220,16 @@ impl SecretWriter {
         self.len == 0
     }
 
-    /// Ends the writing. The result has exactly the written length.
+    /// Ends the writing. The result has exactly the written length. Clears the vector
+    /// registers, as every [`SecretBuf`] does when it is dropped.
     pub fn finish(self) -> SecretBuf {
-        if self.len == self.buffer.len() {
-            return self.buffer;
-        }
-        SecretBuf::copy_from(self.expose())
+        let finished = if self.len == self.buffer.len() {
+            self.buffer
+        } else {
+            SecretBuf::copy_from(self.expose())
+        };
+        clear_vector_registers();
+        finished
     }
 }
 

@@ -26,13 +26,30 @@ impl Tier {
 
 pub(super) const PAGE: usize = 4096;
 
-/// `RLIMIT_MEMLOCK`; `None` for no limit.
+/// `RLIMIT_MEMLOCK`; `None` for no limit, which is what a process with `CAP_IPC_LOCK` has.
 pub(super) fn lock_limit() -> Option<usize> {
+    if has_capability(CAP_IPC_LOCK) {
+        return None;
+    }
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a plain system call that fills a live struct.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } == 0;
     let limited = known && limit.rlim_cur != libc::RLIM_INFINITY;
     limited.then(|| usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+}
+
+const CAP_IPC_LOCK: u32 = 14;
+
+/// Whether a capability below 32 is in force for this thread. Allocates nothing.
+fn has_capability(capability: u32) -> bool {
+    /// `_LINUX_CAPABILITY_VERSION_3`, with data in two parts.
+    const VERSION: u32 = 0x2008_0522;
+    let mut header = [VERSION, 0];
+    // Effective, permitted, inheritable; twice.
+    let mut data = [0u32; 6];
+    // SAFETY: a plain system call on live arrays of the sizes that this version asks for.
+    let read = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()) };
+    read == 0 && data[0] >> capability & 1 == 1
 }
 
 /// Address space without memory behind it, to be filled by [`fill`].

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::Chain;
-use crate::config::{AbstractName, AuthMethod, NameKind, NotifyTarget, ProcessSource, SecretName};
+use crate::config::{
+    AbstractName, AuthMethod, NameKind, NotifySignal, NotifyTarget, ProcessSource, SecretName,
+};
 use crate::container::{Audit, Verdict};
 use crate::lease::Handle;
 use crate::memory::{ArenaStatus, Hardening, Tier};
@@ -320,6 +322,41 @@ pub fn reloaded() {
 /// The configuration was read again and refused; the running one stays.
 pub fn reload_refused(error: &(dyn Error + 'static)) {
     error!(target: "sidekey", error = %Chain(error), "configuration refused, the running one stays");
+}
+
+/// The sandbox is left out, and why.
+pub fn not_sandboxed(why: &str) {
+    info!(target: "sidekey", why, "not sandboxed");
+}
+
+/// The program of `exec` runs.
+pub fn child_started(pid: i32) {
+    info!(target: "sidekey", pid, "program started");
+}
+
+/// The program of `exec` ended.
+pub fn child_ended(pid: i32, status: u8) {
+    info!(target: "sidekey", pid, status, "program ended");
+}
+
+/// A value changed, and the program is asked to end.
+pub fn child_restarts(pid: i32) {
+    info!(target: "sidekey", pid, "a value changed: restarting the program");
+}
+
+/// The program did not end in time.
+pub fn child_killed(pid: i32, grace: Duration) {
+    warn!(target: "sidekey", pid, ?grace, "the program did not end in time: killed");
+}
+
+/// A value changed, and the program was told.
+pub fn child_signalled(pid: i32, signal: NotifySignal) {
+    info!(target: "sidekey", pid, signal = signal.as_str(), "a value changed: program signalled");
+}
+
+/// The program took leased values with it, which nobody renews or revokes.
+pub fn leases_left_behind() {
+    warn!(target: "sidekey", "the program has leased values: nobody renews them, and our token is kept for them");
 }
 
 /// Whole milliseconds, and whole seconds from ten on: nobody reads more digits.

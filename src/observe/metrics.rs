@@ -56,6 +56,11 @@ struct TierLabel {
     tier: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LayerLabel {
+    layer: &'static str,
+}
+
 type Histograms = Family<OperationLabel, Histogram, fn() -> Histogram>;
 type OnScrape = Box<dyn Fn(&Metrics) + Send + Sync>;
 
@@ -78,6 +83,7 @@ struct Inner {
     memory_tier: Family<TierLabel, Gauge>,
     memory_bytes: Gauge,
     memory_spilled: Gauge,
+    sandbox: Family<LayerLabel, Gauge>,
     hardening: Family<ItemLabels, Gauge>,
     on_scrape: OnceLock<OnScrape>,
 }
@@ -102,6 +108,7 @@ impl Metrics {
             memory_tier: Family::default(),
             memory_bytes: Gauge::default(),
             memory_spilled: Gauge::default(),
+            sandbox: Family::default(),
             hardening: Family::default(),
             on_scrape: OnceLock::new(),
         };
@@ -169,6 +176,11 @@ impl Metrics {
         self.0.memory_spilled.set(i64::try_from(spilled).unwrap_or(i64::MAX));
     }
 
+    /// Whether a layer of the sandbox is in force as a whole.
+    pub fn set_sandbox(&self, layer: &'static str, in_force: bool) {
+        self.0.sandbox.get_or_create(&LayerLabel { layer }).set(i64::from(in_force));
+    }
+
     /// What the audit of the container came to; nothing outside of a container.
     pub fn set_hardening(&self, audit: &Audit) {
         for finding in audit.findings.iter().filter(|_| audit.in_container) {
@@ -220,6 +232,8 @@ impl Inner {
         add.register("memory_bytes", "Pages for plaintext", self.memory_bytes.clone());
         let help = "Allocations that found no room there and went to ordinary memory";
         add.register("memory_spilled", help, self.memory_spilled.clone());
+        let help = "1 for each layer of the sandbox that is in force as a whole";
+        add.register("sandbox", help, self.sandbox.clone());
         let help = "1 for what an item of the container's hardening came to: ok, flaw or operator";
         add.register("hardening", help, self.hardening.clone());
     }

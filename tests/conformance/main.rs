@@ -20,13 +20,11 @@ mod support;
 
 // What the cases are made of.
 mod case;
-mod jwt;
-mod kubernetes_api;
 mod proxy;
 mod setup;
-mod tls;
 mod vault;
-mod wire;
+
+use support::{jwt, kubernetes_api, tls, wire};
 
 // The cases.
 mod absence;

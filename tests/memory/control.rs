@@ -2,10 +2,11 @@
 #![allow(unsafe_code, reason = "keeps a value in a register alone")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
+use super::mode::Mode;
 use super::moments::engine;
 use super::secrets::{add_p256_key, client_certificate, own_tls};
 use super::stage::{self, Stage};
@@ -14,15 +15,6 @@ use super::support::needle::Needles;
 use super::support::scan;
 use super::support::sidecar::Builder;
 use super::support::vault::{Dev, TestVault};
-
-/// What the test binary does when it is started as its own child.
-pub fn helper(name: &str) -> ExitCode {
-    match name {
-        "helper=registers" => hold_in_registers(),
-        _ => return ExitCode::FAILURE,
-    }
-    ExitCode::SUCCESS
-}
 
 struct Killed(Child);
 
@@ -68,7 +60,7 @@ pub fn planted() {
 /// What the helper computes and keeps in one register.
 const REGISTER: [u8; 16] = *b"CANARY7f3a-regis";
 
-fn hold_in_registers() {
+pub fn hold_in_registers() {
     let value = u128::from_le_bytes(REGISTER);
     println!("holding");
     let _ = std::io::stdout().flush();
@@ -83,9 +75,22 @@ fn hold_in_registers() {
     let _ = value;
 }
 
+/// A descriptor of secret memory that stays open is noticed.
+pub fn open_descriptor() {
+    use std::os::fd::{FromRawFd as _, OwnedFd};
+    // SAFETY: a plain system call.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+    let fd = i32::try_from(fd).unwrap();
+    assert!(fd >= 0, "this kernel has no secret memory: {}", std::io::Error::last_os_error());
+    // SAFETY: a descriptor of our own.
+    let open = unsafe { OwnedFd::from_raw_fd(fd) };
+    assert_eq!(stage::secret_descriptors(std::process::id()).len(), 1);
+    drop(open);
+}
+
 /// A sidecar that the kernel gives no memory of the kind keeps what it has where the search
 /// finds it: the rest of these tests would see a leak.
-pub fn unprotected() {
+pub fn plain() {
     let vault = Dev::start_tls(own_tls());
     let password = canary("password");
     vault.put("app", json!({ "password": password }));
@@ -111,11 +116,14 @@ pub fn unprotected() {
     assert_eq!(sidecar.get("/secrets/db/password", &token).status, 200);
     let key = sidecar.get("/certificates/web/key.pem", &token);
     assert_eq!(key.status, 200, "{}", key.text());
-    add_p256_key(&mut needles, "key", &key.text());
-    let stage = Stage::new("unprotected", sidecar, needles);
+    add_p256_key(&mut needles, "certificate key", &key.text());
+    let stage = Stage::new("plain", Mode::Protected, sidecar, needles);
     let found = stage.look("idle after fetch");
     eprintln!("{}", found.places());
-    for name in ["value", "caller token", "vault token", "client key (ring)", "key (number)"] {
+    // As PEM, whose lines are parts of it; nothing else of its making is left.
+    let of_key = found.hits.iter().filter(|hit| hit.found.canary == "certificate key");
+    assert!(of_key.count() >= 2, "{found}");
+    for name in ["value", "caller token", "vault token", "client key"] {
         let whole = found.hits.iter().filter(|hit| hit.found.canary == name && hit.found.full);
         assert!(whole.count() > 0, "{name}: {found}");
     }

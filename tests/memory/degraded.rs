@@ -4,8 +4,10 @@
 use serde_json::json;
 use sidekey::dev::{Fault, Matcher};
 
+use super::client::Client;
+use super::mode::Mode;
 use super::secrets::{own_tls, random};
-use super::stage::{Client, Stage, settle};
+use super::stage::{Stage, settle};
 use super::support::eventually;
 use super::support::needle::Needles;
 use super::support::sidecar::{Builder, Sidecar};
@@ -15,20 +17,23 @@ pub const TESTS: [(&str, fn()); 10] = [
     ("with_8_mib_to_lock_and_no_rights_nothing_is_found", usual_limit),
     ("a_crowd_of_callers_does_not_push_values_out", crowd),
     ("with_64_kib_to_lock_it_says_so", || {
-        degraded(&less(64 << 10), "secret", "too little secret memory");
+        let checked = "secret, but only 64 KiB of 4096 KiB";
+        degraded(&less(64 << 10), "secret", "too little secret memory", checked);
     }),
     ("with_nothing_to_lock_it_says_so", || {
-        degraded(&less(0), "plain", "no secret and no locked memory");
+        degraded(&less(0), "plain", "no secret and no locked memory", "plain");
     }),
     ("without_memfd_secret_memory_is_locked", || {
-        degraded(&refused(&[libc::SYS_memfd_secret], libc::EPERM), "locked", "no secret memory");
+        let refused = refused(&[libc::SYS_memfd_secret], libc::EPERM);
+        degraded(&refused, "locked", "no secret memory", "locked");
     }),
     ("on_an_old_kernel_memory_is_locked", || {
-        degraded(&refused(&[libc::SYS_memfd_secret], libc::ENOSYS), "locked", "no secret memory");
+        let refused = refused(&[libc::SYS_memfd_secret], libc::ENOSYS);
+        degraded(&refused, "locked", "no secret memory", "locked");
     }),
     ("without_mlock_too_memory_is_plain", || {
-        let calls = [libc::SYS_memfd_secret, libc::SYS_mlock];
-        degraded(&refused(&calls, libc::EPERM), "plain", "no secret and no locked memory");
+        let refused = refused(&[libc::SYS_memfd_secret, libc::SYS_mlock], libc::EPERM);
+        degraded(&refused, "plain", "no secret and no locked memory", "plain");
     }),
     ("without_protection_what_is_dropped_is_gone_http", || dropped(&Dev::start())),
     ("without_protection_what_is_dropped_is_gone_https", || dropped(&Dev::start_tls(own_tls()))),
@@ -74,7 +79,7 @@ fn warning(sidecar: &Sidecar, start: &str) -> serde_json::Value {
     })
 }
 
-fn degraded(change: &Change, tier: &str, says: &str) {
+fn degraded(change: &Change, tier: &str, says: &str, checked: &str) {
     let vault = Dev::start();
     let (builder, secrets) = build(&vault, "");
     let sidecar = change(builder).start();
@@ -91,6 +96,18 @@ fn degraded(change: &Change, tier: &str, says: &str) {
     let said = sidecar.stderr();
     assert_eq!(status.code(), Some(71), "{said}");
     assert!(said.contains("require_secret_memory") && said.contains("RLIMIT_MEMLOCK"), "{said}");
+    assert_check(change, &format!("process: memory for plaintext: {checked}\n"));
+}
+
+/// `sidekey check` has this line where there is as little to be had.
+fn assert_check(change: &Change, line: &str) {
+    let builder = Builder::of("check")
+        .args(&["--secret", "app=secret/data/app"])
+        .env("VAULT_TOKEN", "token")
+        .env("SIDEKEY_TOKEN", "0123456789abcdef");
+    let said = change(builder).command().output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(text.contains(line), "{line:?} in {text}");
 }
 
 fn usual_limit() {
@@ -104,14 +121,16 @@ fn usual_limit() {
         ("SIDEKEY_TOKEN", &*secrets.token),
         ("VAULT_TOKEN", &*root),
     ]);
-    let stage = Stage::new("8 MiB", sidecar, needles);
+    let stage = Stage::new("8 MiB", Mode::Protected, sidecar, needles);
     for _ in 0..100 {
         assert_eq!(stage.sidecar.get("/secrets/app/value", &secrets.token).status, 200);
     }
     stage.at_rest("unprivileged, after 100 reads");
     let metrics = stage.sidecar.health("/metrics").text();
     assert!(metrics.contains("sidekey_memory_spilled 0"), "{metrics}");
+    assert!(metrics.contains("sidekey_memory_tier{tier=\"secret\"} 1"), "{metrics}");
     stage.end().stop();
+    assert_check(&less(8 << 20), "process: memory for plaintext: secret\n");
 }
 
 /// Each connection has its buffers in secret memory only while enough is left for values.
@@ -121,7 +140,7 @@ fn crowd() {
     let sidecar = less(8 << 20)(builder).start();
     let root = vault.root_token();
     let needles = Needles::new([("value", &*secrets.value), ("VAULT_TOKEN", &*root)]);
-    let stage = Stage::new("crowd", sidecar, needles);
+    let stage = Stage::new("crowd", Mode::Protected, sidecar, needles);
     let host = stage.addr().to_string();
     let mut crowd: Vec<Client> =
         (0..400).map(|_| Client::tcp(stage.addr(), &secrets.token)).collect();
@@ -150,7 +169,22 @@ fn without_sandbox() {
     assert_eq!(event["files_and_ports"], "the kernel has no Landlock");
     assert_ne!(event["system_calls"], "in force");
     assert_eq!(sidecar.get("/secrets/app/value", &secrets.token).text(), secrets.value);
+    let metrics = sidecar.health("/metrics").text();
+    for layer in ["files_and_ports", "system_calls"] {
+        let line = format!("sidekey_sandbox{{layer=\"{layer}\"}} 0\n");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
     sidecar.stop();
+    let none = refused(&calls, libc::ENOSYS);
+    assert_check(&none, "process: sandbox: files and ports: the kernel has no Landlock\n");
+    assert_check(&none, "process: sandbox: system calls: ");
+
+    let (builder, _) = build(&vault, "[sandbox]\nrequire = true");
+    let mut sidecar = none(builder).spawn();
+    let status = sidecar.wait();
+    let said = sidecar.stderr();
+    assert_eq!(status.code(), Some(71), "{said}");
+    assert!(said.contains("[sandbox] require") && said.contains("no Landlock"), "{said}");
 }
 
 /// Even where the kernel protects nothing, a value that is not served any more is nowhere: every
@@ -166,7 +200,12 @@ fn dropped(vault: &Dev) {
     let next = random("n", 200);
     vault.put("app", json!({ "value": next }));
     eventually("the next value", || (read(&sidecar).text() == next).then_some(()));
-    let stage = Stage::new("plain", sidecar, Needles::new([("old value", &*secrets.value)]));
+    let stage = Stage::new(
+        "plain",
+        Mode::Protected,
+        sidecar,
+        Needles::new([("old value", &*secrets.value)]),
+    );
     settle(stage.sidecar.pid());
     stage.look("after rotation").assert_nothing("after rotation");
 

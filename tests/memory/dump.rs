@@ -5,8 +5,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
+use super::client::Client;
+use super::mode::Mode;
 use super::secrets::random;
-use super::stage::{Client, Stage, settle};
+use super::stage::{Stage, settle};
 use super::support::needle::Needles;
 use super::support::scan;
 use super::support::sidecar::Builder;
@@ -42,7 +44,7 @@ fn loaded(vault: &Dev, change: impl FnOnce(Builder) -> Builder) -> (Stage, Clien
         .env("SIDEKEY_TOKEN", &by_env);
     let folder = builder.folder().to_owned();
     builder.command().current_dir(folder);
-    let stage = Stage::new("dump", change(builder).start(), needles);
+    let stage = Stage::new("dump", Mode::Protected, change(builder).start(), needles);
     let host = stage.addr().to_string();
     let mut client = Client::tcp(stage.addr(), &by_env);
     for _ in 0..100 {

@@ -18,29 +18,40 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
+mod capacity;
+mod client;
 mod control;
 mod degraded;
 mod dump;
 mod failures;
+mod leased;
+mod logins;
+mod mode;
 mod moments;
+mod panics;
 mod secrets;
 mod stage;
+mod window;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
-use support::in_ci;
+use mode::Mode::{Protected, Unprotected};
 use support::vault::{Dev, Real};
+use support::{in_ci, is_root};
 
 type Test = fn();
 
+#[global_allocator]
+static ALLOCATOR: mode::Switched = mode::Switched;
+
 fn main() -> ExitCode {
     if let Some(helper) = std::env::args().nth(1).filter(|arg| arg.starts_with("helper=")) {
-        return control::helper(&helper);
+        return self::helper(&helper);
     }
     let arguments = Arguments::from_args();
     let root = is_root();
-    let real = |tls| if tls { Real::start_tls() } else { Real::start() };
     let mut trials = Vec::new();
     let mut add = |name: &str, missing: Option<&str>, test: Box<dyn FnOnce() + Send>| {
         let name = missing.map_or(name.to_owned(), |what| format!("{name} (needs {what})"));
@@ -57,25 +68,12 @@ fn main() -> ExitCode {
     let needs_vault =
         needs_root.or(support::vault::real_vault().is_none().then_some("a real Vault"));
 
-    let simple: [(&str, Test); 3] = [
-        ("the_search_finds_every_form", support::needle::check_search),
-        ("a_planted_copy_is_found", control::planted),
-        ("without_protection_the_value_is_found", control::unprotected),
-    ];
-    for (name, test) in simple {
+    for (name, test) in SIMPLE {
         add(name, needs_root, Box::new(test));
     }
-    add(
-        "moments_over_https_from_a_real_vault",
-        needs_vault,
-        Box::new(move || moments::run("https", real(true).expect("a Vault"))),
-    );
-    add(
-        "moments_over_http_from_a_real_vault",
-        needs_vault,
-        Box::new(move || moments::run("http", real(false).expect("a Vault"))),
-    );
-    add("failures_and_logins", needs_root, Box::new(|| failures::run(&Dev::start())));
+    for (name, test) in WITH_A_REAL_VAULT {
+        add(name, needs_vault, Box::new(test));
+    }
     for (name, test) in degraded::TESTS {
         add(name, needs_root, Box::new(test));
     }
@@ -90,7 +88,44 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-fn is_root() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().any(|line| line.starts_with("Uid:\t0\t0\t"))
+const SIMPLE: [(&str, Test); 12] = [
+    ("the_search_finds_every_form", support::needle::check_search),
+    ("a_planted_copy_is_found", control::planted),
+    ("an_open_descriptor_of_secret_memory_is_found", control::open_descriptor),
+    ("without_memory_to_lock_what_is_held_is_found", control::plain),
+    ("failures", || failures::run(&Dev::start(), Protected)),
+    ("failures_without_protection_are_found", || failures::run(&Dev::start(), Unprotected)),
+    ("leases", || leased::run(&Dev::start(), Protected)),
+    ("leases_without_protection_are_found", || leased::run(&Dev::start(), Unprotected)),
+    ("eviction_by_capacity", || capacity::run(&Dev::start())),
+    ("what_was_evicted_is_gone", || capacity::what_was_evicted_is_gone(&Dev::start())),
+    ("panics", panics::run),
+    ("copies_in_flight_are_bounded", || window::bounded_by_connections(&Dev::start())),
+];
+
+const WITH_A_REAL_VAULT: [(&str, Test); 5] = [
+    ("moments_over_https_from_a_real_vault", || moments::run("https", https(), Protected)),
+    ("moments_over_http_from_a_real_vault", || moments::run("http", http(), Protected)),
+    ("moments_without_protection_are_found", || moments::run("unprotected", https(), Unprotected)),
+    ("logins_by_each_method", || logins::run(&https(), Protected)),
+    ("logins_without_protection_are_found", || logins::run(&https(), Unprotected)),
+];
+
+fn https() -> Real {
+    Real::start_tls().expect("a Vault")
+}
+
+fn http() -> Real {
+    Real::start().expect("a Vault")
+}
+
+/// What this binary does when it is started as its own child.
+fn helper(name: &str) -> ExitCode {
+    match name {
+        "helper=registers" => control::hold_in_registers(),
+        "helper=sidekey" => return mode::run_sidekey(),
+        "helper=panics" => return panics::serve(),
+        _ => return ExitCode::FAILURE,
+    }
+    ExitCode::SUCCESS
 }

@@ -6,7 +6,7 @@ use sidekey::dev::DevTls;
 use super::support::canary::canary;
 use super::support::needle::Needles;
 use super::support::sidecar::Builder;
-use super::support::vault::TestVault;
+use super::support::vault::{TestVault, call};
 
 /// Random text that no form of another canary shares a part with.
 pub fn random(what: &str, len: usize) -> String {
@@ -56,12 +56,9 @@ impl Values {
     }
 
     pub fn add_to(&self, needles: &mut Needles, which: &str) {
-        for (name, value) in [
-            ("quoted", &self.quoted),
-            ("long", &self.long),
-            ("big", &self.big),
-            ("encoded", &self.encoded),
-        ] {
+        for (name, value) in
+            [("quoted", &self.quoted), ("long", &self.long), ("encoded", &self.encoded)]
+        {
             needles.add(&format!("{which} {name}"), value.as_bytes());
         }
     }
@@ -81,8 +78,15 @@ pub fn approle(vault: &impl TestVault, mut role: Value) -> (String, String) {
     (text(&role_id["data"]["role_id"]), text(&secret_id["data"]["secret_id"]))
 }
 
-/// A client certificate of our own; its key is searched for as PEM text, as the bare number in
-/// either byte order, and in the form that ring computes with. Returns the settings.
+/// What comes out of unwrapping is `body`'s secret-id; the wrapping token.
+pub fn wrap(vault: &impl TestVault, path: &str, body: Value) -> String {
+    let (root, ttl) = (vault.root_token(), [("X-Vault-Wrap-TTL", "60s")]);
+    let (_, answer) = call(&vault.url(), "POST", path, Some(&root), &ttl, body);
+    let wrapping = answer["wrap_info"]["token"].as_str();
+    wrapping.unwrap_or_else(|| panic!("{path}: {answer}")).to_owned()
+}
+
+/// A client certificate of our own; its key is searched for. Returns the settings.
 pub fn client_certificate(builder: &Builder, needles: &mut Needles) -> String {
     let pair = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["app".into()]).unwrap();
@@ -102,10 +106,10 @@ pub fn add_p256_key(needles: &mut Needles, which: &str, pem: &str) {
     let number: Vec<u8> = der[36..68].to_vec();
     let mut reversed = number.clone();
     reversed.reverse();
-    needles.add(&format!("{which} (number)"), &number);
-    needles.add(&format!("{which} (reversed)"), &reversed);
-    needles.add(&format!("{which} (ring)"), &montgomery(&number));
-    needles.add(&format!("{which} (text)"), &text.as_bytes()[48..92]);
+    needles.add(which, &number);
+    needles.add(which, &reversed);
+    needles.add(which, &montgomery(&number));
+    needles.add(which, &text.as_bytes()[48..92]);
 }
 
 /// An RSA key as PKCS #8: everything behind the modulus and the public exponent, and so the
@@ -113,11 +117,11 @@ pub fn add_p256_key(needles: &mut Needles, which: &str, pem: &str) {
 pub fn add_rsa_key(needles: &mut Needles, which: &str, pem: &str) {
     let (der, text) = pem_body(pem);
     assert!(der.len() > 1100, "2048 bits");
-    needles.add(&format!("{which} (DER)"), &der[300..]);
+    needles.add(which, &der[300..]);
     let mut reversed = der[300..].to_vec();
     reversed.reverse();
-    needles.add(&format!("{which} (reversed)"), &reversed);
-    needles.add(&format!("{which} (text)"), &text.as_bytes()[400..]);
+    needles.add(which, &reversed);
+    needles.add(which, &text.as_bytes()[400..]);
 }
 
 fn pem_body(pem: &str) -> (Vec<u8>, String) {

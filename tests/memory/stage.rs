@@ -1,29 +1,41 @@
-//! A sidecar under observation, and what callers do to it.
+//! A sidecar under observation: what is searched for, and when.
 
 use std::cell::RefCell;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::UnixStream;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::mode::Mode;
 use super::support::eventually;
 use super::support::needle::Needles;
-use super::support::scan::{self, Scan};
+use super::support::scan::{self, Hit, Scan};
 use super::support::sidecar::Sidecar;
+
+/// What the name of a needle starts with that callers present: a thread that handles their
+/// request has some of it in its registers for that moment.
+pub const CALLER: &str = "caller";
+
+/// How often a search is repeated while the sidecar works.
+const SEARCHES_UNDER_LOAD: usize = 6;
 
 /// A running sidecar and what must not be found in it.
 pub struct Stage {
     name: &'static str,
+    mode: Mode,
     pub sidecar: Sidecar,
     pub needles: RefCell<Needles>,
     failures: RefCell<Vec<String>>,
+    seen: RefCell<BTreeSet<String>>,
 }
 
+/// What one thread does again and again.
+pub type Load<'a> = Box<dyn FnMut() + Send + 'a>;
+
 impl Stage {
-    pub fn new(name: &'static str, sidecar: Sidecar, needles: Needles) -> Self {
-        let (needles, failures) = (RefCell::new(needles), RefCell::default());
-        Self { name, sidecar, needles, failures }
+    pub fn new(name: &'static str, mode: Mode, sidecar: Sidecar, needles: Needles) -> Self {
+        let (needles, (failures, seen)) = (RefCell::new(needles), Default::default());
+        Self { name, mode, sidecar, needles, failures, seen }
     }
 
     /// Searches now, whatever the process does, and prints a line.
@@ -42,24 +54,88 @@ impl Stage {
     /// asserts, so that one run shows all there is.
     pub fn at_rest(&self, moment: &str) {
         settle(self.sidecar.pid());
-        let found = self.look(moment);
+        self.search(moment, |_| false);
+    }
+
+    /// Searches several times while every part of `load` runs over and over in a thread of its
+    /// own. Nothing may be found but [what passes](is_passing).
+    pub fn under_load(&self, moment: &str, load: Vec<Load<'_>>) {
+        let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let threads = load.len();
+        std::thread::scope(|scope| {
+            for mut part in load {
+                let (over, done) = (&over, &done);
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        part();
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            // A failed search ends the load too.
+            let _over = OnDrop(|| over.store(true, Ordering::Relaxed));
+            for _ in 0..SEARCHES_UNDER_LOAD {
+                let before = done.load(Ordering::Relaxed);
+                eventually("work between two searches", || {
+                    (done.load(Ordering::Relaxed) > before + threads).then_some(())
+                });
+                self.search(moment, is_passing);
+            }
+        });
+    }
+
+    fn search(&self, moment: &str, may_be_there: impl Fn(&Hit) -> bool) {
+        let mut found = self.look(moment);
         assert!(found.bytes > 1 << 20, "{moment}: nothing was read");
+        if self.mode == Mode::Unprotected {
+            self.seen.borrow_mut().extend(found.hits.into_iter().map(|hit| hit.found.canary));
+            return;
+        }
+        let (passing, found_there): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut found.hits).into_iter().partition(may_be_there);
+        for hit in passing {
+            eprintln!(
+                "    passing: {} bytes of {} in {}",
+                hit.found.len, hit.found.canary, hit.place
+            );
+        }
+        found.hits = found_there;
         if !found.hits.is_empty() {
             eprintln!("{found}");
             self.failures.borrow_mut().push(format!("{moment}: {found}"));
         }
-        assert_no_secret_descriptor(self.sidecar.pid());
+        assert_eq!(secret_descriptors(self.sidecar.pid()), [""; 0]);
     }
 
     pub fn addr(&self) -> SocketAddr {
         self.sidecar.addr()
     }
 
-    /// Fails for everything that was found.
+    /// Fails for everything that was found; without protection, for everything that was not.
     pub fn end(self) -> Sidecar {
-        let failures = self.failures.into_inner();
+        let (failures, seen) = (self.failures.into_inner(), self.seen.into_inner());
+        if self.mode == Mode::Unprotected {
+            let needles = self.needles.borrow();
+            let unseen: Vec<_> =
+                needles.names().iter().filter(|name| !seen.contains(*name)).collect();
+            assert!(unseen.is_empty(), "{}: the search does not find {unseen:?}", self.name);
+        }
         assert!(failures.is_empty(), "{}", failures.join("\n"));
         self.sidecar
+    }
+}
+
+/// What a serving thread has in its registers while it looks at a caller's token or renders a
+/// value: never more than they hold, and nothing of it in memory.
+fn is_passing(hit: &Hit) -> bool {
+    hit.place.contains("registers of serve")
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 
@@ -85,104 +161,10 @@ pub fn settle(pid: u32) {
     });
 }
 
-/// Whoever can open or take such a descriptor can map what it stands for.
-fn assert_no_secret_descriptor(pid: u32) {
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
-        let target = std::fs::read_link(entry.path()).unwrap_or_default();
-        assert!(!target.to_string_lossy().contains("secretmem"), "{} is open", target.display());
-    }
-}
-
-/// A connection that stays open.
-pub struct Client {
-    stream: BufReader<Box<dyn Connection>>,
-    token: String,
-    /// Bytes of the last body.
-    pub body: Vec<u8>,
-}
-
-trait Connection: Read + Write + Send {}
-impl<T: Read + Write + Send> Connection for T {}
-
-impl Client {
-    pub fn tcp(addr: SocketAddr, token: &str) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self::over(Box::new(stream), token)
-    }
-
-    /// With little room for what arrives, so that the other side has to wait with it.
-    pub fn narrow(addr: SocketAddr, token: &str) -> Self {
-        use socket2::{Domain, Socket, Type};
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        socket.connect(&addr.into()).unwrap();
-        Self::over(Box::new(TcpStream::from(socket)), token)
-    }
-
-    pub fn unix(name: &str, token: &str) -> Self {
-        let name = name.trim_start_matches('@');
-        let addr = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
-        Self::over(Box::new(UnixStream::connect_addr(&addr).unwrap()), token)
-    }
-
-    fn over(stream: Box<dyn Connection>, token: &str) -> Self {
-        Self { stream: BufReader::new(stream), token: token.to_owned(), body: Vec::new() }
-    }
-
-    /// Asks and reads the answer; its status.
-    pub fn get(&mut self, host: &str, path: &str) -> u16 {
-        self.send("GET", host, path, "")
-    }
-
-    pub fn send(&mut self, method: &str, host: &str, path: &str, more: &str) -> u16 {
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n{more}\r\n",
-            self.token
-        );
-        self.stream.get_mut().write_all(head.as_bytes()).unwrap();
-        self.read_answer()
-    }
-
-    /// Asks, and leaves the answer where it is.
-    pub fn ask_only(&mut self, host: &str, path: &str) {
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\r\n",
-            self.token
-        );
-        self.stream.get_mut().write_all(head.as_bytes()).unwrap();
-    }
-
-    /// Writes these bytes.
-    pub fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).unwrap();
-    }
-
-    /// Reads part of what was asked for.
-    pub fn read_some(&mut self, len: usize) {
-        self.body.resize(len, 0);
-        self.stream.read_exact(&mut self.body).unwrap();
-    }
-
-    fn read_answer(&mut self) -> u16 {
-        let (mut status, mut length) = (0, 0);
-        loop {
-            let mut line = String::new();
-            if self.stream.read_line(&mut line).unwrap_or(0) == 0 {
-                return status;
-            }
-            let line = line.trim_end().to_ascii_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(rest) = line.strip_prefix("http/1.1 ") {
-                status = rest.get(..3).and_then(|s| s.parse().ok()).unwrap_or(0);
-            } else if let Some(n) = line.strip_prefix("content-length:") {
-                length = n.trim().parse().unwrap();
-            }
-        }
-        self.read_some(length);
-        status
-    }
+/// Open descriptors of secret memory: whoever can take one can map what it stands for.
+pub fn secret_descriptors(pid: u32) -> Vec<String> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let target = |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).unwrap_or_default();
+    let names = entries.map(|entry| target(entry).to_string_lossy().into_owned());
+    names.filter(|name| name.contains("secretmem")).collect()
 }

@@ -15,6 +15,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(target_arch = "x86_64")]
+mod inside;
 mod probe;
 mod serving;
 
@@ -54,11 +56,22 @@ fn main() -> ExitCode {
     add("serves_reloads_and_rotates_inside", false, serving::life_inside);
     add("a_reload_beyond_the_sandbox_is_refused", true, serving::reload_beyond);
     add("check_says_what_can_be_had", false, serving::check);
+    add("every_call_on_the_list_is_refused", false, every_listed_call);
+    #[cfg(target_arch = "x86_64")]
+    if support::is_root() || support::in_ci() {
+        add("refused_in_the_running_process", true, inside::refused_in_the_running_process);
+    } else {
+        let name = "refused_in_the_running_process (needs root)";
+        trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+    }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 const RULES: &[(&str, fn())] = &[
-    ("files_no_writing", || refused(&["write", "create", "remove", "truncate"])),
+    ("files_no_writing", || refused(&["write", "create", "remove", "truncate", "rename", "link"])),
+    ("files_no_making", || {
+        refused(&["folder", "remove a folder", "symlink", "pipe", "socket file"]);
+    }),
     ("files_no_reading_of_others", || {
         refused(&["read /etc/shadow", "read a stranger's", "list /"]);
     }),
@@ -92,6 +105,18 @@ fn refused(probes: &[&str]) {
         let also_outside = matches!(&**outside, "EPERM" | "EACCES");
         assert!(!also_outside || probe::NEEDS_RIGHTS.contains(probe), "{probe} outside: {outside}");
     }
+}
+
+/// Whatever else is on the filter's list, with arguments that point nowhere.
+fn every_listed_call() {
+    let inside = probe_all("sandboxed");
+    let listed: Vec<_> = inside.iter().filter(|(probe, _)| probe.starts_with("call ")).collect();
+    assert!(listed.len() > 40, "{}", listed.len());
+    for (probe, outcome) in listed {
+        assert_eq!(outcome, "EPERM", "{probe}");
+    }
+    let clone3 = format!("errno {}", libc::ENOSYS);
+    assert_eq!(inside["clone3"], clone3, "the C library falls back to what the filter sees");
 }
 
 fn allowed() {

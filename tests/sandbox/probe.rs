@@ -95,7 +95,7 @@ pub fn run(args: &[String]) {
     let accepted = listener.accept().map(drop);
     let nobody = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
     say("accept", if accepted.as_ref().is_err_and(nobody) { Ok(()) } else { accepted });
-    calls();
+    calls(sandboxed);
     worker.thread().unpark();
     worker.join().unwrap();
     let another = std::thread::Builder::new().spawn(|| ());
@@ -117,6 +117,7 @@ fn sources(folder: &Path, vault: &str, own: u16, signals: bool) -> Sources {
     fs::create_dir_all(folder.join("elsewhere")).unwrap();
     fs::write(folder.join("elsewhere/stranger"), "not ours").unwrap();
     fs::create_dir_all(folder.join("config")).unwrap();
+    fs::create_dir_all(folder.join("empty")).unwrap();
     let file = folder.join("config/sidekey.toml");
     let text = format!(
         "[vault]\naddress = \"http://127.0.0.1:{vault}\"\n[listen]\ntcp = [\"127.0.0.1:{own}\"]\n\
@@ -149,10 +150,20 @@ fn files(folder: &Path, stranger: &Path) {
     // SAFETY: the path is a terminated string.
     let cut = unsafe { libc::truncate(path.as_ptr(), 3) };
     say("truncate", if cut == 0 { Ok(()) } else { Err(io::Error::last_os_error()) });
+    say("folder", fs::create_dir(folder.join("made")));
+    say("link", fs::hard_link(volume.join("..2/token"), volume.join("..2/linked")));
+    say("symlink", symlink("elsewhere", folder.join("symlinked")));
+    say("socket file", UnixListener::bind(folder.join("socket")).map(drop));
+    let pipe = std::ffi::CString::new(folder.join("pipe").to_str().unwrap()).unwrap();
+    // SAFETY: the path is a terminated string.
+    let made = unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) };
+    say("pipe", if made == 0 { Ok(()) } else { Err(io::Error::last_os_error()) });
+    say("rename", fs::rename(volume.join("..2/token"), volume.join("..2/renamed")));
+    say("remove a folder", fs::remove_dir(folder.join("empty")));
     say("remove", fs::remove_file(volume.join("..1/token")));
 }
 
-fn calls() {
+fn calls(sandboxed: bool) {
     const BAD: libc::c_long = -1;
     call("execve", libc::SYS_execve, [0, 0, 0, 0]);
     call("execveat", libc::SYS_execveat, [BAD, 0, 0, 0]);
@@ -188,6 +199,13 @@ fn calls() {
     call("finit_module", libc::SYS_finit_module, [BAD, 0, 0, 0]);
     call("delete_module", libc::SYS_delete_module, [0, 0, 0, 0]);
     call("reboot", libc::SYS_reboot, [0, 0, 0, 0]);
+    if sandboxed {
+        // Outside, some of them would do something.
+        for number in sandbox::refused_calls() {
+            call(&format!("call {number}"), *number, [BAD; 4]);
+        }
+        call("clone3", libc::SYS_clone3, [0, 0, 0, 0]);
+    }
     // SAFETY: a child that is made does nothing but end.
     let forked = unsafe {
         let forked = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0);

@@ -12,18 +12,28 @@
 
 pub mod canary;
 pub mod client;
+pub mod jwt;
+pub mod kubernetes_api;
 pub mod limits;
 pub mod needle;
 pub mod ptrace;
 pub mod scan;
 pub mod sidecar;
+pub mod tls;
 pub mod vault;
+pub mod wire;
 
 use std::time::{Duration, Instant};
 
 /// Whether a missing component is a failure.
 pub fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|ci| ci == "true")
+}
+
+/// Whether this test may look into other processes.
+pub fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.starts_with("Uid:\t0\t0\t"))
 }
 
 /// Waits until `probe` gives something, polling: the only way to see another process change.

@@ -69,9 +69,12 @@ impl Needles {
         &self.names
     }
 
-    /// Adds a canary in all its forms.
+    /// Adds a canary in all its forms. What is known by another name keeps that one.
     pub fn add(&mut self, name: &str, canary: &[u8]) {
         assert!(canary.len() >= 16, "{name}: too short to be found for certain");
+        if self.forms.iter().any(|form| form.bytes == canary) {
+            return;
+        }
         let known = self.names.iter().position(|n| n == name);
         let index = known.unwrap_or_else(|| {
             self.names.push(name.to_owned());

@@ -61,6 +61,15 @@ impl Stopped {
         }
     }
 
+    /// Has the thread called `name` make a system call, as if its own code did: with its
+    /// credentials and its filters. `None` when it is not waiting in a system call of its own.
+    /// What the call returns is the result or a negated error number.
+    #[cfg(target_arch = "x86_64")]
+    pub fn call(&self, name: &str, number: i64, arguments: [u64; 6]) -> Option<i64> {
+        let (tid, _) = self.threads().find(|(_, registers)| registers.name == name)?;
+        injected(tid, number, arguments).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
     /// By thread id.
     pub fn threads(&self) -> impl Iterator<Item = (i32, &Registers)> {
         self.threads.iter().map(|(tid, registers)| (*tid, registers))
@@ -93,6 +102,37 @@ fn stop(tid: i32, name: &str) -> io::Result<Registers> {
         general,
         vector: register_set(tid, VECTOR)?,
     })
+}
+
+/// Runs the `syscall` instruction that the thread waits in once more, with other registers, and
+/// puts everything back.
+#[cfg(target_arch = "x86_64")]
+fn injected(tid: i32, number: i64, arguments: [u64; 6]) -> io::Result<Option<i64>> {
+    const SYSCALL: u64 = 0x050f;
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: the register structs live through the calls; the tracee is stopped and ours.
+    unsafe {
+        let mut saved: libc::user_regs_struct = std::mem::zeroed();
+        check(libc::ptrace(libc::PTRACE_GETREGS, tid, none, &raw mut saved))?;
+        let at = (saved.rip - 2) as *mut libc::c_void;
+        let word = libc::ptrace(libc::PTRACE_PEEKTEXT, tid, at, none);
+        if word.cast_unsigned() & 0xffff != SYSCALL {
+            return Ok(None);
+        }
+        let mut call = saved;
+        call.rip -= 2;
+        call.rax = number.cast_unsigned();
+        // Nothing to restart, whatever it was interrupted in.
+        call.orig_rax = u64::MAX;
+        [call.rdi, call.rsi, call.rdx, call.r10, call.r8, call.r9] = arguments;
+        check(libc::ptrace(libc::PTRACE_SETREGS, tid, none, &raw const call))?;
+        check(libc::ptrace(libc::PTRACE_SINGLESTEP, tid, none, none))?;
+        let mut status = 0;
+        check(libc::waitpid(tid, &raw mut status, libc::__WALL).into())?;
+        check(libc::ptrace(libc::PTRACE_GETREGS, tid, none, &raw mut call))?;
+        check(libc::ptrace(libc::PTRACE_SETREGS, tid, none, &raw const saved))?;
+        Ok(Some(call.rax.cast_signed()))
+    }
 }
 
 fn register_set(tid: i32, set: libc::c_int) -> io::Result<Vec<u8>> {

@@ -27,9 +27,18 @@ pub struct Sidecar {
     folder: TempDir,
 }
 
+/// Another binary than the one that cargo built with the tests, such as the release build.
+pub const BINARY: &str = "SIDEKEY_TEST_BIN";
+
 /// The binary under test with an empty environment.
 pub fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sidekey"));
+    let built = || env!("CARGO_BIN_EXE_sidekey").into();
+    clean(std::env::var_os(BINARY).unwrap_or_else(built))
+}
+
+/// Any program, with an empty environment and its output caught.
+pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -37,8 +46,21 @@ pub fn binary() -> Command {
 impl Builder {
     /// `sidekey serve`, logging JSON at debug level, with an otherwise empty environment.
     pub fn serve() -> Self {
-        let mut command = binary();
-        command.args(["--log-format", "json", "--log-level", "debug", "serve"]);
+        Self::serve_by(binary())
+    }
+
+    /// Another of its commands.
+    pub fn of(subcommand: &str) -> Self {
+        Self::by(binary(), subcommand)
+    }
+
+    /// `serve` by another program than the binary.
+    pub fn serve_by(command: Command) -> Self {
+        Self::by(command, "serve")
+    }
+
+    fn by(mut command: Command, subcommand: &str) -> Self {
+        command.args(["--log-format", "json", "--log-level", "debug", subcommand]);
         let folder = tempfile::tempdir().unwrap();
         command.env("HOME", folder.path());
         Self { command, folder }

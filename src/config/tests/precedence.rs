@@ -291,6 +291,8 @@ fn protection_is_read() {
                 [container]\nrequire_hardening = true\nunsafe_host_network = true\n";
     let other = config(&format!("{text}{REST}")).protection;
     assert!(other.require_secret_memory && !other.sandbox);
+    assert!(!usual.require_sandbox);
+    assert!(config(&format!("[sandbox]\nrequire = true\n{REST}")).protection.require_sandbox);
     assert!(other.require_hardening && other.unsafe_host_network);
     let flags = Flags { unsafe_host_network: true, ..Flags::default() };
     let by_flag = load_with(REST, flags, environment(&[], &["VAULT_TOKEN"])).unwrap().config;

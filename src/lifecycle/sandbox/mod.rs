@@ -25,6 +25,12 @@ pub fn restrict_calls(reach: &Reach) -> Outcome {
     calls::restrict_all_threads(reach)
 }
 
+/// The numbers of the system calls that are refused whatever their arguments, for tests.
+#[doc(hidden)]
+pub fn refused_calls() -> &'static [libc::c_long] {
+    calls::REFUSED
+}
+
 /// What the two layers would give on this kernel: they are taken on by a thread that ends.
 pub fn rehearse(reach: &Reach) -> [(&'static str, Outcome); 2] {
     std::thread::scope(|scope| {

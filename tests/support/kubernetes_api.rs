@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::wire::{self, Request};
+use super::wire::{self, Request};
 
 pub struct KubernetesApi {
     addr: SocketAddr,

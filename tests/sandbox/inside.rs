@@ -1,0 +1,122 @@
+//! The forbidden things, tried by a thread of the running sidecar itself: a debugger has it make
+//! the system calls, and the kernel judges them as its own.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::FileExt as _;
+
+use serde_json::json;
+
+use super::support::canary::canary;
+use super::support::ptrace::Stopped;
+use super::support::sidecar::{Builder, Sidecar};
+use super::support::vault::{Dev, TestVault};
+
+/// Below the stack of the thread, deeper than anything that it uses.
+const SCRATCH: u64 = 256 << 10;
+const NONE: u64 = u64::MAX;
+
+struct Inside<'s> {
+    stopped: Stopped,
+    sidecar: &'s Sidecar,
+}
+
+impl Inside<'_> {
+    fn call(&self, number: i64, arguments: [u64; 6]) -> i64 {
+        let returned = self.stopped.call("serve", number, arguments);
+        returned.expect("the thread waits in a system call")
+    }
+
+    /// Puts bytes into the process; where they are.
+    fn put(&self, bytes: &[u8]) -> u64 {
+        let thread = self.stopped.threads().find(|(_, registers)| registers.name == "serve");
+        let at = thread.unwrap().1.stack_pointer - SCRATCH;
+        let memory = format!("/proc/{}/mem", self.sidecar.pid());
+        let memory = std::fs::OpenOptions::new().write(true).open(memory).unwrap();
+        memory.write_all_at(bytes, at).unwrap();
+        at
+    }
+
+    fn open(&self, path: &str, flags: i32) -> i64 {
+        let path = self.put(format!("{path}\0").as_bytes());
+        let folder = i64::from(libc::AT_FDCWD).cast_unsigned();
+        self.call(libc::SYS_openat, [folder, path, flags.unsigned_abs().into(), 0o600, 0, 0])
+    }
+
+    /// What connecting to a port of this host comes to.
+    fn connect(&self, port: u16) -> i64 {
+        let (inet, stream) = (libc::AF_INET.unsigned_abs(), libc::SOCK_STREAM.unsigned_abs());
+        let socket = self.call(libc::SYS_socket, [inet.into(), stream.into(), 0, 0, 0, 0]);
+        assert!(socket >= 0, "a socket: {socket}");
+        let mut address = Vec::new();
+        address.write_all(&u16::try_from(inet).unwrap().to_ne_bytes()).unwrap();
+        address.write_all(&port.to_be_bytes()).unwrap();
+        address.write_all(&[127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let (socket, at) = (socket.cast_unsigned(), self.put(&address));
+        let returned = self.call(libc::SYS_connect, [socket, at, 16, 0, 0, 0]);
+        self.call(libc::SYS_close, [socket, 0, 0, 0, 0, 0]);
+        returned
+    }
+}
+
+fn start(vault: &Dev, config: &str) -> Sidecar {
+    vault.put("app", json!({ "password": canary("value") }));
+    let token = canary("token");
+    Builder::serve()
+        .config(config)
+        .args(&["--secret", "app=secret/data/app"])
+        .on_free_ports()
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .env("SIDEKEY_TOKEN", &token)
+        .start()
+}
+
+/// What each attempt returns, by name.
+fn attempts(vault: &Dev, sidecar: &Sidecar) -> Vec<(&'static str, i64)> {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = elsewhere.local_addr().unwrap().port();
+    let own: u16 = vault.url().rsplit(':').next().unwrap().parse().unwrap();
+    let pid = u64::from(sidecar.pid());
+    let parent = u64::from(std::process::id());
+    let stopped = Stopped::all_threads(sidecar.pid()).unwrap();
+    let inside = Inside { stopped, sidecar };
+    assert_eq!(inside.call(libc::SYS_getpid, [0; 6]).cast_unsigned(), pid, "a call is a call");
+    let config = sidecar.path("sidekey.toml");
+    let config = config.to_str().unwrap();
+    vec![
+        ("read the configuration", inside.open(config, libc::O_RDONLY)),
+        ("connect to Vault", inside.connect(own)),
+        ("write a file", inside.open(config, libc::O_WRONLY)),
+        ("make a file", inside.open(&format!("{config}.new"), libc::O_WRONLY | libc::O_CREAT)),
+        ("read a file of others", inside.open("/etc/shadow", libc::O_RDONLY)),
+        ("connect elsewhere", inside.connect(other)),
+        ("signal another process", inside.call(libc::SYS_kill, [parent, 0, 0, 0, 0, 0])),
+        ("run a program", inside.call(libc::SYS_execve, [0; 6])),
+        ("listen on a port", inside.call(libc::SYS_bind, [NONE, 0, 0, 0, 0, 0])),
+        ("trace a process", inside.call(libc::SYS_ptrace, [0x4206, NONE, 0, 0, 0, 0])),
+        ("read another's memory", inside.call(libc::SYS_process_vm_readv, [NONE, 0, 0, 0, 0, 0])),
+        ("take a descriptor", inside.call(libc::SYS_pidfd_getfd, [NONE, NONE, 0, 0, 0, 0])),
+        ("make code without a file", inside.call(libc::SYS_memfd_create, [0; 6])),
+    ]
+}
+
+/// Refused in the process that serves, which then goes on serving; and not, by the same means,
+/// in one without the sandbox.
+pub fn refused_in_the_running_process() {
+    let vault = Dev::start();
+    let sidecar = start(&vault, "");
+    let inside = attempts(&vault, &sidecar);
+    assert_eq!(sidecar.health("/livez").status, 200);
+    sidecar.stop();
+    let open = start(&vault, "[sandbox]\nenabled = false");
+    let outside = attempts(&vault, &open);
+    let refusals = [-i64::from(libc::EPERM), -i64::from(libc::EACCES)];
+    for ((what, inside), (_, outside)) in inside.into_iter().zip(outside) {
+        eprintln!("{what:28} inside: {inside:4} outside: {outside:4}");
+        let needed = ["read the configuration", "connect to Vault"].contains(&what);
+        assert_eq!(refusals.contains(&inside), !needed, "{what} inside: {inside}");
+        assert!(!refusals.contains(&outside), "{what} outside: {outside}");
+    }
+    open.stop();
+}
