@@ -22,6 +22,7 @@ use crate::server::Source;
 use crate::vault::{Login, Upstream};
 
 mod answer;
+mod declared;
 mod entry;
 mod flight;
 mod refresh;
@@ -31,7 +32,8 @@ mod value;
 pub use answer::{Freshness, ReadError, Served};
 pub use rotation::{Rotation, Rotations};
 
-use entry::{Common, Declared, Entry, SecretKey};
+use declared::{Common, Declared, SecretKey};
+use entry::Entry;
 use flight::{Flight, Flights};
 
 /// The start of a sidecar with many names is spread over as much for each, and this at most.
