@@ -254,6 +254,11 @@ impl SecretCache {
         declared.keys().map(|name| (name.clone(), age(name))).collect()
     }
 
+    /// Life left of a name's value; `None` without a value, or when it has no end.
+    pub fn expires_in(&self, name: &SecretName) -> Option<Duration> {
+        self.present(name, None)?.answer().ok()?.expires_in
+    }
+
     /// Cached entries and their plaintext, in bytes.
     pub fn size(&self) -> (usize, usize) {
         self.shared.entries.iter().fold((0, 0), |(n, bytes), (_, e)| (n + 1, bytes + e.len()))
