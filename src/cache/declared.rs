@@ -1,5 +1,6 @@
 //! What is declared under a name, and what all entries of the cache share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(super) struct Declared {
     pub(super) what: Declaration,
     /// The values seen so far, for engines that do not number them.
     seen: Mutex<(u64, Option<Etag>)>,
+    /// KV v2: the metadata can be read too, as far as we know.
+    pub(super) metadata: AtomicBool,
     /// Each read of a leased path makes a new lease, and each issuance a new certificate: 20 at
     /// once, 200 an hour.
     pub(super) new_leases: Bucket,
@@ -31,8 +34,14 @@ impl Declared {
         Self {
             what: what.clone(),
             seen: Mutex::new((0, None)),
+            metadata: AtomicBool::new(true),
             new_leases: Bucket::new(Duration::from_secs(18), 20),
         }
+    }
+
+    /// The policy may be another one: metadata are tried again.
+    pub(super) fn forget_policy(&self) {
+        self.metadata.store(true, Ordering::Relaxed);
     }
 
     /// The version to show for `secret`: KV v2's own, else a count of different values; and

@@ -15,7 +15,7 @@ use crate::config::Declaration;
 use crate::lease::{Backoff, Handle, now};
 use crate::observe::event;
 use crate::secret::Secret;
-use crate::vault::{Failure, Refusal, Renewed, Retry, Upstream, VaultError};
+use crate::vault::{Confirmed, Failure, Refusal, Renewed, Retry, Upstream, VaultError};
 
 pub(super) struct Entry {
     pub(super) key: SecretKey,
@@ -200,8 +200,52 @@ impl Entry {
         let step = self.value.load().as_ref().map(|value| value.step());
         match step {
             Some(Step::Renew(lease_id)) => self.renew(upstream, &lease_id).await,
-            _ => self.fetch(upstream).await,
+            _ => self.look_again(upstream).await,
         }
+    }
+
+    /// Like [`fetch`](Self::fetch), but what Vault's metadata confirm is not read.
+    async fn look_again(&self, upstream: &Upstream) {
+        let asked_at = now();
+        let mut backoff = self.fetching.lock().await;
+        if self.was_fetched_since(asked_at) {
+            return;
+        }
+        match self.confirm(upstream).await {
+            Ok(Confirmed::Same) => backoff.reset(),
+            Ok(Confirmed::Other) => self.read(upstream, &mut backoff).await,
+            Ok(Confirmed::Unknown) => {
+                self.read(upstream, &mut backoff).await;
+                if self.failure.load().is_none() {
+                    self.declared.metadata.store(false, Ordering::Relaxed);
+                }
+            }
+            Err(error) => self.fail(&error, &mut backoff),
+        }
+    }
+
+    /// After a failure of any kind the whole is read, so that nothing can be wrong with the
+    /// metadata alone for long.
+    async fn confirm(&self, upstream: &Upstream) -> Result<Confirmed, VaultError> {
+        let value = self.value.load_full().filter(|_| self.failure.load().is_none());
+        let value = value.filter(|_| self.declared.metadata.load(Ordering::Relaxed));
+        let held = value.as_ref().and_then(|value| value.recognizable());
+        let (Some(value), Some(held), Declaration::Secret(spec)) =
+            (value, held, &self.declared.what)
+        else {
+            return Ok(Confirmed::Other);
+        };
+        let said = upstream.confirm(&spec.path, held).await?;
+        if said == Confirmed::Same && !self.is_retired() {
+            event::secret_fetched(&self.key.name, value.version, false, false);
+            self.value.store(Some(Arc::new(value.confirm())));
+        }
+        Ok(said)
+    }
+
+    fn was_fetched_since(&self, asked_at: Instant) -> bool {
+        let answered = self.value.load().as_ref().is_some_and(|value| value.confirmed > asked_at);
+        answered || self.failure.load().as_ref().is_some_and(|failure| failure.at > asked_at)
     }
 
     async fn renew(&self, upstream: &Upstream, lease_id: &str) {
@@ -249,6 +293,7 @@ impl Entry {
                 secret: Arc::clone(&old.secret),
                 version: old.version,
                 confirmed: now(),
+                unread: 0,
                 lease: Some(lease.renewed(renewed, asked)),
             })));
         }
@@ -258,9 +303,7 @@ impl Entry {
     pub(super) async fn fetch(&self, upstream: &Upstream) {
         let asked_at = now();
         let mut backoff = self.fetching.lock().await;
-        let answered = self.value.load().as_ref().is_some_and(|value| value.confirmed > asked_at);
-        let failed = self.failure.load().as_ref().is_some_and(|failure| failure.at > asked_at);
-        if answered || failed {
+        if self.was_fetched_since(asked_at) {
             return;
         }
         self.read(upstream, &mut backoff).await;
@@ -348,7 +391,13 @@ impl Entry {
         let changed = unchanged.is_none();
         self.remember(old.as_ref().and_then(|old| old.lease.clone()));
         let secret = unchanged.map_or_else(|| Arc::new(secret), |old| Arc::clone(&old.secret));
-        self.value.store(Some(Arc::new(Value { secret, version, confirmed: now(), lease })));
+        self.value.store(Some(Arc::new(Value {
+            secret,
+            version,
+            confirmed: now(),
+            unread: 0,
+            lease,
+        })));
         if self.is_retired() {
             self.wipe();
             return;

@@ -208,6 +208,7 @@ impl SecretCache {
     pub async fn redeclare(&self, declarations: &Declarations, another: bool) {
         let old = self.shared.declared.load_full();
         let new = Arc::new(declare(declarations, Some(&old)));
+        new.values().for_each(|declared| declared.forget_policy());
         self.shared.declared.store(Arc::clone(&new));
         for (key, entry) in &self.shared.entries {
             let kept = new.get(&key.name).is_some_and(|now| entry.is_of(now));

@@ -8,13 +8,17 @@ use tokio::time::Instant;
 use super::answer::{Freshness, Served};
 use crate::config::Declaration;
 use crate::lease::{
-    Handle, Lease, TokenLife, now, refresh_after, renew_after, replace_after, replace_orphan_after,
+    Handle, Lease, TokenLife, now, refresh_after, renew_after, replace_after, replace_last_after,
+    replace_orphan_after,
 };
-use crate::secret::Secret;
+use crate::secret::{KvVersion, Secret};
 use crate::vault::Renewed;
 
 /// A value that we may not read any more is not served longer than this.
 const LONGEST_DENIED: Duration = Duration::from_mins(1);
+
+/// Confirmations by metadata in a row.
+const MOST_UNREAD: u32 = 9;
 
 /// Immutable; whatever changes makes another one.
 pub(super) struct Value {
@@ -22,6 +26,8 @@ pub(super) struct Value {
     pub(super) version: u64,
     /// When Vault last confirmed it.
     pub(super) confirmed: Instant,
+    /// How often that was by its metadata, since it was last read as a whole.
+    pub(super) unread: u32,
     /// Absent for what has no life of its own.
     pub(super) lease: Option<Held>,
 }
@@ -73,13 +79,12 @@ impl Held {
     pub(super) fn renewed(&self, renewed: Renewed, asked: Instant) -> Self {
         let left = self.ends.saturating_duration_since(asked);
         let extends = renewed.renewable && renewed.duration > left.mul_f64(1.5);
-        let step = if extends { renew_after } else { replace_after };
-        Self {
-            ends: asked + renewed.duration,
-            extends,
-            due: asked + step(renewed.duration),
-            ..self.clone()
-        }
+        let due = if extends {
+            renew_after(renewed.duration)
+        } else {
+            replace_last_after(renewed.duration, self.granted)
+        };
+        Self { ends: asked + renewed.duration, extends, due: asked + due, ..self.clone() }
     }
 
     /// Its own end or its token's, whichever comes first.
@@ -154,6 +159,23 @@ impl Value {
             age,
             expires_in: self.lease.as_ref().map(|l| l.ends().saturating_duration_since(now)),
         })
+    }
+
+    /// What to recognize it by in Vault's metadata. Not for ever: a policy that lets us read
+    /// metadata and the secret itself no more is to be noticed.
+    pub(super) fn recognizable(&self) -> Option<KvVersion> {
+        self.secret.kv().filter(|_| self.unread < MOST_UNREAD && self.lease.is_none())
+    }
+
+    /// The same value, which Vault has confirmed now.
+    pub(super) fn confirm(&self) -> Self {
+        Self {
+            secret: Arc::clone(&self.secret),
+            version: self.version,
+            confirmed: now(),
+            unread: self.unread + 1,
+            lease: self.lease.clone(),
+        }
     }
 
     /// When the next step is due.

@@ -16,11 +16,12 @@ use crate::config::{AuthMethod, CertificateSpec, VaultConfig, VaultPath};
 use crate::lease::Handle;
 use crate::memory::{SecretBuf, keep_thread_secret, scrub};
 use crate::observe::{Metrics, event};
-use crate::secret::{EtagKey, Secret};
+use crate::secret::{EtagKey, KvVersion, Secret};
 
 mod approle;
 mod auth;
 mod ceiling;
+mod confirm;
 mod error;
 mod lease;
 mod pki;
@@ -30,6 +31,7 @@ mod tls;
 mod token;
 mod transport;
 
+pub use confirm::Confirmed;
 pub use error::{Failure, NetworkReason, Refusal, Retry, VaultError};
 pub use lease::Renewed;
 pub use session::Login;
@@ -61,6 +63,11 @@ enum Command {
     Issue {
         spec: Box<CertificateSpec>,
         reply: Reply<Secret>,
+    },
+    Confirm {
+        path: VaultPath,
+        held: KvVersion,
+        reply: Reply<Confirmed>,
     },
     Reconfigure {
         vault: Box<VaultConfig>,
@@ -131,6 +138,19 @@ impl Upstream {
     pub async fn issue(&self, spec: &CertificateSpec) -> Result<Secret, VaultError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Issue { spec: Box::new(spec.clone()), reply }, answer).await
+    }
+
+    /// Whether `held` is still the latest version of the KV v2 secret at `path`.
+    ///
+    /// # Errors
+    /// Everything that can go wrong with Vault; that the policy does not let us know is none.
+    pub async fn confirm(
+        &self,
+        path: &VaultPath,
+        held: KvVersion,
+    ) -> Result<Confirmed, VaultError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Confirm { path: path.clone(), held, reply }, answer).await
     }
 
     /// Takes over new settings, with trust anchors and client certificate read anew. With
@@ -288,6 +308,12 @@ impl Fetcher {
                         let _ = reply.send(issued);
                     });
                 }
+                Command::Confirm { path, held, reply } => {
+                    let fetcher = Rc::clone(&fetcher);
+                    tokio::task::spawn_local(async move {
+                        let _ = reply.send(fetcher.confirm(&path, &held).await);
+                    });
+                }
                 Command::Reconfigure { vault, auth, login_again, reply } => {
                     let taken = fetcher.session.reconfigure(*vault, auth, login_again);
                     let _ = reply.send(taken.map(|former| {
@@ -360,6 +386,17 @@ impl Fetcher {
                 }
             }
             _ => first,
+        }
+    }
+
+    /// A policy that does not let us read the metadata is no failure.
+    async fn confirm(&self, path: &VaultPath, held: &KvVersion) -> Result<Confirmed, VaultError> {
+        let said = self.with_token(async |transport, token| {
+            confirm::confirm(transport, token, path, held).await
+        });
+        match said.await {
+            Err(error) if error.retry() == Retry::Reauthenticate => Ok(Confirmed::Unknown),
+            said => said,
         }
     }
 
