@@ -74,7 +74,8 @@ impl Stage {
             }
             // A failed search ends the load too.
             let _over = OnDrop(|| over.store(true, Ordering::Relaxed));
-            for _ in 0..SEARCHES_UNDER_LOAD {
+            let searches = if self.mode == Mode::Protected { SEARCHES_UNDER_LOAD } else { 1 };
+            for _ in 0..searches {
                 let before = done.load(Ordering::Relaxed);
                 eventually("work between two searches", || {
                     (done.load(Ordering::Relaxed) > before + threads).then_some(())
