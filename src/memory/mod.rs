@@ -24,6 +24,7 @@ mod arena;
 mod buf;
 mod environment;
 mod harden;
+mod magazine;
 mod pages;
 mod scrub;
 
