@@ -44,14 +44,24 @@ memory-release *args:
 memory-musl *args: musl
     SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
 
-# The static binary of the container image.
+# The static binary of the container image: without the dev server, and the same bytes wherever it is built.
 musl:
+    #!/usr/bin/env bash
+    set -euo pipefail
     rustup target add {{ musl_target }}
+    cargo_home=${CARGO_HOME:-$HOME/.cargo}
+    export RUSTFLAGS="--remap-path-prefix=$PWD=/sidekey --remap-path-prefix=$cargo_home=/cargo"
+    export CFLAGS="-ffile-prefix-map=$cargo_home=/cargo"
     cargo build --locked --release --no-default-features --target {{ musl_target }}
+    sha256sum "${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey"
 
 # The cases that the dev server and a real Vault must answer alike.
 conformance *args:
     VAULT_BIN="$(tests/vault/build.sh)" cargo test --test conformance {{ args }}
+
+# What goes wrong with Vault × what is asked of it, as a table.
+fault-matrix *args:
+    cargo test --quiet --test fault_matrix -- {{ args }}
 
 # Build the real Vault once, and print where it is.
 vault:
@@ -106,17 +116,49 @@ shell:
     #!/usr/bin/env bash
     set -euo pipefail
     shopt -s nullglob globstar
-    for script in .ci/run .githooks/* tests/**/*.sh examples/**/*.sh compose/**/*.sh k8s/**/*.sh; do
+    for script in .ci/run .githooks/* tests/**/*.sh examples/**/*.sh compose/**/*.sh compose/up k8s/**/*.sh; do
         case $script in */target/*) continue ;; esac
         bash -n "$script"
         [[ -x "$script" ]] || { echo "$script is not executable" >&2; exit 1; }
         echo "ok $script"
     done
 
-# The size of the program as the container image carries it.
-size:
-    cargo build --locked --release --no-default-features
-    @printf '%s bytes\n' "$(wc -c < "${CARGO_TARGET_DIR:-target}/release/sidekey")"
+# The container image `sidekey`, and under its version.
+image: musl
+    #!/usr/bin/env bash
+    set -euo pipefail
+    version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+    epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+    mkdir -p target/image
+    cp "${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" compose/Dockerfile target/image/
+    # podman's digest is the same for the same source; docker's classic builder stamps its own time.
+    engine=${ENGINE:-docker}
+    reproducible=()
+    [[ "$engine" != podman ]] || reproducible=(--timestamp "$epoch" --format docker)
+    "$engine" build "${reproducible[@]}" -t sidekey -t "sidekey:$version" \
+        --build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD)" \
+        --build-arg "CREATED=$(date --utc --date="@$epoch" +%FT%TZ)" target/image
+    "$engine" image inspect -f '{{{{ .Id }} {{{{ .Size }} bytes' sidekey
+
+# A bill of materials of the image (CycloneDX), in target/image/sidekey.cdx.json. Needs `cargo install cargo-cyclonedx`.
+sbom:
+    cargo cyclonedx --format json --no-default-features --target {{ musl_target }} --override-filename sidekey.cdx
+    mkdir -p target/image
+    mv sidekey.cdx.json target/image/
+    @printf '%s components\n' "$(grep -c '"purl": "pkg:cargo' target/image/sidekey.cdx.json)"
+
+# The real Kubernetes API server, etcd and kustomize: build them once, and print where they are.
+kubernetes:
+    @tests/kubernetes/build.sh
+
+# What needs containers: root, docker, and the image.
+containers *args:
+    cargo test --locked --test containers -- {{ args }}
+
+# What `docker-compose` and kustomize make of our files.
+manifests:
+    docker-compose -f compose/compose.yaml config --quiet
+    for folder in cluster deployment job overlays/example; do "$(tests/kubernetes/build.sh)" kustomize build "k8s/$folder" >/dev/null; done
 
 # What CI does, installing what is missing.
 ci:

@@ -1,5 +1,6 @@
 //! The command line. No logic.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::parse_duration;
+use crate::config::{NotifySignal, parse_duration};
 use crate::observe::{Style, init_log};
 
 /// A credential-serving localhost sidecar for Vault: a URL instead of a file.
@@ -85,6 +86,8 @@ pub enum Command {
     Dev(DevArgs),
     /// Ask a running sidecar for a secret and print the value alone.
     Get(GetArgs),
+    /// Run a program with values in its environment, and look after it.
+    Exec(ExecArgs),
     /// Report every problem of the configuration at once.
     Check(CheckArgs),
     /// Ask a running sidecar for its health: exit status 0 or 1.
@@ -98,13 +101,30 @@ pub enum Command {
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Args)]
-pub struct ServeArgs {
+pub struct SourceArgs {
     /// Configuration file (TOML). Small set-ups need only the flags below.
     #[arg(long, short, value_name = "FILE", env = "SIDEKEY_CONFIG")]
     pub config: Option<PathBuf>,
     /// Serve PATH of Vault under NAME; repeatable.
     #[arg(long = "secret", value_name = "NAME=PATH")]
     pub secrets: Vec<String>,
+    /// Address of the Vault server.
+    #[arg(long, value_name = "URL")]
+    pub vault_addr: Option<String>,
+    /// Login method.
+    #[arg(long, value_name = "METHOD", value_parser = ["token", "approle", "kubernetes", "jwt", "cert"])]
+    pub auth: Option<String>,
+    /// Role to log in to.
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+}
+
+/// What the sidecar serves, and where.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// Listen here; repeatable.
     #[arg(
         long,
@@ -115,15 +135,6 @@ pub struct ServeArgs {
     /// Serve health and metrics here instead of 127.0.0.1:7434; `off` for nowhere.
     #[arg(long, value_name = "ADDR")]
     pub health_listen: Option<String>,
-    /// Address of the Vault server.
-    #[arg(long, value_name = "URL")]
-    pub vault_addr: Option<String>,
-    /// Login method.
-    #[arg(long, value_name = "METHOD", value_parser = ["token", "approle", "kubernetes", "jwt", "cert"])]
-    pub auth: Option<String>,
-    /// Role to log in to.
-    #[arg(long, value_name = "ROLE")]
-    pub role: Option<String>,
     /// Serve even though loopback is that of a whole host: caller rules alone then protect.
     #[arg(long)]
     pub unsafe_host_network: bool,
@@ -168,6 +179,46 @@ pub struct GetArgs {
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("expected a duration such as 90s, 5m or 1h")
+}
+
+/// Arguments of `sidekey exec`.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// The configuration; no caller rule is needed, since nobody can ask.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Put a value into the program's environment; without a field, the whole secret as JSON.
+    /// Repeatable.
+    #[arg(long, value_name = "VAR=NAME[/FIELD]")]
+    pub env: Vec<String>,
+    /// Put a value into a file in memory that the program inherits, and its path into VAR.
+    /// Repeatable.
+    #[arg(long, value_name = "VAR=NAME[/FIELD]")]
+    pub file: Vec<String>,
+    /// End the program and start it again when a value of its changes.
+    #[arg(long)]
+    pub restart_on_change: bool,
+    /// Write the files anew and send this signal when a value changes: HUP, USR1, USR2, …
+    #[arg(long, value_name = "SIGNAL", value_parser = notify_signal, conflicts_with = "restart_on_change")]
+    pub signal_on_change: Option<NotifySignal>,
+    /// How long nothing else may change before a change counts.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub debounce: Duration,
+    /// From SIGTERM to SIGKILL at a restart.
+    #[arg(long, value_name = "DURATION", default_value = "8s", value_parser = duration)]
+    pub grace: Duration,
+    /// Fetch once, then become the program: nothing is renewed, restarted or watched.
+    #[arg(long, conflicts_with_all = ["restart_on_change", "signal_on_change"])]
+    pub once: bool,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+fn notify_signal(text: &str) -> Result<NotifySignal, String> {
+    let known = || NotifySignal::ALL.map(NotifySignal::as_str).join(", ");
+    NotifySignal::parse(text.strip_prefix("SIG").unwrap_or(text))
+        .ok_or_else(|| format!("expected one of {}", known()))
 }
 
 /// Arguments of `sidekey check`.

@@ -53,6 +53,14 @@ pub enum Error {
     /// The container has flaws, and there shall be none.
     #[error("the container is not hardened: {}; `sidekey check --hardening` says what to add", .0.join(", "))]
     NotHardened(Vec<String>),
+    /// The program of `exec` cannot be started.
+    #[error("cannot run {program}")]
+    NotRun {
+        /// What was to be run.
+        program: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Vault said no to the login.
     #[error("Vault refused the login: method {method}, mount auth/{mount}, {identity}")]
     LoginRefused {
@@ -117,6 +125,9 @@ impl Error {
             | Self::NotHardened(_) => 71,
             Self::LoginRefused { .. } | Self::NoCredential { .. } => 77,
             Self::Config(_) | Self::VaultSettings(_) => 78,
+            // As shells have it.
+            Self::NotRun { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 127,
+            Self::NotRun { .. } => 126,
         })
     }
 

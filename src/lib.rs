@@ -13,13 +13,15 @@
 //!    Vault: log in, stay logged in, read.
 //! 3. [`lease`]: how long a value is good for, and when to act on it.
 //! 4. [`memory`]: where plaintext may live. [`memory::SecretBuf`] is its one owner.
-//! 5. [`secret`]: a secret as it was read, rendered once into one buffer.
+//! 5. [`secret`]: a secret as it was read, rendered once into one buffer; [`certificate`]: a
+//!    certificate as it was issued, made, inspected and rendered likewise.
 //! 6. [`cache`]: what is ready to serve, and how fresh it is.
 //! 7. [`server`]: the local door: listeners, the guard chain, answers, health.
 //! 8. [`notify`]: telling the application that something rotated.
-//! 9. [`lifecycle`]: start, ready, stop.
-//! 10. [`container`]: the container it finds itself in, audited from inside.
-//! 11. [`observe`]: what may be said about it: logs, metrics, audit.
+//! 9. [`adapter`]: other ways to hand a credential over than the URL.
+//! 10. [`lifecycle`]: start, ready, stop.
+//! 11. [`container`]: the container it finds itself in, audited from inside.
+//! 12. [`observe`]: what may be said about it: logs, metrics, audit.
 //!
 //! [`app`] wires them, and nothing else does. `cli`, `commands` and `error` belong to the
 //! binary.
@@ -33,9 +35,11 @@ pub mod vault;
 pub mod lease;
 pub mod memory;
 pub mod secret;
+pub mod certificate;
 pub mod cache;
 pub mod server;
 pub mod notify;
+pub mod adapter;
 pub mod lifecycle;
 pub mod container;
 pub mod observe;

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         }
     };
     match sidekey::commands::run(cli, &hardening) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tell(&error.report());
             error.exit_code()

@@ -91,6 +91,7 @@ fn sources(server: &DevServer, seeds: &Seeds, args: &DevArgs, token: Option<Secr
     Sources {
         file: None,
         flags: Flags {
+            without_door: false,
             secrets: seeds.keys().map(|name| format!("{name}=secret/data/{name}")).collect(),
             listen,
             health_listen: None,

@@ -3,12 +3,14 @@
 mod check;
 #[cfg(feature = "dev")]
 mod dev;
+mod exec;
 mod get;
 mod health;
 mod sidecar;
 mod serve;
 
 use std::io::Write as _;
+use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
@@ -16,12 +18,13 @@ use crate::cli::{Cli, Command};
 use crate::error::Error;
 use crate::memory::{Hardening, scrub};
 
-/// Runs the command to its end.
+/// Runs the command to its end. The status is that of the program that `exec` ran, else success.
 ///
 /// # Errors
 /// What ends the process; [`Error::exit_code`] says with which status.
-pub fn run(cli: Cli, hardening: &Hardening) -> Result<(), Error> {
+pub fn run(cli: Cli, hardening: &Hardening) -> Result<ExitCode, Error> {
     match cli.command {
+        Command::Exec(args) => return exec::run(args, &cli.log, hardening),
         Command::Serve(args) => serve::run(args, &cli.log, hardening),
         #[cfg(feature = "dev")]
         Command::Dev(args) => dev::run(&args, &cli.log),
@@ -33,7 +36,8 @@ pub fn run(cli: Cli, hardening: &Hardening) -> Result<(), Error> {
             clap_complete::generate(shell, &mut Cli::command(), "sidekey", &mut script);
             print(&script)
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes to stdout; a reader that went away is no error.

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use crate::app::{App, Bound};
-use crate::cli::{LogArgs, ServeArgs};
+use crate::cli::{LogArgs, ServeArgs, SourceArgs};
 use crate::config::{self, Environment, Flags, Loaded, Protection, Sources};
 use crate::container::{Audit, Seen, Verdict};
 use crate::error::Error;
@@ -84,9 +84,20 @@ fn look_around(
     Ok(audit)
 }
 
-/// Everything that `config::load` asks for. Takes secrets out of the environment: to be called
-/// before any thread is started.
+/// Everything that `config::load` asks for.
 pub(super) fn sources(args: ServeArgs) -> Sources {
+    let door = Flags {
+        listen: args.listen,
+        health_listen: args.health_listen,
+        unsafe_host_network: args.unsafe_host_network,
+        ..Flags::default()
+    };
+    gather(args.source, door)
+}
+
+/// `args` besides the flags that are in `others` already. Takes secrets out of the environment:
+/// to be called before any thread is started.
+pub(super) fn gather(args: SourceArgs, others: Flags) -> Sources {
     let variables = config::secret_variables(args.config.as_deref());
     let secrets: BTreeMap<_, _> = variables
         .into_iter()
@@ -96,12 +107,10 @@ pub(super) fn sources(args: ServeArgs) -> Sources {
         file: args.config,
         flags: Flags {
             secrets: args.secrets,
-            listen: args.listen,
-            health_listen: args.health_listen,
             vault_addr: args.vault_addr,
             auth: args.auth,
             role: args.role,
-            unsafe_host_network: args.unsafe_host_network,
+            ..others
         },
         environment: Environment::capture(secrets),
     }

@@ -68,7 +68,7 @@ impl fmt::Debug for Environment {
 }
 
 /// A name as shells take it: letters, digits and `_`, the first not a digit.
-pub(super) fn is_variable_name(name: &str) -> bool {
+pub(crate) fn is_variable_name(name: &str) -> bool {
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     starts_well && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }

@@ -36,7 +36,6 @@ pub struct Seen {
     pub(super) cgroup: String,
     pub(super) limits: Limits,
     pub(super) ulimits: String,
-    pub(super) last_capability: Option<u32>,
     pub(super) core_pattern: Option<String>,
     pub(super) swaps: Option<String>,
     pub(super) ptrace_scope: Option<String>,
@@ -79,8 +78,6 @@ impl Seen {
             limits: cgroup::read(&cgroup),
             cgroup,
             ulimits: text("/proc/self/limits").unwrap_or_default(),
-            last_capability: text("/proc/sys/kernel/cap_last_cap")
-                .and_then(|n| n.trim().parse().ok()),
             core_pattern: text("/proc/sys/kernel/core_pattern"),
             swaps: text("/proc/swaps"),
             ptrace_scope: text("/proc/sys/kernel/yama/ptrace_scope"),

@@ -39,7 +39,7 @@ pub fn run_sidekey() -> ExitCode {
     let hardening = harden();
     let args = std::env::args().filter(|arg| arg != "helper=sidekey");
     match sidekey::commands::run(sidekey::cli::Cli::parse_from(args), &hardening) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("{}", error.report());
             error.exit_code()

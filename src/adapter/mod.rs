@@ -1,0 +1,3 @@
+//! Other ways to hand a credential over than the URL.
+
+pub mod exec;

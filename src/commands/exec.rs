@@ -1,0 +1,104 @@
+//! `sidekey exec`: a program with the values in its environment.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+
+use super::serve::gather;
+use crate::adapter::exec::{By, Exec, OnChange, Supply, Wanted};
+use crate::cli::{ExecArgs, LogArgs};
+use crate::config::{self, Config, Flags};
+use crate::error::Error;
+use crate::memory::Hardening;
+use crate::observe::event;
+
+pub(super) fn run(args: ExecArgs, log: &LogArgs, hardening: &Hardening) -> Result<ExitCode, Error> {
+    let wanted = wanted(&args)?;
+    let withheld = config::secret_variables(args.source.config.as_deref());
+    let sources = gather(args.source, Flags { without_door: true, ..Flags::default() });
+    log.init();
+    event::hardening(hardening);
+    let loaded = config::load(sources)?;
+    loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
+    let config = narrow(loaded.config, &wanted)?;
+    event::not_sandboxed("the program would inherit it");
+    let on_change = match (args.restart_on_change, args.signal_on_change) {
+        (true, _) => OnChange::Restart,
+        (false, Some(signal)) => OnChange::Signal(signal),
+        (false, None) => OnChange::Nothing,
+    };
+    let (debounce, grace) = (args.debounce, args.grace);
+    let exec = Exec { command: args.command, wanted, withheld, on_change, debounce, grace };
+    let runtime = super::runtime(1)?;
+    let outcome = runtime.block_on(async {
+        if args.once { once(&exec, config).await } else { watch(&exec, config).await }
+    });
+    runtime.shutdown_background();
+    match outcome? {
+        Outcome::Ended(code) => Ok(code),
+        Outcome::Replaced(mut command, files) => {
+            let source = command.exec();
+            drop(files);
+            let program = command.get_program().to_string_lossy().into_owned();
+            Err(Error::NotRun { program, source })
+        }
+    }
+}
+
+enum Outcome {
+    Ended(ExitCode),
+    /// This process is to become the program.
+    Replaced(Box<Command>, Vec<File>),
+}
+
+async fn watch(exec: &Exec, config: Config) -> Result<Outcome, Error> {
+    let supply = Supply::start(config).await?;
+    let outcome = exec.supervise(&supply).await;
+    supply.hand_back().await;
+    outcome.map(Outcome::Ended)
+}
+
+async fn once(exec: &Exec, config: Config) -> Result<Outcome, Error> {
+    let supply = Supply::start(config).await?;
+    match exec.prepare(&supply).await {
+        Ok((command, files)) => {
+            supply.leave_behind(&exec.wanted).await;
+            Ok(Outcome::Replaced(Box::new(command), files))
+        }
+        Err(error) => {
+            supply.hand_back().await;
+            Err(error)
+        }
+    }
+}
+
+fn wanted(args: &ExecArgs) -> Result<Vec<Wanted>, Error> {
+    let env = args.env.iter().map(|text| Wanted::parse(text, By::Environment));
+    let files = args.file.iter().map(|text| Wanted::parse(text, By::File));
+    let wanted = env.chain(files).collect::<Result<Vec<_>, _>>()?;
+    if wanted.is_empty() {
+        return Err(Error::Usage("nothing to hand over: give --env or --file".into()));
+    }
+    for (at, one) in wanted.iter().enumerate() {
+        if wanted.iter().take(at).any(|other| other.variable == one.variable) {
+            return Err(Error::Usage(format!("{} is given twice", one.variable)));
+        }
+    }
+    Ok(wanted)
+}
+
+/// Only what the program gets is fetched.
+fn narrow(mut config: Config, wanted: &[Wanted]) -> Result<Config, Error> {
+    for wanted in wanted {
+        if !config.secrets.contains_key(&wanted.name) {
+            let Wanted { variable, name, by, .. } = wanted;
+            let flag = by.flag();
+            return Err(Error::Usage(format!(
+                "{flag} {variable}={name}: no secret of this name is declared\n  hint: --secret {name}=PATH, or [secrets.{name}] in the configuration"
+            )));
+        }
+    }
+    config.certificates.clear();
+    config.secrets.retain(|name, _| wanted.iter().any(|wanted| wanted.name == *name));
+    Ok(config)
+}

@@ -1,0 +1,76 @@
+//! In real containers: the compose project at work, the attacks on it and on a control project,
+//! containers that are started badly on purpose, and pods.
+//!
+//! Needs root, an engine, and the image (`just image`). Without them the cases show as ignored,
+//! with what is missing; with `CI=true` they fail.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attacks;
+mod cluster;
+mod engine;
+mod flaws;
+mod inside;
+mod project;
+mod serving;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    if let Some(status) = inside::run_if_asked() {
+        return status;
+    }
+    let mut arguments = Arguments::from_args();
+    // The cases look at the engine as a whole.
+    arguments.test_threads.get_or_insert(1);
+    let docker = engine::missing_docker();
+    let kubernetes = cluster::missing();
+    let mut trials = vec![
+        trial(
+            "kubernetes_admits_the_manifests_and_vault_its_tokens",
+            &kubernetes,
+            cluster::admission_and_login,
+        ),
+        trial("compose_project_holds_against_the_attacks", &docker, serving::compose_project),
+        trial("the_attacks_are_real", &docker, attacks::control_project),
+        trial("the_image_is_what_it_should_be", &docker, serving::image),
+        trial("serve_refuses_the_host_network", &docker, flaws::host_network),
+        trial("serve_insists_on_hardening", &docker, flaws::insisting),
+        trial("hardening_finds_nothing_in_a_good_container", &docker, flaws::none),
+    ];
+    trials.extend(flaws::CASES.iter().map(|case| {
+        let name = format!("hardening_finds_{}", case.name);
+        trial(&name, &docker, move || flaws::found(case))
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A case that needs what `missing` names.
+fn trial(name: &str, missing: &Option<String>, run: impl FnOnce() + Send + 'static) -> Trial {
+    let lacking = missing.clone();
+    let trial = Trial::test(name, move || {
+        assert_eq!(lacking, None, "a component is missing");
+        run();
+        Ok(())
+    });
+    match missing {
+        Some(missing) if !support::in_ci() => {
+            trial.with_kind(missing.clone()).with_ignored_flag(true)
+        }
+        _ => trial,
+    }
+}

@@ -1,0 +1,82 @@
+//! A compose project of its own name, taken down when dropped.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::engine::{image, images};
+
+/// A copy of a project's folder, and the name under which it runs.
+pub struct Project {
+    pub name: String,
+    folder: TempDir,
+}
+
+impl Project {
+    /// Of `folder` in this repository; nothing is started.
+    pub fn of(folder: &str, name: &str) -> Self {
+        images();
+        let copy = tempfile::tempdir().unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(".");
+        let copied = Command::new("cp").arg("-r").arg(from).arg(copy.path()).status().unwrap();
+        assert!(copied.success());
+        let _ = std::fs::remove_dir_all(copy.path().join("run"));
+        Self { name: format!("{name}{}", std::process::id()), folder: copy }
+    }
+
+    /// A program in the project's folder, with the project's environment.
+    pub fn command(&self, program: impl Into<PathBuf>) -> Command {
+        let program: PathBuf = program.into();
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command.env("COMPOSE_PROJECT_NAME", &self.name).env("APP_PORT", "");
+        command.env("SIDEKEY_IMAGE", image()).env("APP_IMAGE", "sidekey-test/app");
+        command.env("VAULT_IMAGE", "sidekey-test/vault");
+        command.env("POSTGRES_IMAGE", "sidekey-test/postgres");
+        command
+    }
+
+    /// The project's own `up`.
+    pub fn up(&self) {
+        let output = self.command(self.folder.path().join("up")).output().unwrap();
+        self.succeeded(&output);
+    }
+
+    pub fn compose(&self, args: &[&str]) -> String {
+        let output = self.command("docker-compose").args(args).output().unwrap();
+        self.succeeded(&output);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn succeeded(&self, output: &Output) {
+        if output.status.success() {
+            return;
+        }
+        let logs = self.command("docker-compose").args(["logs", "--no-color"]).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        panic!("{}\n{}", text(&output.stderr), text(&logs.stdout));
+    }
+
+    /// The container of a service.
+    pub fn container(&self, service: &str) -> String {
+        self.compose(&["ps", "-q", service])
+    }
+
+    /// Where a service's port is published.
+    pub fn address(&self, service: &str, port: &str) -> SocketAddr {
+        self.compose(&["port", service, port]).parse().unwrap()
+    }
+
+    /// Path of a file of the project.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = self.command("docker-compose").args(["down", "-v", "-t", "1"]).output();
+    }
+}
