@@ -23,7 +23,9 @@ mod cluster;
 mod engine;
 mod flaws;
 mod inside;
+mod pod;
 mod project;
+mod relay;
 mod serving;
 
 use std::process::ExitCode;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    if let Some(status) = inside::run_if_asked() {
+    if let Some(status) = inside::run_if_asked().or_else(relay::run_if_asked) {
         return status;
     }
     let mut arguments = Arguments::from_args();
@@ -39,7 +41,9 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(1);
     let docker = engine::missing_docker();
     let kubernetes = cluster::missing();
+    let pods = docker.clone().or_else(pod::missing).or_else(|| kubernetes.clone());
     let mut trials = vec![
+        trial("pods_start_in_order_and_jobs_end", &pods, pod::in_order),
         trial(
             "kubernetes_admits_the_manifests_and_vault_its_tokens",
             &kubernetes,
