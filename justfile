@@ -59,6 +59,10 @@ musl:
 conformance *args:
     VAULT_BIN="$(tests/vault/build.sh)" cargo test --test conformance {{ args }}
 
+# What goes wrong with Vault × what is asked of it, as a table.
+fault-matrix *args:
+    cargo test --quiet --test fault_matrix -- {{ args }}
+
 # Build the real Vault once, and print where it is.
 vault:
     @tests/vault/build.sh

@@ -10,7 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::SecretCache;
 use crate::config::{
-    AbstractName, AuthMethod, Config, Life, Limits, Listen, Loaded, Protection, VaultConfig,
+    AbstractName, AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded, Protection,
+    VaultConfig,
 };
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
@@ -60,17 +61,9 @@ impl App {
     /// A port that cannot be bound, or settings for Vault that cannot work.
     #[expect(clippy::unused_async, reason = "it needs the runtime, and says so by its type")]
     pub async fn build(config: Config, style: Style) -> Result<Bound, Error> {
+        let declarations = config.declarations();
         let Config {
-            vault,
-            auth,
-            listen,
-            health,
-            secrets,
-            callers,
-            notify,
-            limits,
-            life,
-            protection,
+            vault, auth, listen, health, callers, notify, limits, life, protection, ..
         } = config;
         let server = Server::bind(&listen, health)?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -82,7 +75,7 @@ impl App {
             Upstream::start(vault.clone(), Arc::clone(&auth), metrics.clone())
                 .map_err(Error::VaultSettings)?;
         settle_memory(&protection)?;
-        let cache = SecretCache::new(&secrets, limits.cache_bytes, upstream.clone());
+        let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
         let notifier = Notifier::start(notify, Arc::new(cache.clone()));
         let readiness = Readiness::new(cache.clone());
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
@@ -90,7 +83,7 @@ impl App {
             upstream: Mutex::new((vault, auth)),
             at_start: (listen, health, limits.max_connections, life.clone(), protection),
         });
-        let policy = policy(callers, &secrets, limits).shared();
+        let policy = policy(callers, &declarations, limits).shared();
         Ok(Bound {
             server,
             upstream,
@@ -223,18 +216,9 @@ impl Reloader {
     /// are. What cannot work is reported, and then everything stays as it was.
     pub async fn reload(&self, loaded: Loaded) {
         loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
+        let declarations = loaded.config.declarations();
         let Config {
-            vault,
-            auth,
-            listen,
-            health,
-            secrets,
-            callers,
-            notify,
-            limits,
-            life,
-            protection,
-            ..
+            vault, auth, listen, health, callers, notify, limits, life, protection, ..
         } = loaded.config;
         let auth = Arc::new(auth);
         let (old_vault, old_auth) = self.running.upstream();
@@ -252,8 +236,8 @@ impl Reloader {
                 "[listen], [health], [life], [memory], [sandbox] and max_connections change with a restart",
             );
         }
-        self.policy.store(Arc::new(policy(callers, &secrets, limits)));
-        self.cache.redeclare(&secrets, login_again).await;
+        self.policy.store(Arc::new(policy(callers, &declarations, limits)));
+        self.cache.redeclare(&declarations, login_again).await;
         self.notifier.take_over(notify);
         event::reloaded();
     }
@@ -261,10 +245,11 @@ impl Reloader {
 
 fn policy(
     callers: Vec<crate::config::CallerRule>,
-    secrets: &std::collections::BTreeMap<crate::config::SecretName, crate::config::SecretSpec>,
+    declarations: &Declarations,
     limits: Limits,
 ) -> Policy {
-    Policy::new(callers, secrets.keys().cloned(), limits)
+    let names = declarations.iter().map(|(name, what)| (name.clone(), what.kind()));
+    Policy::new(callers, names, limits)
 }
 
 /// Says how plaintext is kept, once the fetch thread runs.

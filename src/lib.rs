@@ -13,7 +13,8 @@
 //!    Vault: log in, stay logged in, read.
 //! 3. [`lease`]: how long a value is good for, and when to act on it.
 //! 4. [`memory`]: where plaintext may live. [`memory::SecretBuf`] is its one owner.
-//! 5. [`secret`]: a secret as it was read, rendered once into one buffer.
+//! 5. [`secret`]: a secret as it was read, rendered once into one buffer; [`certificate`]: a
+//!    certificate as it was issued, made, inspected and rendered likewise.
 //! 6. [`cache`]: what is ready to serve, and how fresh it is.
 //! 7. [`server`]: the local door: listeners, the guard chain, answers, health.
 //! 8. [`notify`]: telling the application that something rotated.
@@ -34,6 +35,7 @@ pub mod vault;
 pub mod lease;
 pub mod memory;
 pub mod secret;
+pub mod certificate;
 pub mod cache;
 pub mod server;
 pub mod notify;

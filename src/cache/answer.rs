@@ -103,7 +103,10 @@ impl ReadError {
             Failure::Deleted => Self::Deleted,
             Failure::Destroyed => Self::Destroyed,
             Failure::NoSuchVersion => Self::NoSuchVersion,
-            Failure::Refused(..) | Failure::Malformed(_) | Failure::Redirect => Self::Malformed,
+            Failure::Refused(..)
+            | Failure::Malformed(_)
+            | Failure::Redirect
+            | Failure::Unfit(_) => Self::Malformed,
             Failure::TooLarge => Self::TooLarge,
         }
     }

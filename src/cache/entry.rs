@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use super::answer::{Freshness, ReadError, Served};
 use super::rotation::Rotations;
 use super::value::{Held, Step, Value};
-use crate::config::{SecretName, SecretSpec};
-use crate::lease::{Backoff, Bucket, now};
+use crate::config::{Declaration, SecretName};
+use crate::lease::{Backoff, Bucket, Handle, now};
 use crate::observe::event;
 use crate::secret::{Etag, Secret};
-use crate::vault::{Failure, Refusal, Renewed, Retry, Upstream, VaultError};
+use crate::vault::{Confirmed, Failure, Refusal, Renewed, Retry, Upstream, VaultError};
 
 /// What is asked for: a name, and for KV v2 perhaps one version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,20 +27,29 @@ pub(super) struct SecretKey {
 
 /// A declaration, and what has to survive an eviction of its value.
 pub(super) struct Declared {
-    pub(super) spec: SecretSpec,
+    pub(super) what: Declaration,
     /// The values seen so far, for engines that do not number them.
     seen: Mutex<(u64, Option<Etag>)>,
-    /// Each read of a leased path makes a new lease: 20 at once, 200 an hour.
+    /// KV v2: the metadata can be read too, as far as we know.
+    metadata: AtomicBool,
+    /// Each read of a leased path makes a new lease, and each issuance a new certificate: 20 at
+    /// once, 200 an hour.
     new_leases: Bucket,
 }
 
 impl Declared {
-    pub(super) fn new(spec: &SecretSpec) -> Self {
+    pub(super) fn new(what: &Declaration) -> Self {
         Self {
-            spec: spec.clone(),
+            what: what.clone(),
             seen: Mutex::new((0, None)),
+            metadata: AtomicBool::new(true),
             new_leases: Bucket::new(Duration::from_secs(18), 20),
         }
+    }
+
+    /// The policy may be another one: metadata are tried again.
+    pub(super) fn forget_policy(&self) {
+        self.metadata.store(true, Ordering::Relaxed);
     }
 
     /// The version to show for `secret`: KV v2's own, else a count of different values; and
@@ -82,8 +91,9 @@ pub(super) struct Entry {
     /// Rung when the value was found dead, so that the refresher does not sleep on.
     died: Arc<Notify>,
     retired: AtomicBool,
-    /// Leases of earlier values, which the application may still use.
-    replaced: Mutex<Vec<Held>>,
+    /// Leases of earlier values, which the application may still use, and since when they are
+    /// no longer served.
+    replaced: Mutex<Vec<(Held, Instant)>>,
 }
 
 struct LastFailure {
@@ -97,7 +107,11 @@ struct LastFailure {
 
 impl Entry {
     pub(super) fn new(key: SecretKey, declared: Arc<Declared>, common: Arc<Common>) -> Self {
-        let longest = declared.spec.refresh.clamp(Duration::from_secs(1), Duration::from_mins(1));
+        let (shortest, longest) = (Duration::from_secs(1), Duration::from_mins(1));
+        let longest = match &declared.what {
+            Declaration::Secret(spec) => spec.refresh.clamp(shortest, longest),
+            Declaration::Certificate(_) => longest,
+        };
         Self {
             key,
             declared,
@@ -119,7 +133,7 @@ impl Entry {
     /// What a caller gets now. Never a value past its end, not even in its last instant.
     pub(super) fn answer(&self) -> Result<Served, ReadError> {
         match self.value.load().as_ref() {
-            Some(value) => value.serve(&self.declared.spec, self.end(value)).ok_or_else(|| {
+            Some(value) => value.serve(&self.declared.what, self.end(value)).ok_or_else(|| {
                 self.died.notify_one();
                 self.last_failure().unwrap_or(ReadError::Expired)
             }),
@@ -130,7 +144,7 @@ impl Entry {
     /// From when on `value` must not be served.
     fn end(&self, value: &Value) -> Instant {
         let denied = self.failure.load().as_ref().and_then(|failure| failure.denied);
-        value.end_when_denied(&self.declared.spec, denied)
+        value.end_when_denied(&self.declared.what, denied)
     }
 
     /// Follows the changes of the value's version.
@@ -138,14 +152,26 @@ impl Entry {
         self.changes.subscribe()
     }
 
-    /// The leases, this value's and those of earlier ones, that still live. `by_themselves`
-    /// leaves out those that end with our own token.
-    pub(super) fn leases(&self, by_themselves: bool) -> Vec<Box<str>> {
+    /// The leases and certificates, this value's and those of earlier ones, that still live and
+    /// are to be given back. `by_themselves` leaves out those that end with our own token.
+    pub(super) fn leases(&self, by_themselves: bool) -> Vec<Handle> {
         let value = self.value.load();
         let current = value.as_ref().and_then(|value| value.lease.as_ref());
         let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        let lives = |lease: &&Held| lease.lives() && (!by_themselves || lease.outlives_us());
-        current.into_iter().chain(replaced.iter()).filter(lives).map(|l| l.id.clone()).collect()
+        let wanted = |lease: &&Held| {
+            lease.lives() && lease.is_to_be_revoked() && (!by_themselves || lease.outlives_us())
+        };
+        let earlier = replaced.iter().map(|(lease, _)| lease);
+        current.into_iter().chain(earlier).filter(wanted).map(|l| l.handle.clone()).collect()
+    }
+
+    /// Takes out the replaced certificates whose time to be revoked has come.
+    pub(super) fn take_overdue(&self) -> Vec<Handle> {
+        let Declaration::Certificate(spec) = &self.declared.what else { return Vec::new() };
+        let Some(grace) = spec.revoke_replaced_after else { return Vec::new() };
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let overdue = replaced.extract_if(.., |(_, since)| *since + grace <= now());
+        overdue.filter(|(lease, _)| lease.lives()).map(|(lease, _)| lease.handle).collect()
     }
 
     /// Whether the value lives at least `least` longer; what has no end does.
@@ -212,7 +238,7 @@ impl Entry {
     /// When the next step is due.
     pub(super) fn due_in(&self) -> Duration {
         let value = self.value.load();
-        let spec = &self.declared.spec;
+        let what = &self.declared.what;
         let until_dead = value
             .as_ref()
             .map_or(Duration::MAX, |value| self.end(value).saturating_duration_since(now()));
@@ -221,8 +247,11 @@ impl Entry {
                 let wait = failure.retry_at.saturating_duration_since(Instant::now());
                 if until_dead.is_zero() { wait } else { wait.min(until_dead) }
             }
-            (None, Some(value)) => value.due_in(spec).min(until_dead),
-            (None, None) => spec.refresh,
+            (None, Some(value)) => value.due_in(what).min(until_dead),
+            (None, None) => match what {
+                Declaration::Secret(spec) => spec.refresh,
+                Declaration::Certificate(_) => Duration::from_secs(1),
+            },
         }
     }
 
@@ -232,8 +261,52 @@ impl Entry {
         let step = self.value.load().as_ref().map(|value| value.step());
         match step {
             Some(Step::Renew(lease_id)) => self.renew(upstream, &lease_id).await,
-            _ => self.fetch(upstream).await,
+            _ => self.look_again(upstream).await,
         }
+    }
+
+    /// Like [`fetch`](Self::fetch), but what Vault's metadata confirm is not read.
+    async fn look_again(&self, upstream: &Upstream) {
+        let asked_at = now();
+        let mut backoff = self.fetching.lock().await;
+        if self.was_fetched_since(asked_at) {
+            return;
+        }
+        match self.confirm(upstream).await {
+            Ok(Confirmed::Same) => backoff.reset(),
+            Ok(Confirmed::Other) => self.read(upstream, &mut backoff).await,
+            Ok(Confirmed::Unknown) => {
+                self.read(upstream, &mut backoff).await;
+                if self.failure.load().is_none() {
+                    self.declared.metadata.store(false, Ordering::Relaxed);
+                }
+            }
+            Err(error) => self.fail(&error, &mut backoff),
+        }
+    }
+
+    /// After a failure of any kind the whole is read, so that nothing can be wrong with the
+    /// metadata alone for long.
+    async fn confirm(&self, upstream: &Upstream) -> Result<Confirmed, VaultError> {
+        let value = self.value.load_full().filter(|_| self.failure.load().is_none());
+        let value = value.filter(|_| self.declared.metadata.load(Ordering::Relaxed));
+        let held = value.as_ref().and_then(|value| value.recognizable());
+        let (Some(value), Some(held), Declaration::Secret(spec)) =
+            (value, held, &self.declared.what)
+        else {
+            return Ok(Confirmed::Other);
+        };
+        let said = upstream.confirm(&spec.path, held).await?;
+        if said == Confirmed::Same && !self.is_retired() {
+            event::secret_fetched(&self.key.name, value.version, false, false);
+            self.value.store(Some(Arc::new(value.confirm())));
+        }
+        Ok(said)
+    }
+
+    fn was_fetched_since(&self, asked_at: Instant) -> bool {
+        let answered = self.value.load().as_ref().is_some_and(|value| value.confirmed > asked_at);
+        answered || self.failure.load().as_ref().is_some_and(|failure| failure.at > asked_at)
     }
 
     async fn renew(&self, upstream: &Upstream, lease_id: &str) {
@@ -276,11 +349,12 @@ impl Entry {
         let Some((old, lease)) = old.as_ref().and_then(|v| Some((v, v.lease.as_ref()?))) else {
             return;
         };
-        if &*lease.id == lease_id {
+        if matches!(&lease.handle, Handle::Lease(id) if **id == *lease_id) {
             self.value.store(Some(Arc::new(Value {
                 secret: Arc::clone(&old.secret),
                 version: old.version,
                 confirmed: now(),
+                unread: 0,
                 lease: Some(lease.renewed(renewed, asked)),
             })));
         }
@@ -290,9 +364,7 @@ impl Entry {
     pub(super) async fn fetch(&self, upstream: &Upstream) {
         let asked_at = now();
         let mut backoff = self.fetching.lock().await;
-        let answered = self.value.load().as_ref().is_some_and(|value| value.confirmed > asked_at);
-        let failed = self.failure.load().as_ref().is_some_and(|failure| failure.at > asked_at);
-        if answered || failed {
+        if self.was_fetched_since(asked_at) {
             return;
         }
         self.read(upstream, &mut backoff).await;
@@ -306,17 +378,21 @@ impl Entry {
             return;
         }
         let is_leased = self.value.load().as_ref().is_some_and(|value| value.lease.is_some());
-        if is_leased && let Err(wait) = self.declared.new_leases.take(Duration::ZERO) {
+        let makes_one = is_leased || matches!(self.declared.what, Declaration::Certificate(_));
+        if makes_one && let Err(wait) = self.declared.new_leases.take(Duration::ZERO) {
             self.fail(&self.held_back(wait), backoff);
             return;
         }
         let asked = now();
-        match upstream.read(&self.declared.spec.path, self.key.version).await {
+        let answer = match &self.declared.what {
+            Declaration::Secret(spec) => upstream.read(&spec.path, self.key.version).await,
+            Declaration::Certificate(spec) => upstream.issue(spec).await,
+        };
+        match answer {
             // An engine that has no versions answers with what it has, whatever was asked for.
             Ok(secret) if self.key.version.is_some() && secret.kv_version() != self.key.version => {
                 self.remember(self.held(&secret, asked));
-                let path = self.declared.spec.path.as_str();
-                self.fail(&VaultError::new(Failure::NoSuchVersion, path), backoff);
+                self.fail(&VaultError::new(Failure::NoSuchVersion, self.path()), backoff);
             }
             Ok(secret) => {
                 backoff.reset();
@@ -327,18 +403,26 @@ impl Entry {
     }
 
     fn held(&self, secret: &Secret, asked: Instant) -> Option<Held> {
-        secret.lease().map(|lease| Held::new(lease, asked, self.declared.spec.refresh))
+        secret.lease().map(|lease| Held::new(lease, asked, self.declared.what.refresh()))
     }
 
     /// Keeps a lease that is not in use, to be handed back.
     fn remember(&self, lease: Option<Held>) {
         let mut all = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(Held::lives);
-        all.extend(lease);
+        all.retain(|(lease, _)| lease.lives());
+        all.extend(lease.map(|lease| (lease, now())));
+    }
+
+    /// For messages.
+    fn path(&self) -> &str {
+        match &self.declared.what {
+            Declaration::Secret(spec) => spec.path.as_str(),
+            Declaration::Certificate(spec) => spec.mount.as_str(),
+        }
     }
 
     fn held_back(&self, wait: Duration) -> VaultError {
-        let error = VaultError::new(Failure::Ceiling, self.declared.spec.path.as_str());
+        let error = VaultError::new(Failure::Ceiling, self.path());
         VaultError { retry_after: Some(wait), ..error }
     }
 
@@ -356,13 +440,24 @@ impl Entry {
         let changed = unchanged.is_none();
         self.remember(old.as_ref().and_then(|old| old.lease.clone()));
         let secret = unchanged.map_or_else(|| Arc::new(secret), |old| Arc::clone(&old.secret));
-        self.value.store(Some(Arc::new(Value { secret, version, confirmed: now(), lease })));
+        self.value.store(Some(Arc::new(Value {
+            secret,
+            version,
+            confirmed: now(),
+            unread: 0,
+            lease,
+        })));
         if self.is_retired() {
             self.wipe();
             return;
         }
         let recovered = self.failure.swap(None).is_some();
-        event::secret_fetched(&self.key.name, version, changed, recovered);
+        match &self.declared.what {
+            Declaration::Secret(_) => {
+                event::secret_fetched(&self.key.name, version, changed, recovered);
+            }
+            Declaration::Certificate(_) => self.note_issued(version),
+        }
         if changed {
             self.changes.send_replace(version);
         }
@@ -371,9 +466,20 @@ impl Entry {
         }
     }
 
+    fn note_issued(&self, version: u64) {
+        let value = self.value.load();
+        let held = value.as_ref().and_then(|value| value.lease.as_ref());
+        let serial = match held.map(|held| &held.handle) {
+            Some(Handle::Certificate { serial, .. }) => Some(&**serial),
+            _ => None,
+        };
+        let life = held.map(|held| held.granted);
+        event::certificate_issued(&self.key.name, version, serial, life);
+    }
+
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
         let retry_in = backoff.after_failure_with(error.retry_after, self.left());
-        event::fetch_failed(&self.key.name, error, retry_in);
+        event::fetch_failed(&self.key.name, self.declared.what.kind(), error, retry_in);
         self.note(error, retry_in);
     }
 
@@ -426,7 +532,7 @@ impl Entry {
             }
             self.wipe();
             self.died.notify_one();
-            event::expired(&self.key.name);
+            event::expired(&self.key.name, self.declared.what.kind());
         }
     }
 

@@ -4,7 +4,7 @@
 //! what expired only when somebody calls it. Single flight is ours too: a fetch belongs to the
 //! cache and not to the first who asked for it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,9 +16,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{SecretName, SecretSpec};
-use crate::lease::spread;
-use crate::observe::event;
+use crate::config::{Declaration, Declarations, SecretName};
+use crate::lease::{Handle, spread};
 use crate::server::Source;
 use crate::vault::{Login, Upstream};
 
@@ -64,12 +63,8 @@ struct Shared {
 type Evicted = Arc<Mutex<Vec<Weak<Entry>>>>;
 
 impl SecretCache {
-    /// An empty cache for the secrets in `specs`, holding at most about `capacity` bytes.
-    pub fn new(
-        specs: &BTreeMap<SecretName, SecretSpec>,
-        capacity: u64,
-        upstream: Upstream,
-    ) -> Self {
+    /// An empty cache for `declarations`, holding at most about `capacity` bytes.
+    pub fn new(declarations: &Declarations, capacity: u64, upstream: Upstream) -> Self {
         let weight = |key: &SecretKey, entry: &Arc<Entry>| {
             // With what an entry itself takes, so that many small ones count too.
             let bytes = key.name.as_str().len() + entry.len() + 2048;
@@ -87,7 +82,7 @@ impl SecretCache {
                 }
             })
             .build();
-        let declared = ArcSwap::from_pointee(declare(specs, None));
+        let declared = ArcSwap::from_pointee(declare(declarations, None));
         let (flights, tasks, stop, fetched) = Default::default();
         let common = Arc::new(Common::new());
         let shared = Shared { declared, entries, upstream, flights, tasks, stop, fetched, common };
@@ -177,7 +172,7 @@ impl SecretCache {
     pub fn pending(&self) -> Vec<SecretName> {
         let declared = self.shared.declared.load();
         let missing = |name: &SecretName| !matches!(self.cached(name, None), Some(Ok(_)));
-        let required = declared.iter().filter(|(_, declared)| declared.spec.required);
+        let required = declared.iter().filter(|(_, declared)| declared.what.is_required());
         let mut names: Vec<_> =
             required.filter(|(name, _)| missing(name)).map(|(name, _)| name.clone()).collect();
         names.sort();
@@ -189,7 +184,7 @@ impl SecretCache {
     pub fn fetch_required(&self) {
         let mut over = Duration::ZERO;
         for (name, declared) in self.shared.declared.load().iter() {
-            if declared.spec.required {
+            if declared.what.is_required() {
                 let (cache, name, moment) = (self.clone(), name.clone(), spread(over));
                 over = (over + BETWEEN_NAMES).min(START);
                 self.shared.tasks.spawn(async move {
@@ -208,9 +203,10 @@ impl SecretCache {
 
     /// Takes over other declarations: what changed or is gone is dropped at once. When Vault or
     /// the login is `another` one, what stays is read again now.
-    pub async fn redeclare(&self, specs: &BTreeMap<SecretName, SecretSpec>, another: bool) {
+    pub async fn redeclare(&self, declarations: &Declarations, another: bool) {
         let old = self.shared.declared.load_full();
-        let new = Arc::new(declare(specs, Some(&old)));
+        let new = Arc::new(declare(declarations, Some(&old)));
+        new.values().for_each(|declared| declared.forget_policy());
         self.shared.declared.store(Arc::clone(&new));
         for (key, entry) in &self.shared.entries {
             let kept = new.get(&key.name).is_some_and(|now| entry.is_of(now));
@@ -226,9 +222,9 @@ impl SecretCache {
         self.fetch_required();
     }
 
-    /// Stops refreshing and renewing, for good. Returns the leases that do not end with our own
-    /// token, to be revoked.
-    pub async fn stop_refreshing(&self) -> Vec<Box<str>> {
+    /// Stops refreshing and renewing, for good. Returns the leases and certificates that do not
+    /// end with our own token, to be revoked.
+    pub async fn stop_refreshing(&self) -> Vec<Handle> {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         // What is on its way to Vault may hang there; the stop goes on without it.
@@ -364,14 +360,12 @@ impl SecretCache {
         self.shared.upstream.login()
     }
 
-    fn revoke(&self, leases: Vec<Box<str>>) {
-        for lease_id in leases {
+    fn revoke(&self, leases: Vec<Handle>) {
+        for handle in leases {
             let upstream = self.shared.upstream.clone();
             self.shared.tasks.spawn(async move {
-                match upstream.revoke(&lease_id).await {
-                    Ok(()) => event::lease_revoked(&lease_id),
-                    Err(error) => event::lease_not_revoked(&lease_id, &error),
-                }
+                // Said already.
+                let _ = upstream.revoke(handle).await;
             });
         }
     }
@@ -397,6 +391,7 @@ impl SecretCache {
             }
             for (_, entry) in &self.shared.entries {
                 entry.wipe_if_dead();
+                self.revoke(entry.take_overdue());
             }
             self.shared.entries.run_pending_tasks().await;
             // Not at once: who fetched an entry that found no room is about to answer with it.
@@ -440,16 +435,16 @@ impl Source for SecretCache {
 
 /// Declarations by name; one that did not change stays the same object, with its history.
 fn declare(
-    specs: &BTreeMap<SecretName, SecretSpec>,
+    declarations: &Declarations,
     old: Option<&HashMap<SecretName, Arc<Declared>>>,
 ) -> HashMap<SecretName, Arc<Declared>> {
-    let same = |name: &SecretName, spec: &SecretSpec| {
-        old.and_then(|old| old.get(name)).filter(|old| old.spec == *spec).cloned()
+    let same = |name: &SecretName, what: &Declaration| {
+        old.and_then(|old| old.get(name)).filter(|old| old.what == *what).cloned()
     };
-    specs
+    declarations
         .iter()
-        .map(|(name, spec)| {
-            let declared = same(name, spec).unwrap_or_else(|| Arc::new(Declared::new(spec)));
+        .map(|(name, what)| {
+            let declared = same(name, what).unwrap_or_else(|| Arc::new(Declared::new(what)));
             (name.clone(), declared)
         })
         .collect()

@@ -1,20 +1,24 @@
 //! One cached value, and how long it may be served.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::answer::{Freshness, Served};
-use crate::config::SecretSpec;
+use crate::config::Declaration;
 use crate::lease::{
-    Lease, TokenLife, now, refresh_after, renew_after, replace_after, replace_orphan_after,
+    Handle, Lease, TokenLife, now, refresh_after, renew_after, replace_after, replace_last_after,
+    replace_orphan_after,
 };
-use crate::secret::Secret;
+use crate::secret::{KvVersion, Secret};
 use crate::vault::Renewed;
 
 /// A value that we may not read any more is not served longer than this.
 const LONGEST_DENIED: Duration = Duration::from_mins(1);
+
+/// Confirmations by metadata in a row.
+const MOST_UNREAD: u32 = 9;
 
 /// Immutable; whatever changes makes another one.
 pub(super) struct Value {
@@ -22,6 +26,8 @@ pub(super) struct Value {
     pub(super) version: u64,
     /// When Vault last confirmed it.
     pub(super) confirmed: Instant,
+    /// How often that was by its metadata, since it was last read as a whole.
+    pub(super) unread: u32,
     /// Absent for what has no life of its own.
     pub(super) lease: Option<Held>,
 }
@@ -29,8 +35,10 @@ pub(super) struct Value {
 /// A lease as it stands now.
 #[derive(Clone)]
 pub(super) struct Held {
-    pub(super) id: Box<str>,
+    pub(super) handle: Handle,
     ends: Instant,
+    /// Its end by the wall clock, for what others judge by that.
+    ends_at: Option<SystemTime>,
     /// Life when it was new.
     pub(super) granted: Duration,
     /// Vault would extend it.
@@ -55,14 +63,14 @@ impl Held {
         let known = !lease.duration.is_zero();
         let granted = if known { lease.duration } else { refresh };
         let extends = lease.renewable && known;
-        let step = if extends { renew_after } else { replace_after };
         Self {
-            id: lease.id.clone(),
+            handle: lease.handle.clone(),
             ends: asked + granted,
+            ends_at: lease.ends_at,
             granted,
             extends,
             token: Arc::clone(&lease.token),
-            due: asked + step(granted),
+            due: asked + lease.next_step(granted, extends),
         }
     }
 
@@ -71,18 +79,25 @@ impl Held {
     pub(super) fn renewed(&self, renewed: Renewed, asked: Instant) -> Self {
         let left = self.ends.saturating_duration_since(asked);
         let extends = renewed.renewable && renewed.duration > left.mul_f64(1.5);
-        let step = if extends { renew_after } else { replace_after };
-        Self {
-            ends: asked + renewed.duration,
-            extends,
-            due: asked + step(renewed.duration),
-            ..self.clone()
-        }
+        let due = if extends {
+            renew_after(renewed.duration)
+        } else {
+            replace_last_after(renewed.duration, self.granted)
+        };
+        Self { ends: asked + renewed.duration, extends, due: asked + due, ..self.clone() }
     }
 
     /// Its own end or its token's, whichever comes first.
     pub(super) fn ends(&self) -> Instant {
-        self.token.ends().map_or(self.ends, |token| token.min(self.ends))
+        let own = self.ends_by_all_clocks();
+        self.token.ends().map_or(own, |token| token.min(own))
+    }
+
+    /// The wall clock may be set while we run; an end that it has passed is an end.
+    fn ends_by_all_clocks(&self) -> Instant {
+        let Some(ends_at) = self.ends_at else { return self.ends };
+        let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
+        self.ends.min(now() + left)
     }
 
     /// Vault still knows it, as far as we know.
@@ -94,35 +109,49 @@ impl Held {
     pub(super) fn outlives_us(&self) -> bool {
         !self.token.is_handed_back_at_stop()
     }
+
+    /// Vault is to be asked to end it.
+    pub(super) fn is_to_be_revoked(&self) -> bool {
+        !matches!(self.handle, Handle::Certificate { revoke: false, .. })
+    }
 }
 
 impl Value {
     /// From when on it must not be served.
-    pub(super) fn end(&self, spec: &SecretSpec) -> Instant {
-        match &self.lease {
-            Some(lease) => lease.ends(),
-            None => self.confirmed + spec.refresh + spec.max_stale,
+    pub(super) fn end(&self, declaration: &Declaration) -> Instant {
+        match (&self.lease, declaration) {
+            (Some(lease), _) => lease.ends(),
+            (None, Declaration::Secret(spec)) => self.confirmed + spec.refresh + spec.max_stale,
+            // Does not happen: a certificate has an end of its own.
+            (None, Declaration::Certificate(_)) => self.confirmed,
         }
     }
 
     /// The same, since Vault said from `denied` on that we may not read it: it is served for one
     /// more `refresh`, a minute at most, in case that was a mistake. A lease is Vault's to end.
-    pub(super) fn end_when_denied(&self, spec: &SecretSpec, denied: Option<Instant>) -> Instant {
-        let end = self.end(spec);
+    pub(super) fn end_when_denied(
+        &self,
+        declaration: &Declaration,
+        denied: Option<Instant>,
+    ) -> Instant {
+        let end = self.end(declaration);
         match denied.filter(|_| self.lease.is_none()) {
-            Some(denied) => end.min(denied + spec.refresh.min(LONGEST_DENIED)),
+            Some(denied) => end.min(denied + declaration.refresh().min(LONGEST_DENIED)),
             None => end,
         }
     }
 
     /// The answer, unless it is past its `end`.
-    pub(super) fn serve(&self, spec: &SecretSpec, end: Instant) -> Option<Served> {
+    pub(super) fn serve(&self, declaration: &Declaration, end: Instant) -> Option<Served> {
         let now = now();
         if now >= end {
             return None;
         }
         let age = now.saturating_duration_since(self.confirmed);
-        let fresh = self.lease.is_some() || age <= spec.refresh;
+        let fresh = match (&self.lease, declaration) {
+            (None, Declaration::Secret(spec)) => age <= spec.refresh,
+            _ => true,
+        };
         Some(Served {
             secret: Arc::clone(&self.secret),
             version: self.version,
@@ -132,24 +161,48 @@ impl Value {
         })
     }
 
+    /// What to recognize it by in Vault's metadata. Not for ever: a policy that lets us read
+    /// metadata and the secret itself no more is to be noticed.
+    pub(super) fn recognizable(&self) -> Option<KvVersion> {
+        self.secret.kv().filter(|_| self.unread < MOST_UNREAD && self.lease.is_none())
+    }
+
+    /// The same value, which Vault has confirmed now.
+    pub(super) fn confirm(&self) -> Self {
+        Self {
+            secret: Arc::clone(&self.secret),
+            version: self.version,
+            confirmed: now(),
+            unread: self.unread + 1,
+            lease: self.lease.clone(),
+        }
+    }
+
     /// When the next step is due.
-    pub(super) fn due_in(&self, spec: &SecretSpec) -> Duration {
-        let Some(lease) = &self.lease else { return refresh_after(spec.refresh) };
+    pub(super) fn due_in(&self, declaration: &Declaration) -> Duration {
+        let lease = match (&self.lease, declaration) {
+            (Some(lease), _) => lease,
+            (None, Declaration::Secret(spec)) => return refresh_after(spec.refresh),
+            (None, Declaration::Certificate(_)) => return Duration::ZERO,
+        };
         let now = now();
         let left = lease.ends().saturating_duration_since(now);
         if lease.token.is_superseded() || lease.token.is_dead() {
             return replace_orphan_after(left);
         }
         // The token's end may come before the lease's.
-        let last = if lease.ends() < lease.ends { replace_after(left) } else { left };
+        let by_token = lease.token.ends().is_some_and(|token| token < lease.ends);
+        let last = if by_token { replace_after(left) } else { left };
         lease.due.saturating_duration_since(now).min(last)
     }
 
     /// What the next step is.
     pub(super) fn step(&self) -> Step {
         match &self.lease {
-            Some(lease) if lease.extends && !lease.token.is_superseded() => {
-                Step::Renew(lease.id.clone())
+            Some(Held { handle: Handle::Lease(id), extends: true, token, .. })
+                if !token.is_superseded() =>
+            {
+                Step::Renew(id.clone())
             }
             _ => Step::Read,
         }

@@ -53,8 +53,12 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
             let _ = writeln!(out, "warning: {key} {}: {error}", file.display());
         }
     }
-    let (names, callers) = (loaded.config.secrets.len(), loaded.config.callers.len());
-    let _ = writeln!(out, "configuration: ok: {names} secrets, {callers} callers");
+    let Config { secrets, certificates, callers, .. } = &loaded.config;
+    let _ = write!(out, "configuration: ok: {} secrets, ", secrets.len());
+    if !certificates.is_empty() {
+        let _ = write!(out, "{} certificates, ", certificates.len());
+    }
+    let _ = writeln!(out, "{} callers", callers.len());
     super::print(out.as_bytes())?;
     if args.online { super::runtime(1)?.block_on(online(loaded.config)) } else { Ok(()) }
 }
@@ -112,10 +116,24 @@ async fn online(config: Config) -> Result<(), Error> {
             let line = match upstream.read(&spec.path, None).await {
                 Ok(secret) => {
                     let version = secret.kv_version().map(|v| format!(", version {v}"));
-                    leases.extend(secret.lease().map(|lease| lease.id.clone()));
+                    leases.extend(secret.lease().map(|lease| lease.handle.clone()));
                     let lease = secret.lease().map(|l| format!(", lease {:?}", l.duration));
                     let (version, lease) = (version.unwrap_or_default(), lease.unwrap_or_default());
                     format!("{name}: ok: {} fields{version}{lease}\n", secret.field_count())
+                }
+                Err(error) => {
+                    failed += 1;
+                    format!("{name}: failed: {error}\n")
+                }
+            };
+            super::print(line.as_bytes())?;
+        }
+        for (name, spec) in &config.certificates {
+            let line = match upstream.issue(spec).await {
+                Ok(secret) => {
+                    leases.extend(secret.lease().map(|lease| lease.handle.clone()));
+                    let life = secret.lease().map(|lease| lease.duration.as_secs());
+                    format!("{name}: ok: certificate, lives {}s\n", life.unwrap_or_default())
                 }
                 Err(error) => {
                     failed += 1;

@@ -98,6 +98,7 @@ fn narrow(mut config: Config, wanted: &[Wanted]) -> Result<Config, Error> {
             )));
         }
     }
+    config.certificates.clear();
     config.secrets.retain(|name, _| wanted.iter().any(|wanted| wanted.name == *name));
     Ok(config)
 }

@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use super::identity::Identity;
 use super::report::Report;
 use super::section::Section;
-use super::{Config, auth, callers, file, limits, listen, notify, secrets, vault};
+use super::{Config, auth, callers, certificates, file, limits, listen, notify, secrets, vault};
 
 /// Where settings come from. Flags go before the environment, and the environment before the
 /// file.
@@ -98,7 +98,10 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
     let auth = auth::read(root.table("auth"), vault.as_ref(), &identity, &context);
     let listen = listen::read(root.table("listen"), &context);
     let health = listen::read_health(root.table("health"), &listen, &context);
-    let declared = secrets::read(root.table("secrets"), &identity, &context);
+    let mut declared = secrets::read(root.table("secrets"), &identity, &context);
+    let section = root.table("certificates");
+    let certificates = certificates::read(section, &mut declared, &identity, &context);
+    secrets::insist(&declared, &context);
     let callers = callers::read(root.tables("callers"), &declared.names, &context);
     let notify = notify::read(root.tables("notify"), &declared.names, &context);
     let limits = limits::read(root.table("limits"));
@@ -109,7 +112,6 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         root.table("container"),
         &context,
     );
-    root.refuse_future("certificates");
     root.refuse_future("adapters");
     root.finish();
 
@@ -120,6 +122,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         listen,
         health,
         secrets,
+        certificates,
         callers,
         notify,
         limits,

@@ -45,6 +45,11 @@ pub(super) fn read(
         declared.secrets.extend(self::name(&name, &path.at, context).zip(spec));
         declared.names.insert(name);
     }
+    declared
+}
+
+/// Reports a configuration that declares nothing at all.
+pub(super) fn insist(declared: &Declared, context: &Context<'_>) {
     if declared.names.is_empty() && context.flags.secrets.is_empty() {
         let problem = Problem::at(&Spot::outside("secrets"), "no secret is declared");
         context.report.absence(problem.hint(
@@ -52,7 +57,6 @@ pub(super) fn read(
              path = \"secret/data/app\" to the configuration file",
         ));
     }
-    declared
 }
 
 /// The paths of `--secret`, by name.
@@ -101,7 +105,7 @@ fn default_spec(path: VaultPath) -> SecretSpec {
     SecretSpec { path, required: true, refresh, max_stale }
 }
 
-fn name(name: &str, at: &Spot, context: &Context<'_>) -> Option<SecretName> {
+pub(super) fn name(name: &str, at: &Spot, context: &Context<'_>) -> Option<SecretName> {
     let parsed = SecretName::parse(name);
     if parsed.is_none() {
         let problem = Problem::at(at, format!("{} cannot be a name", quoted(name)));

@@ -105,6 +105,12 @@ impl<'a> Section<'a> {
         self.integer(&self.at(key), value, 1..=u32::MAX)
     }
 
+    /// A whole number of a range.
+    pub(super) fn number_in(&mut self, key: &'a str, range: RangeInclusive<u32>) -> Option<u32> {
+        let value = self.ask(key)?;
+        self.integer(&self.at(key), value, range)
+    }
+
     /// A duration of `least` or more.
     pub(super) fn duration(&mut self, key: &'a str, least: Duration) -> Option<Duration> {
         let value = self.ask(key)?;

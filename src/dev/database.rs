@@ -43,6 +43,7 @@ impl Database {
             max_ttl: fields.duration("max_ttl")?.unwrap_or_default(),
             renewable: fields.flag("renewable")?.unwrap_or(true),
             mount_type: "database".to_owned(),
+            suffix: None,
         };
         Ok(Outcome::Lease(Box::new(lease)))
     }

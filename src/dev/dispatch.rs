@@ -34,7 +34,7 @@ pub(super) fn handle(state: &mut State, mut request: Request) -> Answer {
     if request.operation == Operation::Write && request.path.ends_with('/') {
         return Err(Failure::bad("cannot write to a path ending in '/'"));
     }
-    let mut reply = if is_login(state, &request) {
+    let mut reply = if needs_no_token(state, &request) {
         dispatch(state, &request, "")?
     } else {
         admitted(state, &request)?
@@ -57,11 +57,11 @@ fn mount_type(state: &State, request: &Request) -> String {
     mount.map(|mount| mount.kind.clone()).unwrap_or_default()
 }
 
-fn is_login(state: &mut State, request: &Request) -> bool {
+fn needs_no_token(state: &mut State, request: &Request) -> bool {
     let namespace = state.namespaces.get_mut(&request.namespace);
     namespace
         .and_then(|namespace| namespace.route(&request.path))
-        .is_some_and(|(mount, rest)| mount.is_login(rest))
+        .is_some_and(|(mount, rest)| mount.needs_no_token(rest, request.operation))
 }
 
 /// A request that needs a token: who, what they may do, and one use less.

@@ -20,6 +20,8 @@ pub(super) struct NewLease {
     pub(super) max_ttl: Duration,
     pub(super) renewable: bool,
     pub(super) mount_type: String,
+    /// What its id ends in; random when there is none.
+    pub(super) suffix: Option<String>,
 }
 
 /// A secret's time to live, bound to the token that asked for it.
@@ -49,7 +51,8 @@ impl Leases {
         token: &str,
         now: Moment,
     ) -> Answer {
-        let id = format!("{}/{}", request.path, random::base62(24)?);
+        let suffix = new.suffix.map_or_else(|| random::base62(24), Ok)?;
+        let id = format!("{}/{suffix}", request.path);
         let max_ttl = if new.max_ttl.is_zero() { SYSTEM_TTL } else { new.max_ttl };
         let ttl = if new.ttl.is_zero() { SYSTEM_TTL } else { new.ttl }.min(max_ttl);
         let lease = Lease {
@@ -76,6 +79,11 @@ impl Leases {
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&str, &Lease) -> bool) {
         self.by_id.retain(|id, lease| keep(id, lease));
+    }
+
+    /// Whether a lease lives whose id ends in `suffix`.
+    pub(super) fn lives(&self, suffix: &str) -> bool {
+        self.by_id.keys().any(|id| id.ends_with(suffix))
     }
 
     pub(super) fn sweep(&mut self, now: Moment) {

@@ -30,6 +30,7 @@ mod lease;
 mod log;
 mod mount;
 mod number;
+mod pki;
 mod policy;
 mod random;
 mod reply;

@@ -12,9 +12,10 @@ use super::jwt::JwtAuth;
 use super::kubernetes::KubernetesAuth;
 use super::kv1::{Cubbyhole, Kv1};
 use super::kv2::Kv2;
+use super::pki::Pki;
 use super::random;
 use super::reply::Failure;
-use super::request::{Call, Engaged};
+use super::request::{Call, Engaged, Operation};
 use super::token::SYSTEM_TTL;
 
 /// What answers below a mount.
@@ -26,6 +27,7 @@ pub(super) enum Engine {
     Kv1(Kv1),
     Kv2(Kv2),
     Database(Database),
+    Pki(Box<Pki>),
     AppRole(AppRole),
     Jwt(JwtAuth),
     Kubernetes(KubernetesAuth),
@@ -69,6 +71,7 @@ impl Mount {
             ("kv-v2", _) | ("kv", Some("2")) => Engine::Kv2(Kv2::default()),
             ("kv" | "kv-v1" | "generic", _) => Engine::Kv1(Kv1::default()),
             ("database", _) => Engine::Database(Database::default()),
+            ("pki", _) => Engine::Pki(Box::default()),
             _ => return Err(unknown(&kind)),
         };
         if kind == "kv-v2" {
@@ -94,8 +97,12 @@ impl Mount {
         Self::new(&kind, &fields.text("description").unwrap_or_default(), engine)
     }
 
-    /// Whether `path` below this mount is where one logs in, without a token.
-    pub(super) fn is_login(&self, path: &str) -> bool {
+    /// Whether `path` below this mount needs no token: where one logs in, and what relying
+    /// parties read of an authority.
+    pub(super) fn needs_no_token(&self, path: &str, operation: Operation) -> bool {
+        if matches!(self.engine, Engine::Pki(_)) {
+            return operation == Operation::Read && Pki::is_public(path);
+        }
         let logs_in = matches!(
             self.engine,
             Engine::AppRole(_) | Engine::Jwt(_) | Engine::Kubernetes(_) | Engine::Cert(_)
@@ -119,6 +126,7 @@ impl Mount {
             Engine::Kv2(kv) => kv.call(call),
             Engine::Cubbyhole(cubbyhole) => cubbyhole.call(call),
             Engine::Database(database) => database.call(call),
+            Engine::Pki(pki) => pki.call(call),
             Engine::AppRole(approle) => approle.call(call),
             Engine::Jwt(jwt) => jwt.call(call),
             Engine::Kubernetes(kubernetes) => kubernetes.call(call),

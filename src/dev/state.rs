@@ -121,6 +121,12 @@ impl State {
             self.revoke(&id);
         }
         self.leases.sweep(now);
+        let leases = &self.leases;
+        for mount in self.namespaces.values_mut().flat_map(|it| it.mounts.values_mut()) {
+            if let Engine::Pki(pki) = &mut mount.engine {
+                pki.follow_leases(now, |suffix| leases.lives(suffix));
+            }
+        }
     }
 
     /// The token, its children, and all they hold.

@@ -9,11 +9,13 @@
 //! | --- | --- |
 //! | renew a token or lease | after `ttl` × 2/3 × (90 to 100 %): [`renew_after`] |
 //! | replace what cannot be renewed (any more) | after `ttl` × 9/10 × (90 to 100 %): [`replace_after`] |
+//! | replace what Vault extends no more, near its maximum life | the same of what is left, and with a tenth of the first `ttl` left at least: [`replace_last_after`] |
 //! | read an unleased value again | after `refresh` × 95/100 × (84 to 100 %): [`refresh_after`] |
 //! | retry | after min(1 s × 2ⁿ, 60 s, max(`left` / 4, 1 s)) × (50 to 100 %), never before `Retry-After`: [`Backoff`] |
 //! | log in again | when the token cannot be renewed any more: as for replacing. When Vault no longer knows it: at once the first time, then as for retries |
 //! | a 403 | one look whether the token lives, at most every 10 s. It does not: log in, ask once more. It does: it is about the path, and retried as any failure |
-//! | a new lease | only when the old one is gone or cannot be renewed any more; 20 at once and 200 an hour at most for each name |
+//! | replace a certificate | after its life × `renew_at_percent` (67) × (90 to 100 %): [`replace_after_percent`] |
+//! | a new lease or certificate | only when the old one is gone or cannot be renewed any more; 20 at once and 200 an hour at most for each name |
 //! | read after a login that came late | at once what has no value; within 5 s, at random, what has: [`after_late_login`] |
 //! | give up | never; but what is past its end is not served |
 //!
@@ -24,7 +26,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -40,29 +42,61 @@ pub use bucket::Bucket;
 pub use clock::now;
 pub use schedule::{
     Kind, after_late_login, outage_survived, refresh_after, renew_after, replace_after,
-    replace_orphan_after, spread,
+    replace_after_percent, replace_last_after, replace_orphan_after, spread,
 };
 
 /// No life is longer, whatever Vault says: ten years, so that no sum of times overflows.
-const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+pub(crate) const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A life that Vault granted, in seconds.
 pub fn granted(seconds: u64) -> Duration {
     Duration::from_secs(seconds).min(LONGEST)
 }
 
-/// A lease on a secret, as Vault granted it:
-/// <https://developer.hashicorp.com/vault/docs/concepts/lease>.
+/// A limited life, as Vault granted it: a lease
+/// (<https://developer.hashicorp.com/vault/docs/concepts/lease>) or a certificate.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// Identifies the lease to Vault. Not a secret, but it names the path.
-    pub id: Box<str>,
-    /// Life from the moment of the answer.
+    /// How it is given back.
+    pub handle: Handle,
+    /// Life from the moment it was asked for.
     pub duration: Duration,
+    /// Its end by the wall clock, where others look at that: certificates.
+    pub ends_at: Option<SystemTime>,
     /// Whether Vault would extend it.
     pub renewable: bool,
+    /// How much of its life may pass before it is replaced, in per cent; `None` for the usual.
+    pub replace_at_percent: Option<u32>,
     /// The life of the token that it was made under, which is the most it can have.
     pub token: std::sync::Arc<TokenLife>,
+}
+
+impl Lease {
+    /// When to renew or replace it, counted from the moment it was asked for, when it lives for
+    /// `granted` and whether Vault `extends` it.
+    pub fn next_step(&self, granted: Duration, extends: bool) -> Duration {
+        match self.replace_at_percent {
+            Some(percent) => replace_after_percent(granted, percent),
+            None if extends => renew_after(granted),
+            None => replace_after(granted),
+        }
+    }
+}
+
+/// What Vault knows something by that we may give back. Not a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handle {
+    /// A lease, by its id.
+    Lease(Box<str>),
+    /// A certificate.
+    Certificate {
+        /// The PKI mount that issued it.
+        mount: Box<str>,
+        /// Its serial number, as Vault writes it.
+        serial: Box<str>,
+        /// The operator wants it revoked.
+        revoke: bool,
+    },
 }
 
 /// The life of a token, as far as the leases that were made under it are concerned: Vault

@@ -15,6 +15,7 @@ pub(super) enum Code {
     NotFound,
     UnknownName,
     UnknownField,
+    UnknownForm,
     SecretMissing,
     VersionDeleted,
     VersionDestroyed,
@@ -38,7 +39,7 @@ pub(super) enum Code {
 }
 
 impl Code {
-    pub(super) const ALL: [Self; 30] = [
+    pub(super) const ALL: [Self; 31] = [
         Self::Ok,
         Self::NotModified,
         Self::BadRequest,
@@ -49,6 +50,7 @@ impl Code {
         Self::NotFound,
         Self::UnknownName,
         Self::UnknownField,
+        Self::UnknownForm,
         Self::SecretMissing,
         Self::VersionDeleted,
         Self::VersionDestroyed,
@@ -88,6 +90,7 @@ impl Code {
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such resource"),
             Self::UnknownName => ("unknown_name", StatusCode::NOT_FOUND, "Name not declared"),
             Self::UnknownField => ("unknown_field", StatusCode::NOT_FOUND, "No such field"),
+            Self::UnknownForm => ("unknown_form", StatusCode::NOT_FOUND, "No such form"),
             Self::SecretMissing => ("secret_missing", StatusCode::NOT_FOUND, "Nothing is stored"),
             Self::VersionDeleted => ("version_deleted", StatusCode::NOT_FOUND, "Version deleted"),
             Self::VersionDestroyed => {

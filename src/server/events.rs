@@ -51,7 +51,7 @@ pub(super) fn open<S: Source>(
     admitted: &Admitted<'_>,
     last_event_id: Option<&str>,
 ) -> Response<Body> {
-    let names = admitted.readable().iter().map(|declared| declared.name.clone()).collect();
+    let names = admitted.readable(None).iter().map(|declared| declared.name.clone()).collect();
     let (sender, receiver) = mpsc::channel(16);
     let stream = Stream {
         source: Arc::clone(source),

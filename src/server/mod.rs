@@ -19,6 +19,7 @@ use crate::observe::{Audit, Metrics, event};
 
 mod answer;
 mod body;
+mod certificate;
 mod code;
 mod connection;
 mod door;

@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use super::answer::Rendered;
 use super::rate::Rate;
 use super::token::CallerToken;
-use crate::config::{Allow, CallerRule, Limits, SecretName};
+use crate::config::{Allow, CallerRule, Limits, NameKind, SecretName};
 use crate::observe::event;
 
 /// The policy in force. A reload stores a new one; requests under way keep theirs.
@@ -38,6 +38,7 @@ pub(super) struct Rule {
 /// One declared name.
 pub(super) struct Declared {
     pub(super) name: SecretName,
+    pub(super) kind: NameKind,
     /// Header values of the answer served last.
     pub(super) rendered: ArcSwapOption<Rendered>,
     pub(super) refreshes: Rate,
@@ -47,7 +48,7 @@ impl Policy {
     /// Says aloud which callers may read everything.
     pub fn new(
         callers: Vec<CallerRule>,
-        names: impl IntoIterator<Item = SecretName>,
+        names: impl IntoIterator<Item = (SecretName, NameKind)>,
         limits: Limits,
     ) -> Self {
         let rules: Vec<_> = callers.into_iter().map(|rule| Rule::new(rule, &limits)).collect();
@@ -57,7 +58,10 @@ impl Policy {
         Self {
             asks_for_uids: rules.iter().any(|rule| rule.uids.is_some()),
             rules,
-            names: names.into_iter().map(|name| (name.clone(), Declared::new(name))).collect(),
+            names: names
+                .into_iter()
+                .map(|(name, kind)| (name.clone(), Declared::new(name, kind)))
+                .collect(),
             total_rate: limits.total_requests_per_second.map(Rate::per_second),
             refusals: Rate::per_second(limits.refusals_per_second),
             limits,
@@ -93,7 +97,7 @@ impl Rule {
 }
 
 impl Declared {
-    fn new(name: SecretName) -> Self {
-        Self { name, rendered: ArcSwapOption::empty(), refreshes: Rate::per_second(1) }
+    fn new(name: SecretName, kind: NameKind) -> Self {
+        Self { name, kind, rendered: ArcSwapOption::empty(), refreshes: Rate::per_second(1) }
     }
 }

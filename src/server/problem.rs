@@ -26,6 +26,8 @@ pub(super) enum Problem {
     Query(QueryProblem),
     /// The secret has no such field.
     UnknownField,
+    /// A certificate has no such form; not yet, when it is a keystore.
+    UnknownForm { keystore: bool },
     /// No format of ours is asked for.
     NotAcceptable,
     /// The format cannot express a field.
@@ -70,6 +72,7 @@ impl Problem {
             Self::NotFound => Code::NotFound,
             Self::Query(_) => Code::BadRequest,
             Self::UnknownField => Code::UnknownField,
+            Self::UnknownForm { .. } => Code::UnknownForm,
             Self::NotAcceptable => Code::NotAcceptable,
             Self::Unrepresentable(_) => Code::Unrepresentable,
             Self::NotBase64 => Code::NotBase64,
@@ -95,6 +98,12 @@ impl Problem {
                 format!("query parameter {name:?} has a value it may not have").into()
             }
             Self::UnknownField => "the secret has no field of this name".into(),
+            Self::UnknownForm { keystore: true } => {
+                "this version serves no keystores: make one of bundle.pem".into()
+            }
+            Self::UnknownForm { keystore: false } => "available: cert.pem, key.pem, chain.pem, \
+                 fullchain.pem, ca.pem, bundle.pem; JSON without any of them"
+                .into(),
             Self::NotAcceptable => "available: json, env, yaml, properties".into(),
             Self::Unrepresentable(error) => {
                 format!("field {:?}: {}", error.field, error.reason).into()
@@ -203,7 +212,7 @@ fn denied_detail(denied: &Denied) -> &'static str {
         Denied::TooManyRequests(_) => "slow down",
         Denied::CallerUnknown => "no caller rule matches this process and its token",
         Denied::OutOfScope => "no caller rule that matches permits this name",
-        Denied::UnknownName => "the configuration declares no secret of this name",
+        Denied::UnknownName => "the configuration declares nothing of this name here",
     }
 }
 

@@ -3,8 +3,10 @@
 use http::Method;
 
 use super::target::Target;
+use crate::config::NameKind;
 
-/// What an admitted request wants. One handler each, in `secret.rs`.
+/// What an admitted request wants. One handler each, in `secret.rs` and
+/// `certificate.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Names, without values.
@@ -15,6 +17,14 @@ pub(super) enum Action {
     Field,
     /// Read again from Vault.
     Refresh,
+    /// Names of certificates.
+    ListCertificates,
+    /// A whole issuance, as JSON.
+    Certificate,
+    /// One form of it.
+    Form,
+    /// Issue another one.
+    Reissue,
     /// A stream of rotations.
     Events,
 }
@@ -23,11 +33,25 @@ impl Action {
     /// For the audit log.
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::List => "list",
-            Self::Secret | Self::Field => "read",
-            Self::Refresh => "refresh",
+            Self::List | Self::ListCertificates => "list",
+            Self::Secret | Self::Field | Self::Certificate | Self::Form => "read",
+            Self::Refresh | Self::Reissue => "refresh",
             Self::Events => "events",
         }
+    }
+
+    /// What the name that it is about must stand for; `None` when it is about no single name.
+    pub(super) fn names(self) -> Option<NameKind> {
+        match self {
+            Self::Secret | Self::Field | Self::Refresh => Some(NameKind::Secret),
+            Self::Certificate | Self::Form | Self::Reissue => Some(NameKind::Certificate),
+            Self::List | Self::ListCertificates | Self::Events => None,
+        }
+    }
+
+    /// Whether the segment after the name is a part of what the name stands for.
+    pub(super) fn has_field(self) -> bool {
+        matches!(self, Self::Field | Self::Form)
     }
 }
 
@@ -46,7 +70,7 @@ struct Route {
 
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 
-const ROUTES: [Route; 5] = {
+const ROUTES: [Route; 9] = {
     use Segment::{Field, Is, Name};
     [
         Route { methods: READ, path: &[Is("secrets")], action: Action::List },
@@ -57,6 +81,14 @@ const ROUTES: [Route; 5] = {
             methods: &[Method::POST],
             path: &[Is("secrets"), Name, Is("refresh")],
             action: Action::Refresh,
+        },
+        Route { methods: READ, path: &[Is("certificates")], action: Action::ListCertificates },
+        Route { methods: READ, path: &[Is("certificates"), Name], action: Action::Certificate },
+        Route { methods: READ, path: &[Is("certificates"), Name, Field], action: Action::Form },
+        Route {
+            methods: &[Method::POST],
+            path: &[Is("certificates"), Name, Is("refresh")],
+            action: Action::Reissue,
         },
     ]
 };
@@ -116,6 +148,12 @@ mod tests {
         assert_eq!(found(Method::GET, "/secrets/db/a%2Fb"), Found::Action(Action::Field));
         assert_eq!(found(Method::GET, "/secrets/db/refresh"), Found::Action(Action::Field));
         assert_eq!(found(Method::POST, "/secrets/db/refresh"), Found::Action(Action::Refresh));
+        let list = Found::Action(Action::ListCertificates);
+        assert_eq!(found(Method::GET, "/certificates"), list);
+        assert_eq!(found(Method::GET, "/certificates/a"), Found::Action(Action::Certificate));
+        assert_eq!(found(Method::GET, "/certificates/a/key.pem"), Found::Action(Action::Form));
+        let reissue = Found::Action(Action::Reissue);
+        assert_eq!(found(Method::POST, "/certificates/a/refresh"), reissue);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use ring::digest;
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::Source;
 use super::answer::{Answer, Label, Tags, quoted};
 use super::guard::Admitted;
 use super::head::Head;
@@ -17,7 +16,9 @@ use super::problem::{Problem, QueryProblem};
 use super::query;
 use super::route::Action;
 use super::wanted::{Waiting, Wanted};
+use super::{Source, certificate};
 use crate::cache::Served;
+use crate::config::NameKind;
 use crate::memory::{SecretBuf, SecretWriter};
 use crate::secret::Kind;
 
@@ -36,7 +37,16 @@ pub(super) async fn answer<S: Source>(
         (Some(Action::Field), Some(declared)) => {
             field(source, admitted, declared, head, waiting).await
         }
-        (Some(Action::Refresh), Some(declared)) => refresh(source, admitted, declared).await,
+        (Some(Action::Refresh | Action::Reissue), Some(declared)) => {
+            refresh(source, admitted, declared).await
+        }
+        (Some(Action::ListCertificates), _) => certificate::list(source, admitted, head),
+        (Some(Action::Certificate), Some(declared)) => {
+            certificate::whole(source, admitted, declared, head, waiting).await
+        }
+        (Some(Action::Form), Some(declared)) => {
+            certificate::form(source, admitted, declared, head, waiting).await
+        }
         _ => Err(Problem::NotFound),
     }
 }
@@ -107,12 +117,17 @@ fn list<S: Source>(
     head: &Head<'_>,
 ) -> Result<Answer, Problem> {
     let [] = query::parse(admitted.query(), []).map_err(Problem::Query)?;
-    let readable = admitted.readable();
+    let readable = admitted.readable(Some(NameKind::Secret));
     let secrets = readable.iter().map(|declared| Entry::of(declared, source.peek(&declared.name)));
-    let body = serde_json::to_vec(&Listing { secrets: secrets.collect() }).unwrap_or_default();
+    Ok(listing(&Listing { secrets: secrets.collect() }, head))
+}
+
+/// A list without values, tagged by its content.
+pub(super) fn listing(listing: &impl Serialize, head: &Head<'_>) -> Answer {
+    let body = serde_json::to_vec(listing).unwrap_or_default();
     let tag = digest::digest(&digest::SHA256, &body);
     let etag = u128::from_be_bytes(tag.as_ref().first_chunk().copied().unwrap_or_default());
-    Ok(Answer::document(body, quoted(format_args!("{etag:032x}")), head))
+    Answer::document(body, quoted(format_args!("{etag:032x}")), head)
 }
 
 async fn refresh<S: Source>(
@@ -138,14 +153,14 @@ struct Listing<'a> {
 
 /// What may be said of a secret without its value. Nothing but the name before its first fetch.
 #[derive(Serialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     name: &'a str,
     version: Option<u64>,
     freshness: Option<&'static str>,
 }
 
 impl<'a> Entry<'a> {
-    fn of(declared: &'a Declared, served: Option<Served>) -> Self {
+    pub(super) fn of(declared: &'a Declared, served: Option<Served>) -> Self {
         Self {
             name: declared.name.as_str(),
             version: served.as_ref().map(|served| served.version),

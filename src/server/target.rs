@@ -44,14 +44,14 @@ impl<'r> Target<'r> {
         self.segments.get(..self.count?)
     }
 
-    /// The segment after `/secrets/`.
+    /// The segment after `/secrets/` or `/certificates/`.
     pub(super) fn name(&self) -> Option<&str> {
-        self.under_secrets(1)
+        self.named(1)
     }
 
     /// The segment after the name.
     pub(super) fn field(&self) -> Option<&str> {
-        self.under_secrets(2)
+        self.named(2)
     }
 
     /// The query, without its question mark.
@@ -59,9 +59,11 @@ impl<'r> Target<'r> {
         self.query
     }
 
-    fn under_secrets(&self, at: usize) -> Option<&str> {
+    fn named(&self, at: usize) -> Option<&str> {
         let segments = self.segments()?;
-        (segments.first()? == "secrets").then(|| segments.get(at).map(|s| &**s)).flatten()
+        matches!(&**segments.first()?, "secrets" | "certificates")
+            .then(|| segments.get(at).map(|s| &**s))
+            .flatten()
     }
 }
 

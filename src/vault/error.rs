@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::certificate::Unfit;
+
 /// A failed operation on Vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultError {
@@ -50,6 +52,8 @@ pub enum Failure {
     TooLarge,
     /// A redirect that is not followed: a second one, or one to plain HTTP.
     Redirect,
+    /// A certificate was issued, and is not what was asked for.
+    Unfit(Unfit),
     /// A local credential file cannot be used.
     Credential(Box<str>),
     /// There is no valid token at the moment; the login's own failure is reported elsewhere.
@@ -87,6 +91,14 @@ pub enum Refusal {
     Mount,
     /// Vault does not know the lease: it ended, or somebody revoked it.
     Lease,
+    /// The PKI role signs no key of such a type.
+    KeyType,
+    /// The PKI role does not permit a name that was asked for.
+    Names,
+    /// The certificate would outlive the one that signs it.
+    BeyondAuthority,
+    /// Vault does not know the certificate.
+    Serial,
     /// The mount is KV v2 and the path has no `data/` in it.
     KvPathWithoutData,
 }
@@ -125,6 +137,7 @@ impl VaultError {
             | Failure::Server(_)
             | Failure::Malformed(_)
             | Failure::TooLarge
+            | Failure::Unfit(_)
             // Two nodes that both think the other is active, until they have agreed.
             | Failure::Redirect
             | Failure::Credential(_)
@@ -146,11 +159,19 @@ impl VaultError {
                 "not_found"
             }
             Failure::Refused(..) => "refused",
-            Failure::Malformed(_) | Failure::TooLarge | Failure::Redirect => "malformed",
+            Failure::Malformed(_) | Failure::TooLarge | Failure::Redirect | Failure::Unfit(_) => {
+                "malformed"
+            }
             Failure::Credential(_) => "credential",
             Failure::NotLoggedIn => "not_logged_in",
             Failure::Stopping => "stopping",
         }
+    }
+}
+
+impl From<Unfit> for Failure {
+    fn from(why: Unfit) -> Self {
+        Self::Unfit(why)
     }
 }
 
@@ -180,6 +201,7 @@ impl fmt::Display for Failure {
             Self::Malformed(what) => write!(f, "Vault's answer is broken: {what}"),
             Self::TooLarge => f.write_str("Vault's answer is too large"),
             Self::Redirect => f.write_str("Vault redirects to where we do not follow"),
+            Self::Unfit(why) => write!(f, "Vault issued another certificate than asked for: {why}"),
             Self::Credential(what) => f.write_str(what),
             Self::NotLoggedIn => f.write_str("not logged in to Vault"),
             Self::Stopping => f.write_str("the sidecar is stopping"),
@@ -210,6 +232,12 @@ impl fmt::Display for Refusal {
             Self::ClientCertificate => "no client certificate that the method accepts",
             Self::Mount => "nothing is mounted there",
             Self::Lease => "Vault does not know the lease any more",
+            Self::KeyType => "the role signs no key of such a type: see key and key_type",
+            Self::Names => "the role does not permit a name that was asked for",
+            Self::BeyondAuthority => {
+                "it would outlive the certificate that signs it: ask for a shorter ttl"
+            }
+            Self::Serial => "Vault does not know the certificate",
             Self::KvPathWithoutData => {
                 "this mount is KV version 2: its read paths have data/ after the mount, \
                  as in secret/data/app"
@@ -220,7 +248,14 @@ impl fmt::Display for Refusal {
 
 /// Recognizes Vault's error texts (`{"errors": [...]}`) and forgets them.
 pub(super) fn recognize(body: &[u8]) -> Refusal {
-    const KNOWN: [(&str, Refusal); 19] = [
+    const KNOWN: [(&str, Refusal); 26] = [
+        ("role requires keys of type", Refusal::KeyType),
+        ("role requires a minimum of", Refusal::KeyType),
+        ("not allowed by this role", Refusal::Names),
+        ("not allowed in this role", Refusal::Names),
+        ("expiration of the ca", Refusal::BeyondAuthority),
+        ("certificate with serial", Refusal::Serial),
+        ("unknown role", Refusal::Role),
         ("lease not found", Refusal::Lease),
         ("lease expired", Refusal::Lease),
         ("wrapping token is not valid or does not exist", Refusal::WrappingToken),

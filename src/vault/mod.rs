@@ -12,28 +12,33 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::config::{AuthMethod, VaultConfig, VaultPath};
-use crate::memory::{keep_thread_secret, scrub};
+use crate::config::{AuthMethod, CertificateSpec, VaultConfig, VaultPath};
+use crate::lease::Handle;
+use crate::memory::{SecretBuf, keep_thread_secret, scrub};
 use crate::observe::{Metrics, event};
-use crate::secret::{EtagKey, Secret};
+use crate::secret::{EtagKey, KvVersion, Secret};
 
 mod approle;
 mod auth;
 mod ceiling;
+mod confirm;
 mod error;
 mod lease;
+mod pki;
 mod read;
 mod session;
 mod tls;
 mod token;
 mod transport;
 
+pub use confirm::Confirmed;
 pub use error::{Failure, NetworkReason, Refusal, Retry, VaultError};
 pub use lease::Renewed;
 pub use session::Login;
 
 use session::Session;
 use token::Token;
+use transport::Transport;
 
 /// The door to the fetch thread. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -55,6 +60,15 @@ enum Command {
         version: Option<u64>,
         reply: Reply<Secret>,
     },
+    Issue {
+        spec: Box<CertificateSpec>,
+        reply: Reply<Secret>,
+    },
+    Confirm {
+        path: VaultPath,
+        held: KvVersion,
+        reply: Reply<Confirmed>,
+    },
     Reconfigure {
         vault: Box<VaultConfig>,
         auth: Arc<AuthMethod>,
@@ -66,12 +80,12 @@ enum Command {
         reply: Reply<Renewed>,
     },
     Revoke {
-        lease_id: Box<str>,
+        handle: Handle,
         reply: Reply<()>,
     },
     Stop {
         budget: Duration,
-        leases: Vec<Box<str>>,
+        handles: Vec<Handle>,
         reply: oneshot::Sender<()>,
     },
 }
@@ -113,6 +127,32 @@ impl Upstream {
         self.ask(Command::Read { path: path.clone(), version, reply }, answer).await
     }
 
+    /// Has a certificate issued. Each call makes another one.
+    ///
+    /// Cancel safety: an abandoned issuance goes on to its end; Vault keeps what it issued, and
+    /// the private key is dropped.
+    ///
+    /// # Errors
+    /// [`Failure::Unfit`] when it is not what was asked for, and everything that can go wrong
+    /// with Vault.
+    pub async fn issue(&self, spec: &CertificateSpec) -> Result<Secret, VaultError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Issue { spec: Box::new(spec.clone()), reply }, answer).await
+    }
+
+    /// Whether `held` is still the latest version of the KV v2 secret at `path`.
+    ///
+    /// # Errors
+    /// Everything that can go wrong with Vault; that the policy does not let us know is none.
+    pub async fn confirm(
+        &self,
+        path: &VaultPath,
+        held: KvVersion,
+    ) -> Result<Confirmed, VaultError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Confirm { path: path.clone(), held, reply }, answer).await
+    }
+
     /// Takes over new settings, with trust anchors and client certificate read anew. With
     /// `login_again` the token of before is revoked where it came from, once there is another.
     ///
@@ -144,13 +184,15 @@ impl Upstream {
         self.ask(Command::Renew { lease_id: lease_id.into(), reply }, answer).await
     }
 
-    /// Ends a lease, and the credential with it.
+    /// Ends a lease or a certificate, and says how that went.
     ///
     /// # Errors
-    /// Everything that can go wrong with Vault.
-    pub async fn revoke(&self, lease_id: &str) -> Result<(), VaultError> {
+    /// Everything that can go wrong with Vault; said already.
+    pub async fn revoke(&self, handle: Handle) -> Result<(), VaultError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Command::Revoke { lease_id: lease_id.into(), reply }, answer).await
+        let outcome = self.ask(Command::Revoke { handle: handle.clone(), reply }, answer).await;
+        event::handed_back(&handle, &outcome);
+        outcome
     }
 
     async fn ask<T>(
@@ -163,11 +205,11 @@ impl Upstream {
         answer.await.map_err(|_| stopping())?
     }
 
-    /// Ends the thread's work: revokes `leases` and our own token within `budget`, in parallel,
+    /// Ends the thread's work: revokes what `handles` name and our own token within `budget`, in parallel,
     /// says what could not be revoked, forgets everything.
-    pub async fn stop(&self, budget: Duration, leases: Vec<Box<str>>) {
+    pub async fn stop(&self, budget: Duration, handles: Vec<Handle>) {
         let (reply, done) = oneshot::channel();
-        if self.commands.send(Command::Stop { budget, leases, reply }).is_ok() {
+        if self.commands.send(Command::Stop { budget, handles, reply }).is_ok() {
             let _ = done.await;
         }
     }
@@ -258,6 +300,18 @@ impl Fetcher {
                         let _ = reply.send(read);
                     });
                 }
+                Command::Issue { spec, reply } => {
+                    let fetcher = Rc::clone(&fetcher);
+                    tokio::task::spawn_local(async move {
+                        let _ = reply.send(fetcher.issue(&spec).await);
+                    });
+                }
+                Command::Confirm { path, held, reply } => {
+                    let fetcher = Rc::clone(&fetcher);
+                    tokio::task::spawn_local(async move {
+                        let _ = reply.send(fetcher.confirm(&path, &held).await);
+                    });
+                }
                 Command::Reconfigure { vault, auth, login_again, reply } => {
                     let taken = fetcher.session.reconfigure(*vault, auth, login_again);
                     let _ = reply.send(taken.map(|former| {
@@ -274,15 +328,15 @@ impl Fetcher {
                         let _ = reply.send(fetcher.renew(&lease_id).await);
                     });
                 }
-                Command::Revoke { lease_id, reply } => {
+                Command::Revoke { handle, reply } => {
                     let fetcher = Rc::clone(&fetcher);
                     tokio::task::spawn_local(async move {
-                        let _ = reply.send(fetcher.revoke(&lease_id).await);
+                        let _ = reply.send(fetcher.revoke(&handle).await);
                     });
                 }
-                Command::Stop { budget, leases, reply } => {
+                Command::Stop { budget, handles, reply } => {
                     keeper.abort();
-                    Self::hand_back(&fetcher, budget, leases).await;
+                    Self::hand_back(&fetcher, budget, handles).await;
                     let _ = reply.send(());
                     return;
                 }
@@ -297,12 +351,30 @@ impl Fetcher {
         version: Option<u64>,
         wanted: &dyn Fn() -> bool,
     ) -> Result<Secret, VaultError> {
+        self.with_token(async |transport, token| {
+            read::read(transport, token, path, version, &self.key, wanted).await
+        })
+        .await
+    }
+
+    async fn issue(&self, spec: &CertificateSpec) -> Result<Secret, VaultError> {
+        self.with_token(async |transport, token| {
+            pki::issue(transport, token, spec, &self.key).await
+        })
+        .await
+    }
+
+    /// Does `work`, and once more with another token when the first one is found to be dead.
+    async fn with_token<T>(
+        &self,
+        work: impl AsyncFn(&Transport, &Token) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
         let token = self.session.token(self.session.timeout()).await?;
-        let first = self.read_with(&token, path, version, wanted).await;
+        let first = work(&self.session.transport(), &token).await;
         match &first {
             Err(error) if error.retry() == Retry::Reauthenticate => {
                 match self.session.doubt(&token, self.session.timeout()).await {
-                    Some(token) => self.read_with(&token, path, version, wanted).await,
+                    Some(token) => work(&self.session.transport(), &token).await,
                     None => first,
                 }
             }
@@ -310,14 +382,15 @@ impl Fetcher {
         }
     }
 
-    async fn read_with(
-        &self,
-        token: &Token,
-        path: &VaultPath,
-        version: Option<u64>,
-        wanted: &dyn Fn() -> bool,
-    ) -> Result<Secret, VaultError> {
-        read::read(&self.session.transport(), token, path, version, &self.key, wanted).await
+    /// A policy that does not let us read the metadata is no failure.
+    async fn confirm(&self, path: &VaultPath, held: &KvVersion) -> Result<Confirmed, VaultError> {
+        let said = self.with_token(async |transport, token| {
+            confirm::confirm(transport, token, path, held).await
+        });
+        match said.await {
+            Err(error) if error.retry() == Retry::Reauthenticate => Ok(Confirmed::Unknown),
+            said => said,
+        }
     }
 
     async fn renew(&self, lease_id: &str) -> Result<Renewed, VaultError> {
@@ -334,29 +407,24 @@ impl Fetcher {
         }
     }
 
-    async fn revoke(&self, lease_id: &str) -> Result<(), VaultError> {
+    async fn revoke(&self, handle: &Handle) -> Result<(), VaultError> {
         let token = self.session.token(self.session.timeout()).await?;
-        lease::revoke(&self.session.transport(), &token.value, lease_id).await
+        revoke(&self.session.transport(), &token.value, handle).await
     }
 
-    /// The leases first, all at once, for they need the token; then the token.
-    async fn hand_back(fetcher: &Rc<Self>, budget: Duration, leases: Vec<Box<str>>) {
+    /// The leases and certificates first, all at once, for they need the token; then the token.
+    async fn hand_back(fetcher: &Rc<Self>, budget: Duration, handles: Vec<Handle>) {
         let end = Instant::now() + budget;
         fetcher.session.begin_to_stop();
         if let Some(token) = fetcher.session.current() {
-            let revoked = leases.into_iter().map(|lease_id| {
+            let revoked = handles.into_iter().map(|handle| {
                 let (fetcher, token) = (Rc::clone(fetcher), Rc::clone(&token));
                 tokio::task::spawn_local(async move {
                     let transport = fetcher.session.transport();
-                    let revoked = lease::revoke(&transport, &token.value, &lease_id);
-                    match tokio::time::timeout_at(end, revoked).await {
-                        Ok(Ok(())) => event::lease_revoked(&lease_id),
-                        Ok(Err(error)) => event::lease_not_revoked(&lease_id, &error),
-                        Err(_) => {
-                            let error = VaultError::new(Failure::Timeout, "sys/leases/revoke");
-                            event::lease_not_revoked(&lease_id, &error);
-                        }
-                    }
+                    let revoked = revoke(&transport, &token.value, &handle);
+                    let in_time = tokio::time::timeout_at(end, revoked).await;
+                    let too_late = |_| Err(VaultError::new(Failure::Timeout, "revoke"));
+                    event::handed_back(&handle, &in_time.unwrap_or_else(too_late));
                 })
             });
             for task in revoked.collect::<Vec<_>>() {
@@ -370,6 +438,19 @@ impl Fetcher {
         });
         for task in tokens.collect::<Vec<_>>() {
             let _ = task.await;
+        }
+    }
+}
+
+async fn revoke(
+    transport: &Transport,
+    token: &SecretBuf,
+    handle: &Handle,
+) -> Result<(), VaultError> {
+    match handle {
+        Handle::Lease(id) => lease::revoke(transport, token, id).await,
+        Handle::Certificate { mount, serial, .. } => {
+            pki::revoke(transport, token, mount, serial).await
         }
     }
 }

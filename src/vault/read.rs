@@ -15,13 +15,13 @@ use super::error::{Failure, Refusal, VaultError, recognize};
 use super::token::Token;
 use super::transport::{Answer, Transport};
 use crate::config::VaultPath;
-use crate::lease::{Lease, TokenLife, granted};
+use crate::lease::{Handle, Lease, TokenLife, granted};
 use crate::memory::SecretBuf;
 use crate::secret::{EtagKey, RenderError, Secret, render};
 
 /// The envelope of every answer; the content stays where it is in the body.
 #[derive(Deserialize)]
-struct Envelope<'a> {
+pub(super) struct Envelope<'a> {
     #[serde(borrow, default)]
     lease_id: Cow<'a, str>,
     #[serde(default)]
@@ -30,7 +30,7 @@ struct Envelope<'a> {
     renewable: bool,
     /// As it stands there, which may be `null`.
     #[serde(borrow, default, deserialize_with = "present")]
-    data: Option<&'a RawValue>,
+    pub(super) data: Option<&'a RawValue>,
     /// Stands in every error of Vault.
     errors: Option<IgnoredAny>,
 }
@@ -114,7 +114,8 @@ fn understand(
             Err(Failure::Deleted)
         }
         Some(KvTwo { data: Some(data), metadata }) => {
-            render(data.get(), key, Some(metadata.version), None).map_err(cannot_serve)
+            let secret = render(data.get(), key, Some(metadata.version), None);
+            secret.map(|secret| secret.created(&metadata.created_time)).map_err(cannot_serve)
         }
         None if answer.status != StatusCode::NOT_FOUND => {
             render(data.get(), key, None, lease(&envelope, token)).map_err(cannot_serve)
@@ -131,12 +132,14 @@ fn missing(version: Option<u64>, text: &str) -> Failure {
     }
 }
 
-fn lease(envelope: &Envelope<'_>, token: &Arc<TokenLife>) -> Option<Lease> {
+pub(super) fn lease(envelope: &Envelope<'_>, token: &Arc<TokenLife>) -> Option<Lease> {
     // KV version 1 sends a duration without a lease: a hint, not a life.
     (!envelope.lease_id.is_empty()).then(|| Lease {
-        id: envelope.lease_id.as_ref().into(),
+        handle: Handle::Lease(envelope.lease_id.as_ref().into()),
         duration: granted(envelope.lease_duration),
+        ends_at: None,
         renewable: envelope.renewable,
+        replace_at_percent: None,
         token: Arc::clone(token),
     })
 }

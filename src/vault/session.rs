@@ -14,7 +14,7 @@ use super::error::{Failure, Retry, VaultError};
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, VaultConfig};
-use crate::lease::{Backoff, now, renew_after, replace_after};
+use crate::lease::{Backoff, now, renew_after, replace_last_after};
 use crate::observe::{Metrics, event};
 
 /// A token that dies sooner than this after its login does not count as a success, so that a
@@ -298,7 +298,8 @@ impl Session {
     async fn hold(&self, token: &Token) -> End {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
         let mut extends = token.renewable;
-        let mut next = token.left().map(|ttl| Instant::now() + next_step(ttl, extends));
+        let first = token.left().unwrap_or_default();
+        let mut next = token.left().map(|ttl| Instant::now() + next_step(ttl, first, extends));
         loop {
             tokio::select! {
                 () = sleep_until(next) => {}
@@ -328,7 +329,7 @@ impl Session {
                     // Vault grants less and less when the maximum life comes near.
                     extends = ttl.is_none() || ttl > left.map(|left| left.mul_f64(1.5));
                     token.life.set_end(ttl.map(|ttl| now() + ttl));
-                    next = ttl.map(|ttl| Instant::now() + next_step(ttl, extends));
+                    next = ttl.map(|ttl| Instant::now() + next_step(ttl, first, extends));
                 }
                 Err(error) if error.retry() == Retry::Backoff => {
                     let wait = backoff.after_failure_with(error.retry_after, token.left());
@@ -343,7 +344,8 @@ impl Session {
                     }
                     // It lives, but may not be renewed: it is replaced before its end.
                     extends = false;
-                    next = token.left().map(|left| Instant::now() + replace_after(left));
+                    next =
+                        token.left().map(|left| Instant::now() + next_step(left, first, extends));
                 }
             }
         }
@@ -394,8 +396,8 @@ impl Former {
     }
 }
 
-fn next_step(ttl: Duration, extends: bool) -> Duration {
-    if extends { renew_after(ttl) } else { replace_after(ttl) }
+fn next_step(ttl: Duration, first: Duration, extends: bool) -> Duration {
+    if extends { renew_after(ttl) } else { replace_last_after(ttl, first) }
 }
 
 async fn sleep_until(next: Option<Instant>) {

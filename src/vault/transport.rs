@@ -132,7 +132,7 @@ impl Transport {
         let (Ok(method), Ok(body)) = (method, endpoint.body()) else {
             return Err(VaultError::new(Failure::Malformed("the request"), path));
         };
-        let urgency = urgency(path);
+        let urgency = urgency(&method, path);
         self.pass(urgency, path).await?;
         self.send(urgency, method, path, token, body).await
     }
@@ -157,6 +157,19 @@ impl Transport {
             let retry_after = Some(wait);
             VaultError { retry_after, ..VaultError::new(Failure::Ceiling, path) }
         })
+    }
+
+    /// Writes `body`, which holds no secret, to `path`.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        token: &SecretBuf,
+        body: &serde_json::Value,
+    ) -> Result<Answer, VaultError> {
+        let urgency = urgency(&Method::POST, path);
+        self.pass(urgency, path).await?;
+        let body = body.to_string().into_bytes();
+        self.send(urgency, Method::POST, path, Some(token), Some(body)).await
     }
 
     async fn send(
@@ -185,11 +198,11 @@ impl Transport {
         };
         let left = self.timeout.saturating_sub(start.elapsed());
         let answer = match answer {
-            Ok(response) => receive(response, path, left).await,
+            Ok(response) => receive(response, &method, path, left).await,
             Err(failure) => Err(VaultError::new(failure, path)),
         };
         let outcome = answer.as_ref().map_or_else(VaultError::outcome, |_| "ok");
-        self.metrics.upstream(operation(path), outcome, start.elapsed());
+        self.metrics.upstream(operation(&method, path), outcome, start.elapsed());
         answer
     }
 
@@ -215,7 +228,12 @@ impl Transport {
     }
 }
 
-async fn receive(response: Response, path: &str, left: Duration) -> Result<Answer, VaultError> {
+async fn receive(
+    response: Response,
+    method: &Method,
+    path: &str,
+    left: Duration,
+) -> Result<Answer, VaultError> {
     let status = response.status();
     let retry_after = retry_after(&response);
     let body = match tokio::time::timeout(left, collect(response)).await {
@@ -227,7 +245,7 @@ async fn receive(response: Response, path: &str, left: Duration) -> Result<Answe
             return Ok(Answer { status, body });
         }
         (status, Err(failure)) if status.is_success() => failure,
-        (status, body) => refused(status, path, body.ok().as_ref()),
+        (status, body) => refused(status, method, path, body.ok().as_ref()),
     };
     Err(VaultError { retry_after, ..VaultError::new(failure, path) })
 }
@@ -248,21 +266,24 @@ async fn collect(mut response: Response) -> Result<SecretBuf, Failure> {
     Ok(body.finish())
 }
 
-/// The word for metrics: login, token, wrapping or read.
-fn operation(path: &str) -> &'static str {
+/// The word for metrics.
+fn operation(method: &Method, path: &str) -> &'static str {
+    let is_post = method == Method::POST;
     match path {
         _ if path.starts_with("auth/token/") => "token",
         _ if path.starts_with("auth/") && path.ends_with("/login") => "login",
         _ if path.starts_with("sys/wrapping/") => "unwrap",
         "sys/leases/renew" => "renew",
         "sys/leases/revoke" => "revoke",
+        _ if is_post && path.ends_with("/revoke") => "revoke",
+        _ if is_post => "issue",
         _ => "read",
     }
 }
 
 /// How an endpoint's request stands in line.
-fn urgency(path: &str) -> Urgency {
-    match operation(path) {
+fn urgency(method: &Method, path: &str) -> Urgency {
+    match operation(method, path) {
         "token" | "login" | "unwrap" => Urgency::Session,
         "renew" | "revoke" => Urgency::Lease,
         _ => Urgency::Read,
@@ -270,11 +291,11 @@ fn urgency(path: &str) -> Urgency {
 }
 
 /// What a status other than 2xx and 404 means.
-fn refused(status: StatusCode, path: &str, body: Option<&SecretBuf>) -> Failure {
+fn refused(status: StatusCode, method: &Method, path: &str, body: Option<&SecretBuf>) -> Failure {
     let refusal = || body.map_or(Refusal::Other, |body| recognize(body.expose()));
     match status.as_u16() {
         // A login may be told why; elsewhere it can be the token, whatever the text says.
-        403 if operation(path) == "login" => match refusal() {
+        403 if operation(method, path) == "login" => match refusal() {
             Refusal::Other => Failure::Denied,
             known => Failure::Refused(403, known),
         },

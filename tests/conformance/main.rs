@@ -30,6 +30,7 @@ use support::{jwt, kubernetes_api, tls, wire};
 mod absence;
 mod approle;
 mod cache;
+mod certificates;
 mod connection;
 mod login;
 mod reading;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         ("absence", absence::CASES),
         ("tokens", tokens::CASES),
         ("cache", cache::CASES),
+        ("certificates", certificates::CASES),
     ];
     let trials = topics.iter().flat_map(|(topic, cases)| case::trials(topic, cases)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -75,6 +75,12 @@ impl Setup {
         self
     }
 
+    /// A certificate, with these lines of its section.
+    pub fn certificate(mut self, name: &str, lines: &str) -> Self {
+        let _ = writeln!(self.secrets, "[certificates.{name}]\n{lines}");
+        self
+    }
+
     /// A line of `[limits]`, once.
     pub fn limits(mut self, line: &str) -> Self {
         let _ = writeln!(self.secrets, "[limits]\n{line}");
@@ -155,9 +161,17 @@ impl Running {
 
     /// Has `name` read again now.
     pub fn refresh(&self, name: &str) -> Response {
+        self.post(&format!("/secrets/{name}/refresh"))
+    }
+
+    pub fn post(&self, path: &str) -> Response {
         let bearer = format!("Bearer {}", self.token);
-        let path = format!("/secrets/{name}/refresh");
-        client::request(self.sidecar.addr(), "POST", &path, &[("Authorization", &bearer)])
+        client::request(self.sidecar.addr(), "POST", path, &[("Authorization", &bearer)])
+    }
+
+    /// The caller's.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// How often the log has this message so far.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::audit::RawAudit;
 use super::client::Client;
 use super::mode::Mode;
-use super::secrets::{Values, approle, client_certificate, random};
+use super::secrets::{Values, add_p256_key, add_rsa_key, approle, client_certificate, random};
 use super::stage::{CALLER, Load, Stage};
 use super::support::eventually;
 use super::support::needle::Needles;
@@ -26,6 +26,7 @@ struct Scene {
 pub fn run(name: &'static str, vault: Real, mode: Mode) {
     let scene = set_up(name, vault, mode);
     scene.audit.learn_tokens(&scene.stage);
+    scene.learn_keys("first");
     scene.stage.at_rest("idle after fetch");
     scene.reads();
     formats(&scene.stage, &scene.by_env, &scene.host);
@@ -37,6 +38,19 @@ pub fn run(name: &'static str, vault: Real, mode: Mode) {
     scene.stop();
 }
 
+/// A PKI engine with a role for each type of key.
+fn engine(vault: &Real) {
+    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
+    let root = json!({ "common_name": "root", "key_type": "ec" });
+    vault.set_up("POST", "pki/root/generate/internal", root);
+    for key_type in ["ec", "rsa"] {
+        let role = json!({
+            "allowed_domains": "example.io", "allow_subdomains": true, "key_type": key_type,
+        });
+        vault.set_up("POST", &format!("pki/roles/{key_type}"), role);
+    }
+}
+
 /// A sidecar with everything that it can hold, logged in by `AppRole`.
 fn set_up(name: &'static str, vault: Real, mode: Mode) -> Scene {
     let values = Values::new();
@@ -45,6 +59,7 @@ fn set_up(name: &'static str, vault: Real, mode: Mode) -> Scene {
     vault.put("short", json!({ "value": values.long }));
     let audit = RawAudit::start(&vault);
 
+    engine(&vault);
     let (by_env, by_file) = (random("t", 50), random("f", 50));
     let mut needles = Needles::default();
     values.add_to(&mut needles, "value");
@@ -82,6 +97,20 @@ fn set_up(name: &'static str, vault: Real, mode: Mode) -> Scene {
         path = "secret/data/short"
         refresh = "1s"
         max_stale = "1s"
+        [certificates.local]
+        role = "ec"
+        common_name = "local.example.io"
+        ttl = "1h"
+        key = "local"
+        [certificates.vault]
+        role = "ec"
+        common_name = "vault.example.io"
+        ttl = "1h"
+        key = "vault"
+        [certificates.rsa]
+        role = "rsa"
+        common_name = "rsa.example.io"
+        ttl = "1h"
         [[callers]]
         name = "file"
         token_file = "{token_file}"
@@ -103,6 +132,17 @@ fn set_up(name: &'static str, vault: Real, mode: Mode) -> Scene {
     Scene { vault, stage, host, socket, by_env, by_file, audit }
 }
 
+const PATHS: [&str; 8] = [
+    "/secrets/app",
+    "/secrets/app/quoted",
+    "/secrets/app/long",
+    "/certificates/local",
+    "/certificates/local/key.pem",
+    "/certificates/vault/key.pem",
+    "/certificates/rsa/bundle.pem",
+    "/certificates/rsa",
+];
+
 impl Scene {
     fn reads(&self) {
         let Self { stage, host, socket, by_env, by_file, .. } = self;
@@ -114,15 +154,14 @@ impl Scene {
             clients.push(Client::unix(socket, token));
         }
         for client in &mut clients {
-            for path in ["/secrets/app", "/secrets/app/quoted", "/secrets/app/long"] {
-                assert_eq!(client.get(host, path), 200);
+            for path in PATHS {
+                assert_eq!(client.get(host, path), 200, "{path}");
             }
         }
         stage.at_rest("connections open after a few reads");
-        let paths = ["/secrets/app", "/secrets/app/quoted", "/secrets/app/long"];
         let work = |client: &mut Client| {
             for n in 0..100 {
-                assert_eq!(client.get(host, paths[n % 3]), 200);
+                assert_eq!(client.get(host, PATHS[n % PATHS.len()]), 200);
             }
             assert_eq!(client.get(host, "/secrets/big/value"), 200);
         };
@@ -147,6 +186,13 @@ impl Scene {
         }
         assert_eq!(client.get(host, "/secrets/app/long"), 200);
         assert_eq!(client.body, next.long.as_bytes());
+        for name in ["local", "vault", "rsa"] {
+            assert_eq!(
+                client.send("POST", host, &format!("/certificates/{name}/refresh"), ""),
+                200
+            );
+        }
+        self.learn_keys("second");
         stage.at_rest("after rotation");
     }
 
@@ -177,6 +223,22 @@ impl Scene {
         stage.at_rest("stopping, a reader still at it");
         drop(slow);
         stage.end().stop_waiting();
+    }
+
+    /// The private keys that are served now.
+    fn learn_keys(&self, which: &str) {
+        let mut client = Client::tcp(self.stage.addr(), &self.by_env);
+        let mut needles = self.stage.needles.borrow_mut();
+        for name in ["local", "vault", "rsa"] {
+            let path = format!("/certificates/{name}/key.pem");
+            assert_eq!(client.get(&self.host, &path), 200, "{path}");
+            let pem = String::from_utf8(client.body.clone()).unwrap();
+            let which = format!("{which} key of {name}");
+            match name {
+                "rsa" => add_rsa_key(&mut needles, &which, &pem),
+                _ => add_p256_key(&mut needles, &which, &pem),
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sidekey::cache::{Freshness, ReadError, Rotations, Served};
-use sidekey::config::{Environment, SecretName, Sources, load_text};
+use sidekey::config::{Environment, NameKind, SecretName, Sources, load_text};
 use sidekey::memory::{SecretBuf, harden, scrub};
 use sidekey::observe::Metrics;
 use sidekey::secret::{EtagKey, Secret};
@@ -87,7 +87,7 @@ pub fn serve() -> ExitCode {
     let text = "[listen]\ntcp = \"127.0.0.1:0\"\n[secrets.calm]\npath = \"secret/data/calm\"\n\
                 [secrets.wild]\npath = \"secret/data/wild\"\n";
     let config = load_text(text, sources).unwrap().config;
-    let names: Vec<_> = config.secrets.into_keys().collect();
+    let names = config.secrets.into_keys().map(|name| (name, NameKind::Secret));
     let policy = Policy::new(config.callers, names, config.limits).shared();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -66,7 +66,8 @@ impl Values {
 
 /// An `AppRole` named `app`; its role-id and a secret-id.
 pub fn approle(vault: &impl TestVault, mut role: Value) -> (String, String) {
-    let policy = json!({ "policy": "path \"secret/*\" { capabilities = [\"read\"] }" });
+    let policy = json!({ "policy": "path \"secret/*\" { capabilities = [\"read\"] }
+        path \"pki/*\" { capabilities = [\"create\", \"update\"] }" });
     vault.set_up("POST", "sys/policies/acl/reader", policy);
     vault.set_up("POST", "sys/auth/approle", json!({ "type": "approle" }));
     role["token_policies"] = json!(["reader"]);
@@ -90,26 +91,44 @@ pub fn client_certificate(builder: &Builder, needles: &mut Needles) -> String {
     let pair = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["app".into()]).unwrap();
     let certificate = certificate.self_signed(&pair).unwrap();
-    private_key(needles, "client key", &pair.serialize_pem());
+    let pem = pair.serialize_pem();
+    add_p256_key(needles, "client key", &pem);
     let cert_file = builder.file("client.pem", &certificate.pem());
-    let key_file = builder.file("client.key", &pair.serialize_pem());
+    let key_file = builder.file("client.key", &pem);
     format!("client_cert = \"{cert_file}\"\nclient_key = \"{key_file}\"")
 }
 
-/// Searches for a private key of the curve P-256 (PKCS #8, PEM): as PEM text, as the bare number
-/// in either byte order, and in the form that ring computes with.
-pub fn private_key(needles: &mut Needles, name: &str, pem: &str) {
-    use base64::Engine as _;
-    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    let der = base64::engine::general_purpose::STANDARD.decode(&body).unwrap();
+/// A key on P-256 as PKCS #8: the bare number in either byte order, as ring computes with it,
+/// and as PEM text.
+pub fn add_p256_key(needles: &mut Needles, which: &str, pem: &str) {
+    let (der, text) = pem_body(pem);
     // PKCS #8 starts and ends with what every such key has in common or makes public.
     let number: Vec<u8> = der[36..68].to_vec();
     let mut reversed = number.clone();
     reversed.reverse();
-    needles.add(name, &number);
-    needles.add(name, &reversed);
-    needles.add(name, &montgomery(&number));
-    needles.add(name, &body.as_bytes()[48..92]);
+    needles.add(&format!("{which} (number)"), &number);
+    needles.add(&format!("{which} (reversed)"), &reversed);
+    needles.add(&format!("{which} (ring)"), &montgomery(&number));
+    needles.add(&format!("{which} (text)"), &text.as_bytes()[48..92]);
+}
+
+/// An RSA key as PKCS #8: everything behind the modulus and the public exponent, and so the
+/// primes and exponents one by one.
+pub fn add_rsa_key(needles: &mut Needles, which: &str, pem: &str) {
+    let (der, text) = pem_body(pem);
+    assert!(der.len() > 1100, "2048 bits");
+    needles.add(&format!("{which} (DER)"), &der[300..]);
+    let mut reversed = der[300..].to_vec();
+    reversed.reverse();
+    needles.add(&format!("{which} (reversed)"), &reversed);
+    needles.add(&format!("{which} (text)"), &text.as_bytes()[400..]);
+}
+
+fn pem_body(pem: &str) -> (Vec<u8>, String) {
+    use base64::Engine as _;
+    let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(&text);
+    (der.expect("PEM"), text)
 }
 
 /// A number, times 2^256, modulo the order of the curve P-256; little-endian.

@@ -13,6 +13,7 @@ use crate::app::{first_login, settle_memory};
 use crate::cache::{ReadError, SecretCache};
 use crate::config::{Config, SecretName};
 use crate::error::Error;
+use crate::lease::Handle;
 use crate::observe::{Metrics, event};
 use crate::secret::Etag;
 use crate::vault::{FetchThread, Upstream};
@@ -42,13 +43,14 @@ impl Supply {
     /// # Errors
     /// When Vault refuses the login, or cannot be reached within the start-up deadline.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let Config { vault, auth, secrets, limits, life, protection, .. } = config;
+        let declarations = config.declarations();
+        let Config { vault, auth, limits, life, protection, .. } = config;
         let auth = Arc::new(auth);
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let (upstream, thread) = Upstream::start(vault.clone(), Arc::clone(&auth), metrics)
             .map_err(Error::VaultSettings)?;
         settle_memory(&protection)?;
-        let cache = SecretCache::new(&secrets, limits.cache_bytes, upstream.clone());
+        let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
         let (startup_deadline, shutdown_deadline) = (life.startup_deadline, life.shutdown_deadline);
         let supply = Self { upstream, thread, cache, startup_deadline, shutdown_deadline };
         match first_login(&supply.upstream, &vault, &auth, startup_deadline).await {
@@ -140,7 +142,7 @@ impl Supply {
         self.end(budget, Vec::new()).await;
     }
 
-    async fn end(self, budget: Duration, leases: Vec<Box<str>>) {
+    async fn end(self, budget: Duration, leases: Vec<Handle>) {
         self.upstream.stop(budget, leases).await;
         self.cache.close().await;
         let thread = self.thread;

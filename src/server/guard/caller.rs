@@ -50,17 +50,16 @@ pub(super) fn caller_rate(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
 pub(super) fn scope(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
     let policy = candidate.policy;
     let mut rules = candidate.matched.rules(policy);
-    let names_one =
-        matches!(candidate.action, Some(Action::Secret | Action::Field | Action::Refresh));
+    let kind = candidate.action.and_then(Action::names);
     let name = candidate.target.as_ref().and_then(|target| target.name());
-    let scope = match name.filter(|_| names_one) {
+    let scope = match name.zip(kind) {
         None => {
             let rule = rules.next().ok_or(Denied::CallerUnknown)?;
             Scope { rule, declared: None }
         }
-        Some(name) => {
+        Some((name, kind)) => {
             let rule = rules.find(|rule| rule.allow.permits(name)).ok_or(Denied::OutOfScope)?;
-            match policy.names.get(name) {
+            match policy.names.get(name).filter(|declared| declared.kind == kind) {
                 Some(declared) => Scope { rule, declared: Some(declared) },
                 None if candidate.matched.rules(policy).any(Rule::permits_everything) => {
                     return Err(Denied::UnknownName);

@@ -15,6 +15,7 @@ use super::peer::Peer;
 use super::policy::{Declared, Policy, Rule, SharedPolicy};
 use super::route::{self, Action, Found};
 use super::target::Target;
+use crate::config::NameKind;
 use matched::Matched;
 
 mod caller;
@@ -180,7 +181,7 @@ impl<'r> Admitted<'r> {
 
     /// The field it is about.
     pub(super) fn field(&self) -> Option<&str> {
-        self.target.field().filter(|_| self.candidate.action == Some(Action::Field))
+        self.target.field().filter(|_| self.candidate.action.is_some_and(Action::has_field))
     }
 
     /// The query string.
@@ -188,15 +189,16 @@ impl<'r> Admitted<'r> {
         self.target.query()
     }
 
-    /// Every declared name that this caller may read, in order.
-    pub(super) fn readable(&self) -> Vec<&'r Declared> {
+    /// Every declared name of `kind`, or of all, that this caller may read, in order.
+    pub(super) fn readable(&self, kind: Option<NameKind>) -> Vec<&'r Declared> {
         let policy = self.candidate.policy;
         let mut readable: Vec<_> = policy
             .names
             .values()
             .filter(|declared| {
                 let name = declared.name.as_str();
-                self.candidate.matched.rules(policy).any(|rule| rule.allow.permits(name))
+                kind.is_none_or(|kind| kind == declared.kind)
+                    && self.candidate.matched.rules(policy).any(|rule| rule.allow.permits(name))
             })
             .collect();
         readable.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -218,7 +220,7 @@ impl<'r> Refused<'r> {
     /// The field it asked for.
     pub(super) fn field(&self) -> Option<&str> {
         let target = self.candidate.target.as_ref()?;
-        target.field().filter(|_| self.candidate.action == Some(Action::Field))
+        target.field().filter(|_| self.candidate.action.is_some_and(Action::has_field))
     }
 
     /// What it wanted.

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::cache::Freshness;
-use crate::config::{AbstractName, Allow, CallerRule, Limits, LoopbackAddr, TokenSource};
+use crate::config::{AbstractName, Allow, CallerRule, Limits, LoopbackAddr, NameKind, TokenSource};
 use crate::memory::SecretBuf;
 use crate::secret::{EtagKey, Secret, render};
 
@@ -137,7 +137,9 @@ pub(super) fn default_rules() -> Vec<CallerRule> {
 
 pub(super) fn policy(rules: Vec<CallerRule>, limits: Limits) -> Policy {
     let names = ["db", "slow", "web", "big"].map(|name| SecretName::parse(name).unwrap());
-    Policy::new(rules, names, limits)
+    let certificate = SecretName::parse("cert").unwrap();
+    let names = names.map(|name| (name, NameKind::Secret));
+    Policy::new(rules, names.into_iter().chain([(certificate, NameKind::Certificate)]), limits)
 }
 
 /// A running door.

@@ -69,7 +69,8 @@ static DOOR: LazyLock<(Runtime, Arc<Fixed>, Context)> = LazyLock::new(|| {
     let sources = Sources { environment, ..Sources::default() };
     let text = "[secrets.a]\npath = \"secret/data/a\"\n";
     let config = load_text(text, sources).expect("a configuration").config;
-    let names: Vec<_> = config.secrets.into_keys().collect();
+    let names: Vec<_> =
+        config.declarations().into_iter().map(|(name, what)| (name, what.kind())).collect();
     let policy = Policy::new(config.callers, names, config.limits).shared();
     let key = EtagKey::random().expect("randomness");
     let data = format!("{{\"f\":\"{VALUE}\"}}");
