@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::ReadError;
-use super::entry::{Entry, SecretKey};
+use super::declared::SecretKey;
+use super::entry::Entry;
 use super::flight::Flight;
 use super::{SecretCache, refresh};
 use crate::config::SecretName;

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::answer::ReadError;
-use super::entry::{Entry, SecretKey};
+use super::declared::SecretKey;
+use super::entry::Entry;
 
 /// What is fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -22,6 +22,7 @@ use crate::server::Source;
 use crate::vault::{Login, Upstream};
 
 mod answer;
+mod declared;
 mod entry;
 mod fetch;
 mod flight;
@@ -32,7 +33,8 @@ mod value;
 pub use answer::{Freshness, ReadError, Served};
 pub use rotation::{Rotation, Rotations};
 
-use entry::{Common, Declared, Entry, SecretKey};
+use declared::{Common, Declared, SecretKey};
+use entry::Entry;
 use flight::Flights;
 
 /// The start of a sidecar with many names is spread over as much for each, and this at most.
@@ -252,6 +254,11 @@ impl SecretCache {
         let declared = self.shared.declared.load();
         let age = |name: &SecretName| self.present(name, None)?.confirmed_ago();
         declared.keys().map(|name| (name.clone(), age(name))).collect()
+    }
+
+    /// Life left of a name's value; `None` without a value, or when it has no end.
+    pub fn expires_in(&self, name: &SecretName) -> Option<Duration> {
+        self.present(name, None)?.answer().ok()?.expires_in
     }
 
     /// Cached entries and their plaintext, in bytes.

@@ -212,3 +212,41 @@ impl Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(duration: Duration, ends_at: SystemTime) -> Held {
+        let lease = Lease {
+            handle: Handle::Certificate { mount: "pki".into(), serial: "0a".into(), revoke: true },
+            duration,
+            ends_at: Some(ends_at),
+            renewable: false,
+            replace_at_percent: Some(50),
+            token: Arc::new(TokenLife::new(None, false)),
+        };
+        Held::new(&lease, now(), Duration::ZERO)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_ends_by_whichever_clock_is_first() {
+        let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+        let by_time_passed = certificate(minute, SystemTime::now() + hour);
+        let by_the_wall = certificate(hour, SystemTime::now() + minute);
+        let set_forward = certificate(hour, SystemTime::now() - minute);
+        assert!(by_time_passed.lives() && by_the_wall.lives() && !set_forward.lives());
+        assert!(by_the_wall.ends() <= now() + minute);
+        tokio::time::advance(minute).await;
+        assert!(!by_time_passed.lives());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_is_replaced_by_its_share() {
+        let hour = Duration::from_hours(1);
+        let held = certificate(hour, SystemTime::now() + hour);
+        let wait = held.due - now();
+        assert!(wait <= hour / 2 && wait >= hour.mul_f64(0.449), "{wait:?}");
+        assert!(held.outlives_us() && held.is_to_be_revoked());
+    }
+}

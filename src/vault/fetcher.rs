@@ -39,7 +39,9 @@ impl Fetcher {
                 Command::Issue { spec, reply } => {
                     let fetcher = Rc::clone(&fetcher);
                     tokio::task::spawn_local(async move {
-                        let _ = reply.send(fetcher.issue(&spec).await);
+                        let wanted = || !reply.is_closed();
+                        let issued = fetcher.issue(&spec, &wanted).await;
+                        let _ = reply.send(issued);
                     });
                 }
                 Command::Confirm { path, held, reply } => {
@@ -93,9 +95,14 @@ impl Fetcher {
         .await
     }
 
-    async fn issue(&self, spec: &CertificateSpec) -> Result<Secret, VaultError> {
+    /// Not at all when nobody wants it any more once its turn comes.
+    async fn issue(
+        &self,
+        spec: &CertificateSpec,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Secret, VaultError> {
         self.with_token(async |transport, token| {
-            pki::issue(transport, token, spec, &self.key).await
+            pki::issue(transport, token, spec, &self.key, wanted).await
         })
         .await
     }

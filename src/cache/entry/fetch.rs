@@ -157,9 +157,21 @@ impl Entry {
             }
             Ok(secret) => {
                 backoff.reset();
-                self.take(secret, asked);
+                if self.is_retired() {
+                    Self::give_back(upstream, self.held(&secret, asked)).await;
+                } else {
+                    self.take(secret, asked);
+                }
             }
             Err(error) => self.fail(&error, backoff),
+        }
+    }
+
+    /// What came when nobody wanted it any more.
+    async fn give_back(upstream: &Upstream, lease: Option<Held>) {
+        if let Some(lease) = lease.filter(Held::is_to_be_revoked) {
+            // Said already.
+            let _ = upstream.revoke(lease.handle).await;
         }
     }
 
@@ -249,7 +261,8 @@ impl Entry {
         let seen_before = self.value.load().is_some()
             || self.failure.load().as_ref().is_some_and(|last| last.error != ReadError::NotReady);
         let told = ReadError::from_vault(error, seen_before);
-        if told.is_gone() {
+        // A certificate is good without the engine that issued it.
+        if told.is_gone() && matches!(self.declared.what, Declaration::Secret(_)) {
             self.wipe();
         }
         self.wipe_if_dead();

@@ -18,13 +18,23 @@ fn every_example_loads() {
     for entry in std::fs::read_dir(folder()).unwrap() {
         let file = entry.unwrap().path();
         names.push(file.file_stem().unwrap().to_str().unwrap().to_owned());
-        let environment = environment(&[("APP", "timeline")], &["VAULT_TOKEN"]);
+        let environment =
+            environment(&[("APP", "timeline"), ("ENVIRONMENT", "production")], &["VAULT_TOKEN"]);
         let sources = Sources { file: Some(file), environment, flags: Flags::default() };
         load(sources).unwrap_or_else(|error| panic!("{error}"));
     }
     names.sort();
-    let all =
-        ["approle", "approle-wrapped", "cert", "complete", "jwt", "kubernetes", "minimal", "token"];
+    let all = [
+        "approle",
+        "approle-wrapped",
+        "cert",
+        "certificate",
+        "complete",
+        "jwt",
+        "kubernetes",
+        "minimal",
+        "token",
+    ];
     assert_eq!(names, all);
 }
 
@@ -52,6 +62,15 @@ fn each_login_example_uses_its_method() {
     assert!(matches!(method("cert.toml"), AuthMethod::Cert { role: Some(_), .. }));
 }
 
+#[test]
+fn the_certificate_example_says_whom_it_is_for() {
+    let file = Some(folder().join("certificate.toml"));
+    let environment = environment(&[("ENVIRONMENT", "production")], &["VAULT_TOKEN"]);
+    let config = load(Sources { file, environment, flags: Flags::default() }).unwrap().config;
+    assert_eq!(config.certificates["web"].common_name, "timeline.production.example.io");
+    assert_eq!(config.secrets.len(), 0);
+}
+
 /// In both directions: no key is left out, and none is made up.
 #[test]
 fn the_complete_example_has_every_key() {
@@ -60,8 +79,9 @@ fn the_complete_example_has_every_key() {
     load::read(&text, &Sources::default(), &report);
     let known = report.known_keys().into_iter();
     let known = known.map(|known| (known.section.replace("NAME", "…"), known.key));
-    let keys: BTreeSet<_> =
-        known.filter(|(section, _)| !section.is_empty() && section != "secrets").collect();
+    let keys: BTreeSet<_> = known
+        .filter(|(section, _)| !matches!(&**section, "" | "secrets" | "certificates"))
+        .collect();
     let keys = keys.into_iter().filter(|(section, _)| !section.starts_with("identity")).collect();
     assert_eq!(mentioned_keys(&text), keys);
 }
@@ -109,5 +129,5 @@ fn the_complete_example_shows_the_defaults() {
     assert_eq!(explicit.max_stale, default.max_stale);
     let app = &complete.callers[0];
     assert_eq!(app.uids, Some(BTreeSet::from([10001, 10002])));
-    assert!(matches!(&app.allow, Allow::Names(names) if names.len() == 2));
+    assert!(matches!(&app.allow, Allow::Names(names) if names.len() == 3));
 }
