@@ -281,6 +281,20 @@ pub fn understand(status: u16, body: &[u8], key: &EtagKey) -> Result<Secret, Fai
     read::understand_text(status, body, key)
 }
 
+/// What an issuance makes of an answer of Vault's.
+///
+/// # Errors
+/// As for [`Upstream::issue`].
+#[doc(hidden)]
+pub fn understand_issued(
+    status: u16,
+    body: &[u8],
+    spec: &CertificateSpec,
+    key: &EtagKey,
+) -> Result<Secret, Failure> {
+    pki::understand_text(status, body, spec, key)
+}
+
 struct Fetcher {
     session: Session,
     key: EtagKey,
