@@ -63,6 +63,10 @@ conformance *args:
 fault-matrix *args:
     cargo test --quiet --test fault_matrix -- {{ args }}
 
+# Many sidecars that come back together: how often Vault is asked in the worst second.
+herd:
+    cargo test --quiet --test herd -- --nocapture
+
 # Build the real Vault once, and print where it is.
 vault:
     @tests/vault/build.sh

@@ -44,6 +44,7 @@ pub(crate) use environment::is_variable_name;
 pub use error::{ConfigError, Problem};
 pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load, load_text};
+pub use notify::{LoopbackUrl, NotifyRule, NotifyTarget, ProcessSource};
 pub(crate) use quantity::parse_duration;
 pub use types::{AbstractName, LoopbackAddr, NotifySignal, SecretName, VaultPath};
 
@@ -97,6 +98,8 @@ pub struct VaultConfig {
     pub max_requests_per_second: u32,
     /// Deadline of one request, connection included; default 10 s.
     pub timeout: Duration,
+    /// The first login waits a random part of this; default none.
+    pub start_jitter: Duration,
 }
 
 /// A login method with what it needs.
@@ -211,54 +214,6 @@ impl Allow {
             Self::Names(names) => names.contains(name),
         }
     }
-}
-
-/// Whom to tell of which rotations. Never a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotifyRule {
-    /// Which names it is about; `None` for all of them.
-    pub names: Option<BTreeSet<SecretName>>,
-    /// How long rotations are gathered before they are told together; default 500 ms.
-    pub debounce: Duration,
-    /// Who is told, and how.
-    pub target: NotifyTarget,
-}
-
-/// Who is told of a rotation, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotifyTarget {
-    /// By a `POST`.
-    Http {
-        /// Where to.
-        url: LoopbackUrl,
-        /// For the whole request; default 5 s.
-        timeout: Duration,
-    },
-    /// By a signal.
-    Signal {
-        /// Which one.
-        signal: NotifySignal,
-        /// Whom to.
-        process: ProcessSource,
-    },
-}
-
-/// An `http://` URL on loopback.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoopbackUrl {
-    /// Address and port.
-    pub addr: SocketAddr,
-    /// Path and query.
-    pub target: Box<str>,
-}
-
-/// How a process is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProcessSource {
-    /// By the number in a file, read each time.
-    PidFile(PathBuf),
-    /// The oldest one whose name, as in `/proc/PID/comm`, is this.
-    Named(Box<str>),
 }
 
 /// Limits of the local listener.
