@@ -23,8 +23,8 @@ use crate::observe::{Metrics, event};
 const PROVEN_AFTER: Duration = Duration::from_mins(1);
 /// How often a held token's end is compared with the clock.
 const LOOK: Duration = Duration::from_secs(5);
-/// A 403 right after a login is about the path, not about the token.
-const NEW_FOR: Duration = Duration::from_secs(10);
+/// A token that was looked at this lately and lives is not doubted: a 403 is about the path.
+const SEEN_LATELY: Duration = Duration::from_secs(10);
 
 /// After a reload to another Vault or login: time for what was made under the old token to be
 /// replaced, once there is a new one.
@@ -214,8 +214,8 @@ impl Session {
                 return self.token(patience).await.ok();
             }
         }
-        let recently = |at: Instant| at.elapsed() < NEW_FOR;
-        if recently(token.obtained) || seen_alive.is_some_and(recently) {
+        let recently = |at: Instant| at.elapsed() < SEEN_LATELY;
+        if seen_alive.is_some_and(recently) {
             return None;
         }
         if self.is_unknown(token).await {

@@ -99,7 +99,7 @@ pub fn client_certificate(builder: &Builder, needles: &mut Needles) -> String {
 }
 
 /// A key on P-256 as PKCS #8: the bare number in either byte order, as ring computes with it,
-/// and as PEM text.
+/// and as PEM text. All forms have one name: a control finds the key when it finds one of them.
 pub fn add_p256_key(needles: &mut Needles, which: &str, pem: &str) {
     let (der, text) = pem_body(pem);
     // PKCS #8 starts and ends with what every such key has in common or makes public.

@@ -156,3 +156,22 @@ fn online_gives_its_token_back() {
     assert_eq!(status, 0, "{out}{err}");
     assert_eq!(vault.server.count("POST", "auth/token/revoke-self"), 1);
 }
+
+/// On a machine that is no container, it judges the machine and says so. What it finds in
+/// containers is tried in `tests/containers`.
+#[test]
+fn hardening_needs_no_configuration() {
+    let (status, out, err) = run(&["check", "--hardening"], &[]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert!(out.lines().any(|line| line.starts_with("hardening: ")), "{out}");
+    for item in ["4.1", "5.4", "5.10", "5.13", "5.31", "A1"] {
+        let word = |line: &str| line.split_whitespace().nth(1) == Some(item);
+        assert!(out.lines().any(word), "{item} is not in\n{out}");
+    }
+    // Nobody else made these tests a hardened container: the test program itself is in view.
+    let (status, strict, err) = run(&["check", "--hardening=strict"], &[]);
+    assert!(status == 71 && strict.contains("\nFLAW "), "{status} {strict}");
+    assert!(err.contains("the container is not hardened: "), "{err}");
+    let (status, _, err) = run(&["check", "--hardening", "--online"], &[]);
+    assert_eq!(status, 64, "{err}");
+}
