@@ -25,9 +25,14 @@ use crate::server::{
 
 mod connect;
 mod http;
+mod postgres;
 
 use connect::{Connector, TrustError};
 use http::Http;
+use postgres::Postgres;
+
+#[doc(hidden)]
+pub use postgres::parse_client;
 
 /// Why an ambassador cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +137,7 @@ impl Ambassador {
 #[derive(Clone)]
 enum Protocol {
     Http(Arc<Http>),
-    Nothing,
+    Postgres(Arc<Postgres>),
 }
 
 impl Protocol {
@@ -141,14 +146,16 @@ impl Protocol {
             AmbassadorProtocol::Http(header) => {
                 Self::Http(Arc::new(Http::new(Arc::clone(station), header.clone())))
             }
-            AmbassadorProtocol::Postgres { .. } => Self::Nothing,
+            AmbassadorProtocol::Postgres { .. } => {
+                Self::Postgres(Arc::new(Postgres { station: Arc::clone(station) }))
+            }
         }
     }
 
     async fn serve(&self, stream: Stream, peer: Peer, cancel: CancellationToken) {
         match self {
             Self::Http(http) => Arc::clone(http).serve(stream, peer, cancel).await,
-            Self::Nothing => {}
+            Self::Postgres(postgres) => postgres.serve(stream, peer, cancel).await,
         }
     }
 }
