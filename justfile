@@ -8,6 +8,8 @@ fuzz_seconds := "10"
 # Where fuzz-smoke starts from: fixed, so that a run can be repeated. `just fuzz_seed=0 fuzz-smoke` for another each time.
 fuzz_seed := "1"
 
+schemathesis := "4.32.5"
+
 musl_target := arch() + "-unknown-linux-musl"
 
 # List the recipes.
@@ -38,11 +40,11 @@ test:
 # The memory search on the release build, as the glibc packages carry it. Needs root; some minutes to build.
 memory-release *args:
     cargo build --locked --release
-    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/release/sidekey" cargo test --locked --test memory {{ args }}
+    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
 
 # The same on the static binary of the container image. Needs musl-gcc.
 memory-musl *args: musl
-    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo test --locked --test memory {{ args }}
+    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
 
 # The static binary of the container image: without the dev server, and the same bytes wherever it is built.
 musl:
@@ -58,6 +60,14 @@ musl:
 # The cases that the dev server and a real Vault must answer alike.
 conformance *args:
     VAULT_BIN="$(tests/vault/build.sh)" cargo test --test conformance {{ args }}
+
+# What goes wrong with Vault × what is asked of it, as a table.
+fault-matrix *args:
+    cargo test --quiet --test fault_matrix -- {{ args }}
+
+# Many sidecars that come back together: how often Vault is asked in the worst second.
+herd:
+    cargo test --quiet --test herd -- --nocapture
 
 # Build the real Vault once, and print where it is.
 vault:
@@ -151,9 +161,23 @@ kubernetes:
 containers *args:
     cargo test --locked --test containers -- {{ args }}
 
+# Generated requests, good and bad, to every operation that openapi.yaml describes: no answer may be one that it does not. Some seconds.
+api:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    venv=${SIDEKEY_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sidekey}/schemathesis-{{ schemathesis }}
+    if [[ ! -x "$venv/bin/schemathesis" ]]; then
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet "schemathesis=={{ schemathesis }}"
+    fi
+    cargo build --locked
+    tests/api/scan.sh "$PWD/${CARGO_TARGET_DIR:-target}/debug/sidekey" "$venv/bin/schemathesis"
+
 # What `docker-compose` and kustomize make of our files.
 manifests:
     docker-compose -f compose/compose.yaml config --quiet
+    docker-compose -f compose/compose.yaml -f compose/compose.apparmor.yaml config --quiet
+    apparmor_parser --skip-kernel-load --skip-cache compose/apparmor.profile
     for folder in cluster deployment job overlays/example; do "$(tests/kubernetes/build.sh)" kustomize build "k8s/$folder" >/dev/null; done
 
 # What CI does, installing what is missing.

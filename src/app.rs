@@ -390,6 +390,7 @@ fn update_on_scrape(metrics: &Metrics, cache: SecretCache, readiness: Readiness)
         metrics.set_cache(entries as u64, bytes as u64);
         for (name, age) in cache.ages() {
             metrics.set_cache_age(name.as_str(), age);
+            metrics.set_expires_in(name.as_str(), cache.expires_in(&name));
         }
         metrics.set_ready(readiness.pending().is_empty() && !readiness.is_stopping());
         let memory = arena_status();

@@ -268,7 +268,7 @@ fn a_long_poll_ends_when_the_rules_change() {
         let headers = [("X-Vault-Token", &*token), ("If-None-Match", &*etag)];
         client::request(addr, "GET", "/secrets/app?wait=20s", &headers)
     });
-    let polls = || scene.vault.server.count("GET", "secret/data/app");
+    let polls = || scene.vault.server.count("GET", "secret/metadata/app");
     let before = polls();
     eventually("a poll to be under way", || (polls() > before + 1).then_some(()));
     scene.sidecar.signal(1);

@@ -8,13 +8,17 @@ use tokio::time::Instant;
 use super::answer::{Freshness, Served};
 use crate::config::Declaration;
 use crate::lease::{
-    Handle, Lease, TokenLife, now, refresh_after, renew_after, replace_after, replace_orphan_after,
+    Handle, Lease, TokenLife, now, refresh_after, renew_after, replace_after, replace_last_after,
+    replace_orphan_after,
 };
-use crate::secret::Secret;
+use crate::secret::{KvVersion, Secret};
 use crate::vault::Renewed;
 
 /// A value that we may not read any more is not served longer than this.
 const LONGEST_DENIED: Duration = Duration::from_mins(1);
+
+/// Confirmations by metadata in a row.
+const MOST_UNREAD: u32 = 9;
 
 /// Immutable; whatever changes makes another one.
 pub(super) struct Value {
@@ -22,6 +26,8 @@ pub(super) struct Value {
     pub(super) version: u64,
     /// When Vault last confirmed it.
     pub(super) confirmed: Instant,
+    /// How often that was by its metadata, since it was last read as a whole.
+    pub(super) unread: u32,
     /// Absent for what has no life of its own.
     pub(super) lease: Option<Held>,
 }
@@ -73,13 +79,12 @@ impl Held {
     pub(super) fn renewed(&self, renewed: Renewed, asked: Instant) -> Self {
         let left = self.ends.saturating_duration_since(asked);
         let extends = renewed.renewable && renewed.duration > left.mul_f64(1.5);
-        let step = if extends { renew_after } else { replace_after };
-        Self {
-            ends: asked + renewed.duration,
-            extends,
-            due: asked + step(renewed.duration),
-            ..self.clone()
-        }
+        let due = if extends {
+            renew_after(renewed.duration)
+        } else {
+            replace_last_after(renewed.duration, self.granted)
+        };
+        Self { ends: asked + renewed.duration, extends, due: asked + due, ..self.clone() }
     }
 
     /// Its own end or its token's, whichever comes first.
@@ -156,6 +161,23 @@ impl Value {
         })
     }
 
+    /// What to recognize it by in Vault's metadata. Not for ever: a policy that lets us read
+    /// metadata and the secret itself no more is to be noticed.
+    pub(super) fn recognizable(&self) -> Option<KvVersion> {
+        self.secret.kv().filter(|_| self.unread < MOST_UNREAD && self.lease.is_none())
+    }
+
+    /// The same value, which Vault has confirmed now.
+    pub(super) fn confirm(&self) -> Self {
+        Self {
+            secret: Arc::clone(&self.secret),
+            version: self.version,
+            confirmed: now(),
+            unread: self.unread + 1,
+            lease: self.lease.clone(),
+        }
+    }
+
     /// When the next step is due.
     pub(super) fn due_in(&self, declaration: &Declaration) -> Duration {
         let lease = match (&self.lease, declaration) {
@@ -184,5 +206,43 @@ impl Value {
             }
             _ => Step::Read,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(duration: Duration, ends_at: SystemTime) -> Held {
+        let lease = Lease {
+            handle: Handle::Certificate { mount: "pki".into(), serial: "0a".into(), revoke: true },
+            duration,
+            ends_at: Some(ends_at),
+            renewable: false,
+            replace_at_percent: Some(50),
+            token: Arc::new(TokenLife::new(None, false)),
+        };
+        Held::new(&lease, now(), Duration::ZERO)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_ends_by_whichever_clock_is_first() {
+        let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+        let by_time_passed = certificate(minute, SystemTime::now() + hour);
+        let by_the_wall = certificate(hour, SystemTime::now() + minute);
+        let set_forward = certificate(hour, SystemTime::now() - minute);
+        assert!(by_time_passed.lives() && by_the_wall.lives() && !set_forward.lives());
+        assert!(by_the_wall.ends() <= now() + minute);
+        tokio::time::advance(minute).await;
+        assert!(!by_time_passed.lives());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_is_replaced_by_its_share() {
+        let hour = Duration::from_hours(1);
+        let held = certificate(hour, SystemTime::now() + hour);
+        let wait = held.due - now();
+        assert!(wait <= hour / 2 && wait >= hour.mul_f64(0.449), "{wait:?}");
+        assert!(held.outlives_us() && held.is_to_be_revoked());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::serve::sources;
 use crate::app::{ENOUGH_MEMORY, first_login};
 use crate::cli::{CheckArgs, HardeningMode, LogArgs};
-use crate::config::{self, Config, Environment, TokenSource};
+use crate::config::{self, Config, Environment, TokenSource, VaultConfig};
 use crate::container::{Audit, Seen};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
@@ -105,8 +105,10 @@ fn surroundings(
 async fn online(config: Config) -> Result<(), Error> {
     let auth = Arc::new(config.auth);
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let (upstream, thread) = Upstream::start(config.vault.clone(), Arc::clone(&auth), metrics)
-        .map_err(Error::VaultSettings)?;
+    // One of these is no herd.
+    let vault = VaultConfig { start_jitter: Duration::ZERO, ..config.vault.clone() };
+    let (upstream, thread) =
+        Upstream::start(vault, Arc::clone(&auth), metrics).map_err(Error::VaultSettings)?;
     let mut leases = Vec::new();
     let outcome = async {
         first_login(&upstream, &config.vault, &auth, PATIENCE).await?;

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | renew a token or lease | after `ttl` × 2/3 × (90 to 100 %): [`renew_after`] |
 //! | replace what cannot be renewed (any more) | after `ttl` × 9/10 × (90 to 100 %): [`replace_after`] |
+//! | replace what Vault extends no more, near its maximum life | the same of what is left, and with a tenth of the first `ttl` left at least: [`replace_last_after`] |
 //! | read an unleased value again | after `refresh` × 95/100 × (84 to 100 %): [`refresh_after`] |
 //! | retry | after min(1 s × 2ⁿ, 60 s, max(`left` / 4, 1 s)) × (50 to 100 %), never before `Retry-After`: [`Backoff`] |
 //! | log in again | when the token cannot be renewed any more: as for replacing. When Vault no longer knows it: at once the first time, then as for retries |
@@ -41,7 +42,7 @@ pub use bucket::Bucket;
 pub use clock::now;
 pub use schedule::{
     Kind, after_late_login, outage_survived, refresh_after, renew_after, replace_after,
-    replace_after_percent, replace_orphan_after, spread,
+    replace_after_percent, replace_last_after, replace_orphan_after, spread,
 };
 
 /// No life is longer, whatever Vault says: ten years, so that no sum of times overflows.

@@ -20,6 +20,12 @@ pub fn replace_after_percent(ttl: Duration, percent: u32) -> Duration {
     jittered(ttl.mul_f64(f64::from(percent.min(100)) / 100.0), 0.1)
 }
 
+/// When to replace something that lives `left` longer and is not extended any more: as above, and
+/// with a tenth of its `first` life left at least, however little Vault granted in the end.
+pub fn replace_last_after(left: Duration, first: Duration) -> Duration {
+    replace_after(left).min(left.saturating_sub(first / 10))
+}
+
 /// When to replace something that still lives but whose token was replaced: soon, spread over
 /// half of what is left and half a minute at most.
 pub fn replace_orphan_after(left: Duration) -> Duration {
@@ -84,6 +90,17 @@ mod tests {
             let wait = replace_after_percent(ttl, percent);
             prop_assert!(wait <= ttl.mul_f64(share), "{wait:?} of {ttl:?}");
             prop_assert!(wait >= ttl.mul_f64(share * 0.899), "{wait:?} of {ttl:?}");
+        }
+
+        #[test]
+        fn the_last_replacement_leaves_a_tenth_of_the_first_life(
+            first in 1u64..10_000_000,
+            share in 0.0f64..=1.0,
+        ) {
+            let first = Duration::from_millis(first);
+            let left = first.mul_f64(share);
+            let wait = replace_last_after(left, first);
+            prop_assert!(wait.is_zero() || left >= wait + first / 10);
         }
 
         #[test]

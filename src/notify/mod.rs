@@ -68,7 +68,9 @@ impl<S: Source> Notifier<S> {
                 None => (rule.clone(), self.tell(rule)),
             });
         }
-        before.iter().for_each(|(_, stop)| stop.cancel());
+        for (_, stop) in before {
+            stop.cancel();
+        }
     }
 
     /// Ends every task. What was not told yet is not told any more.

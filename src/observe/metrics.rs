@@ -84,6 +84,7 @@ struct Inner {
     requests: Family<OutcomeLabel, Counter>,
     connections: Gauge,
     cache_age: Family<NameLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    expires_in: Family<NameLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
     cache_entries: Gauge,
     cache_bytes: Gauge,
     logins: Family<LoginLabels, Counter>,
@@ -112,6 +113,7 @@ impl Metrics {
             requests: Family::default(),
             connections: Gauge::default(),
             cache_age: Family::default(),
+            expires_in: Family::default(),
             cache_entries: Gauge::default(),
             cache_bytes: Gauge::default(),
             logins: Family::default(),
@@ -181,6 +183,15 @@ impl Metrics {
         }
     }
 
+    /// Life left of the value of `name`; `None` without a value, or when it has no end.
+    pub fn set_expires_in(&self, name: &str, left: Option<Duration>) {
+        let label = NameLabel { name: name.to_owned() };
+        match left {
+            Some(left) => _ = self.0.expires_in.get_or_create(&label).set(left.as_secs_f64()),
+            None => _ = self.0.expires_in.remove(&label),
+        }
+    }
+
     /// Whether `/readyz` says yes.
     pub fn set_ready(&self, ready: bool) {
         self.0.ready.set(i64::from(ready));
@@ -246,6 +257,8 @@ impl Inner {
         add.register("connections", "Open local connections", self.connections.clone());
         let help = "Time since Vault confirmed a cached value";
         add.register("cache_age_seconds", help, self.cache_age.clone());
+        let help = "Life left of a leased value or certificate";
+        add.register("expires_in_seconds", help, self.expires_in.clone());
         add.register("cache_entries", "Cached secrets", self.cache_entries.clone());
         add.register("cache_bytes", "Plaintext in the cache", self.cache_bytes.clone());
         add.register("logins", "Logins to Vault", self.logins.clone());
@@ -324,6 +337,7 @@ mod tests {
         metrics.on_scrape(|metrics| {
             metrics.set_cache(1, 200);
             metrics.set_cache_age("db", Some(Duration::from_secs(5)));
+            metrics.set_expires_in("web", Some(Duration::from_mins(1)));
         });
         let open = metrics.connection();
         let text = metrics.encode().unwrap();
@@ -331,6 +345,7 @@ mod tests {
             "sidekey_requests_total{outcome=\"ok\"} 1",
             "sidekey_connections 1",
             "sidekey_cache_age_seconds{name=\"db\"} 5.0",
+            "sidekey_expires_in_seconds{name=\"web\"} 60.0",
             "sidekey_cache_entries 1",
             "sidekey_cache_bytes 200",
             "sidekey_logins_total{method=\"approle\",outcome=\"denied\"} 1",

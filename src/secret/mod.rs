@@ -29,7 +29,19 @@ pub struct Secret {
     fields: BTreeMap<Box<str>, Field>,
     etag: Etag,
     kv_version: Option<u64>,
+    /// When KV v2 says that the version was made, in its words.
+    created: Option<Box<str>>,
     lease: Option<Lease>,
+}
+
+/// Which version of a KV v2 secret, and which of those that had this number: a store that was
+/// made anew counts from 1 again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvVersion {
+    /// Counts from 1.
+    pub number: u64,
+    /// When it was made, in Vault's words.
+    pub created: Box<str>,
 }
 
 /// Where one field's value stands in the buffer.
@@ -74,6 +86,7 @@ impl Secret {
             json,
             fields: texts.into_iter().map(text).collect(),
             kv_version: None,
+            created: None,
             lease: Some(lease),
         }
     }
@@ -110,6 +123,17 @@ impl Secret {
     /// The version that KV v2 gave it.
     pub fn kv_version(&self) -> Option<u64> {
         self.kv_version
+    }
+
+    /// The same with the moment at which that version was made, to recognize it by.
+    pub fn kv(&self) -> Option<KvVersion> {
+        Some(KvVersion { number: self.kv_version?, created: self.created.clone()? })
+    }
+
+    /// With the moment at which KV v2 says that its version was made.
+    #[must_use]
+    pub(crate) fn created(self, created: &str) -> Self {
+        Self { created: Some(created.into()), ..self }
     }
 
     /// The lease it came with, when it has one.

@@ -52,7 +52,8 @@ pub fn render(
     }
     let plaintext = Arc::new(buffer.finish());
     let etag = key.tag(data.as_bytes());
-    Ok(Secret { plaintext, json: 0..data.len(), fields, etag, kv_version, lease })
+    let json = 0..data.len();
+    Ok(Secret { plaintext, json, fields, etag, kv_version, created: None, lease })
 }
 
 /// Finds `value` inside the JSON text already in `buffer`, or appends its bare form.

@@ -28,8 +28,9 @@ pub(super) async fn issue(
     token: &Token,
     spec: &CertificateSpec,
     etags: &EtagKey,
+    wanted: &dyn Fn() -> bool,
 ) -> Result<Secret, VaultError> {
-    let engine = Engine { transport, token, spec, etags };
+    let engine = Engine { transport, token, spec, etags, wanted };
     match spec.key {
         KeyOrigin::Local(key_type) => engine.sign(key_type).await,
         KeyOrigin::Vault => engine.generate().await,
@@ -51,7 +52,8 @@ pub(super) async fn revoke(
     serial: &str,
 ) -> Result<(), VaultError> {
     let path = format!("{mount}/revoke");
-    let answer = transport.post(&path, token, &json!({ "serial_number": serial })).await?;
+    let answer =
+        transport.post(&path, token, &json!({ "serial_number": serial }), &|| true).await?;
     if answer.status.is_success() {
         return Ok(());
     }
@@ -68,6 +70,7 @@ struct Engine<'a> {
     token: &'a Token,
     spec: &'a CertificateSpec,
     etags: &'a EtagKey,
+    wanted: &'a dyn Fn() -> bool,
 }
 
 impl Engine<'_> {
@@ -78,7 +81,7 @@ impl Engine<'_> {
         let key = PrivateKey::generate(key_type, self.spec).map_err(unmade)?;
         let mut body = self.names();
         body.insert("csr".into(), key.request_pem().into());
-        let answer = self.transport.post(&path, &self.token.value, &body.into()).await?;
+        let answer = self.post(&path, body).await?;
         self.understand(&answer, Some(&key)).map_err(|failure| error(failure, &path))
     }
 
@@ -87,8 +90,12 @@ impl Engine<'_> {
         let path = self.path("issue");
         let mut body = self.names();
         body.insert("private_key_format".into(), "pkcs8".into());
-        let answer = self.transport.post(&path, &self.token.value, &body.into()).await?;
+        let answer = self.post(&path, body).await?;
         self.understand(&answer, None).map_err(|failure| error(failure, &path))
+    }
+
+    async fn post(&self, path: &str, body: Map<String, Value>) -> Result<Answer, VaultError> {
+        self.transport.post(path, &self.token.value, &body.into(), self.wanted).await
     }
 
     /// A name of a role is meant literally.

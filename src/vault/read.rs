@@ -114,7 +114,8 @@ fn understand(
             Err(Failure::Deleted)
         }
         Some(KvTwo { data: Some(data), metadata }) => {
-            render(data.get(), key, Some(metadata.version), None).map_err(cannot_serve)
+            let secret = render(data.get(), key, Some(metadata.version), None);
+            secret.map(|secret| secret.created(&metadata.created_time)).map_err(cannot_serve)
         }
         None if answer.status != StatusCode::NOT_FOUND => {
             render(data.get(), key, None, lease(&envelope, token)).map_err(cannot_serve)

@@ -48,7 +48,7 @@ pub fn kustomize(folder: &str) -> Vec<String> {
 }
 
 /// etcd and kube-apiserver. Killed when dropped.
-struct Cluster {
+pub struct Cluster {
     folder: TempDir,
     port: u16,
     token: String,
@@ -56,7 +56,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let [etcd, peer, port] = free_ports();
         let token = canary("administrator");
@@ -175,7 +175,7 @@ impl Cluster {
         answer
     }
 
-    fn apply_all(&self, folder: &str) -> Vec<Value> {
+    pub fn apply_all(&self, folder: &str) -> Vec<Value> {
         kustomize(folder).iter().map(|document| self.apply(document, "timeline")).collect()
     }
 
@@ -186,8 +186,17 @@ impl Cluster {
         self.post("/api/v1/namespaces/timeline/pods", &pod)
     }
 
+    /// The pod of the workload under `k8s/folder`, as the API server admits it.
+    pub fn admitted(&self, folder: &str) -> Value {
+        let stored = self.apply_all(folder);
+        let name = folder.replace('/', "-");
+        let (status, pod) = self.create_pod(&name, template(&stored));
+        assert_eq!(status, 201, "{folder}: {pod}");
+        pod
+    }
+
     /// A token of a service account, as the kubelet asks for it.
-    fn token(&self, namespace: &str, account: &str, audience: &[&str]) -> String {
+    pub fn token(&self, namespace: &str, account: &str, audience: &[&str]) -> String {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
         let (status, answer) = self
             .post(&path, &json!({ "spec": { "audiences": audience, "expirationSeconds": 600 } }));
@@ -239,7 +248,8 @@ pub fn admission_and_login() {
     login(&cluster);
 }
 
-fn login(cluster: &Cluster) {
+/// A real Vault that lets the pod's account in, and the secret that it holds for it.
+pub fn vault(cluster: &Cluster) -> (Real, String) {
     let vault = Real::start().unwrap();
     let password = canary("password");
     vault.put("timeline/db", json!({ "password": password }));
@@ -247,42 +257,45 @@ fn login(cluster: &Cluster) {
     vault.set_up("PUT", "sys/policies/acl/app", policy);
     vault.set_up("POST", "sys/auth/kubernetes", json!({ "type": "kubernetes" }));
     let reviewer = cluster.token("kube-system", "vault-reviewer", &[]);
-    vault.set_up(
-        "POST",
-        "auth/kubernetes/config",
-        json!({
-            "kubernetes_host": cluster.url(),
-            "kubernetes_ca_cert": cluster.certificate(),
-            "token_reviewer_jwt": reviewer,
-        }),
-    );
-    vault.set_up(
-        "POST",
-        "auth/kubernetes/role/timeline",
-        json!({
-            "bound_service_account_names": "timeline",
-            "bound_service_account_namespaces": "timeline",
-            "audience": "vault",
-            "token_policies": "app",
-        }),
-    );
+    let config = json!({
+        "kubernetes_host": cluster.url(),
+        "kubernetes_ca_cert": cluster.certificate(),
+        "token_reviewer_jwt": reviewer,
+    });
+    vault.set_up("POST", "auth/kubernetes/config", config);
+    let role = json!({
+        "bound_service_account_names": "timeline",
+        "bound_service_account_namespaces": "timeline",
+        "audience": "vault",
+        "token_policies": "app",
+    });
+    vault.set_up("POST", "auth/kubernetes/role/timeline", role);
+    (vault, password)
+}
+
+/// The manifest's own settings, with what is different on this machine.
+pub fn settings(different: &[(&str, &str)]) -> String {
+    let settings = include_str!("../../k8s/base/sidekey.toml").to_owned();
+    different.iter().fold(settings, |settings, (from, to)| {
+        assert!(settings.contains(from), "{from}");
+        settings.replace(from, to)
+    })
+}
+
+fn login(cluster: &Cluster) {
+    let (vault, password) = vault(cluster);
     let serve = |audience: &str| {
         let builder = Builder::serve();
         let token = builder.file("token", &cluster.token("timeline", "timeline", &[audience]));
-        // The manifest's own settings, with what is different on this machine.
-        let settings = include_str!("../../k8s/base/sidekey.toml");
-        let mut settings = settings.replace("/run/identity/token", &token);
-        for (from, to) in [
-            ("https://vault.vault.svc:8200", vault.url().as_str()),
+        let mut settings = settings(&[
+            ("/run/identity/token", &token),
+            ("https://vault.vault.svc:8200", &vault.url()),
             ("ca_cert = \"/etc/sidekey/vault-ca.pem\"", ""),
             ("unix = \"@sidekey\"", "tcp = \"127.0.0.1:0\""),
             ("require_hardening = true", "require_hardening = false"),
             ("database/creds/{app}", "secret/data/{app}/db"),
             ("uid = 10001", "uid = 0"),
-        ] {
-            assert!(settings.contains(from), "{from}");
-            settings = settings.replace(from, to);
-        }
+        ]);
         settings.push_str("[health]\nlisten = \"127.0.0.1:0\"\n");
         builder.config(&settings).env("APP", "timeline")
     };

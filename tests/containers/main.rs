@@ -23,7 +23,9 @@ mod cluster;
 mod engine;
 mod flaws;
 mod inside;
+mod pod;
 mod project;
+mod relay;
 mod serving;
 
 use std::process::ExitCode;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    if let Some(status) = inside::run_if_asked() {
+    if let Some(status) = inside::run_if_asked().or_else(relay::run_if_asked) {
         return status;
     }
     let mut arguments = Arguments::from_args();
@@ -39,29 +41,35 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(1);
     let docker = engine::missing_docker();
     let kubernetes = cluster::missing();
+    let pods = docker.clone().or_else(pod::missing).or_else(|| kubernetes.clone());
     let mut trials = vec![
+        trial("pods_start_in_order_and_jobs_end", pods.as_ref(), pod::in_order),
         trial(
             "kubernetes_admits_the_manifests_and_vault_its_tokens",
-            &kubernetes,
+            kubernetes.as_ref(),
             cluster::admission_and_login,
         ),
-        trial("compose_project_holds_against_the_attacks", &docker, serving::compose_project),
-        trial("the_attacks_are_real", &docker, attacks::control_project),
-        trial("the_image_is_what_it_should_be", &docker, serving::image),
-        trial("serve_refuses_the_host_network", &docker, flaws::host_network),
-        trial("serve_insists_on_hardening", &docker, flaws::insisting),
-        trial("hardening_finds_nothing_in_a_good_container", &docker, flaws::none),
+        trial(
+            "compose_project_holds_against_the_attacks",
+            docker.as_ref(),
+            serving::compose_project,
+        ),
+        trial("the_attacks_are_real", docker.as_ref(), attacks::control_project),
+        trial("the_image_is_what_it_should_be", docker.as_ref(), serving::image),
+        trial("serve_refuses_the_host_network", docker.as_ref(), flaws::host_network),
+        trial("serve_insists_on_hardening", docker.as_ref(), flaws::insisting),
+        trial("hardening_finds_nothing_in_a_good_container", docker.as_ref(), flaws::none),
     ];
     trials.extend(flaws::CASES.iter().map(|case| {
         let name = format!("hardening_finds_{}", case.name);
-        trial(&name, &docker, move || flaws::found(case))
+        trial(&name, docker.as_ref(), move || flaws::found(case))
     }));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// A case that needs what `missing` names.
-fn trial(name: &str, missing: &Option<String>, run: impl FnOnce() + Send + 'static) -> Trial {
-    let lacking = missing.clone();
+fn trial(name: &str, missing: Option<&String>, run: impl FnOnce() + Send + 'static) -> Trial {
+    let lacking = missing.cloned();
     let trial = Trial::test(name, move || {
         assert_eq!(lacking, None, "a component is missing");
         run();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sidekey::dev::{Fault, Matcher};
 
-use crate::case::{Case, MAX_STALE, Watch, most_requests};
+use crate::case::{Case, MAX_STALE, Watch, most_requests, paths};
 use crate::support::canary;
 use crate::support::vault::TestVault;
 
@@ -66,8 +66,9 @@ fn an_old_value_is_served_and_marked_until_it_is_too_old() {
     let elsewhere = format!("{}/v1/secret/data/s500", case.vault.url());
     let table = table(&elsewhere);
     for (name, fault, _) in &table {
-        let reads = Matcher::get(format!("secret/data/{name}"));
-        case.vault.server.faults().on(reads).respond(fault.clone()).forever();
+        for path in paths(name) {
+            case.vault.server.faults().on(Matcher::get(path)).respond(fault.clone()).forever();
+        }
     }
     let since = Instant::now();
     let before: Vec<_> = names.iter().map(|name| case.requests(name)).collect();
@@ -115,7 +116,7 @@ fn what_vault_asks_for_with_retry_after_is_honored() {
         ),
         &["busy"],
     );
-    let reads = Matcher::get("secret/data/busy");
+    let reads = Matcher::prefix("secret/");
     let fault = Fault::status(429).retry_after(4);
     let script = case.vault.server.faults().on(reads).respond(fault).forever();
     crate::support::eventually("the first 429", || (script.hits() > 0).then_some(()));
@@ -133,7 +134,7 @@ fn what_vault_asks_for_with_retry_after_is_honored() {
 #[test]
 fn a_burst_of_failures_is_not_seen_by_the_application() {
     let (case, values) = Case::start(&["db"]);
-    let reads = Matcher::get("secret/data/db");
+    let reads = Matcher::prefix("secret/");
     let script = case.vault.server.faults().on(reads).respond(Fault::status(500)).times(1);
     script.then(Fault::close());
     crate::support::eventually("both failures", || {

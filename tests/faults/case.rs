@@ -39,6 +39,11 @@ pub fn secrets(names: &[&str], max_stale: Duration) -> String {
     toml
 }
 
+/// Where a secret and its metadata are read.
+pub fn paths(name: &str) -> [String; 2] {
+    ["data", "metadata"].map(|part| format!("secret/{part}/{name}"))
+}
+
 /// The settings of every case: Vault gets one second, and our own ceiling is out of the way.
 pub const SETTINGS: &str = "[vault]\ntimeout = \"1s\"\nmax_requests_per_second = 100\n";
 
@@ -84,8 +89,9 @@ impl Case {
         self.sidecar.get(&format!("/secrets/{name}/password"), &self.token)
     }
 
+    /// Reads of the secret, and of its metadata, which stand for it.
     pub fn requests(&self, name: &str) -> usize {
-        self.vault.server.count("GET", &format!("secret/data/{name}"))
+        paths(name).iter().map(|path| self.vault.server.count("GET", path)).sum()
     }
 
     /// Waits for a value that is marked like this.

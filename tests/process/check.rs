@@ -109,6 +109,33 @@ fn online_names_outcomes_and_no_values() {
 }
 
 #[test]
+fn online_issues_certificates_and_hands_them_back() {
+    let vault = Dev::start();
+    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
+    let root = json!({ "common_name": "root", "ttl": "48h" });
+    vault.set_up("POST", "pki/root/generate/internal", root);
+    let role = json!({ "allowed_domains": "example.io", "allow_subdomains": true,
+        "key_type": "ec", "max_ttl": "1h" });
+    vault.set_up("POST", "pki/roles/web", role);
+    let (root, caller, url) = (vault.root_token(), canary("caller"), vault.url());
+    let environment = [
+        ("VAULT_ADDR", url.as_str()),
+        ("VAULT_TOKEN", root.as_str()),
+        ("SIDEKEY_TOKEN", caller.as_str()),
+    ];
+    let toml = "[certificates.web]\nrole = \"web\"\ncommon_name = \"a.example.io\"\n\
+                [certificates.other]\nrole = \"web\"\ncommon_name = \"a.example.com\"\n";
+    let (status, out, err) = check(toml, &["--online"], &environment);
+    assert_eq!(status, 1, "{err}");
+    assert!(out.contains("configuration: ok: 0 secrets, 2 certificates, 1 callers"), "{out}");
+    assert!(out.contains("web: ok: certificate, lives 3"), "{out}");
+    let refused = "other: failed: pki/sign/web: the role does not permit a name";
+    assert!(out.contains(refused), "{out}");
+    assert_eq!(vault.server.count("POST", "pki/revoke"), 1);
+    assert!(err.contains("certificate revoked"), "{err}");
+}
+
+#[test]
 fn online_gives_its_token_back() {
     let vault = Dev::start();
     vault.put("app", json!({ "password": canary("password") }));
@@ -128,4 +155,23 @@ fn online_gives_its_token_back() {
     let (status, out, err) = check(&toml, &["--online"], &environment);
     assert_eq!(status, 0, "{out}{err}");
     assert_eq!(vault.server.count("POST", "auth/token/revoke-self"), 1);
+}
+
+/// On a machine that is no container, it judges the machine and says so. What it finds in
+/// containers is tried in `tests/containers`.
+#[test]
+fn hardening_needs_no_configuration() {
+    let (status, out, err) = run(&["check", "--hardening"], &[]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert!(out.lines().any(|line| line.starts_with("hardening: ")), "{out}");
+    for item in ["4.1", "5.4", "5.10", "5.13", "5.31", "A1"] {
+        let word = |line: &str| line.split_whitespace().nth(1) == Some(item);
+        assert!(out.lines().any(word), "{item} is not in\n{out}");
+    }
+    // Nobody else made these tests a hardened container: the test program itself is in view.
+    let (status, strict, err) = run(&["check", "--hardening=strict"], &[]);
+    assert!(status == 71 && strict.contains("\nFLAW "), "{status} {strict}");
+    assert!(err.contains("the container is not hardened: "), "{err}");
+    let (status, _, err) = run(&["check", "--hardening", "--online"], &[]);
+    assert_eq!(status, 64, "{err}");
 }

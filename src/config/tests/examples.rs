@@ -18,7 +18,8 @@ fn every_example_loads() {
     for entry in std::fs::read_dir(folder()).unwrap() {
         let file = entry.unwrap().path();
         names.push(file.file_stem().unwrap().to_str().unwrap().to_owned());
-        let environment = environment(&[("APP", "timeline")], &["VAULT_TOKEN"]);
+        let environment =
+            environment(&[("APP", "timeline"), ("ENVIRONMENT", "production")], &["VAULT_TOKEN"]);
         let sources = Sources { file: Some(file), environment, flags: Flags::default() };
         load(sources).unwrap_or_else(|error| panic!("{error}"));
     }
@@ -28,6 +29,7 @@ fn every_example_loads() {
         "approle",
         "approle-wrapped",
         "cert",
+        "certificate",
         "complete",
         "jwt",
         "kubernetes",
@@ -62,7 +64,16 @@ fn each_login_example_uses_its_method() {
 }
 
 /// Their keys are the operator's names.
-const HOLD_NAMES: [&str; 4] = ["", "adapters", "adapters.ambassador", "secrets"];
+const HOLD_NAMES: [&str; 5] = ["", "adapters", "adapters.ambassador", "certificates", "secrets"];
+
+#[test]
+fn the_certificate_example_says_whom_it_is_for() {
+    let file = Some(folder().join("certificate.toml"));
+    let environment = environment(&[("ENVIRONMENT", "production")], &["VAULT_TOKEN"]);
+    let config = load(Sources { file, environment, flags: Flags::default() }).unwrap().config;
+    assert_eq!(config.certificates["web"].common_name, "timeline.production.example.io");
+    assert_eq!(config.secrets.len(), 0);
+}
 
 /// In both directions: no key is left out, and none is made up.
 #[test]
@@ -121,5 +132,5 @@ fn the_complete_example_shows_the_defaults() {
     assert_eq!(explicit.max_stale, default.max_stale);
     let app = &complete.callers[0];
     assert_eq!(app.uids, Some(BTreeSet::from([10001, 10002])));
-    assert!(matches!(&app.allow, Allow::Names(names) if names.len() == 2));
+    assert!(matches!(&app.allow, Allow::Names(names) if names.len() == 3));
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod ambassador;
+mod certificates;
 mod examples;
 
 mod mistakes;

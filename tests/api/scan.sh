@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Drives every operation of openapi.yaml with generated requests, good and bad, against
+# `sidekey dev`: no answer may have a status, a type or a form that is not described.
+#
+#   tests/api/scan.sh SIDEKEY SCHEMATHESIS
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+sidekey=$1
+schemathesis=$2
+work=$(mktemp -d)
+pid=
+cleanup() {
+    [[ -z "$pid" ]] || kill "$pid" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+"$sidekey" dev --listen 127.0.0.1:0 --secret example.password=CANARY --secret example.empty= \
+    --secret other.key=value >"$work/out" 2>"$work/log" &
+pid=$!
+for _ in {1..100}; do
+    ! grep -q 'curl' "$work/out" || break
+    kill -0 "$pid"
+    sleep 0.1
+done
+token=$(sed -n "s/.*Bearer \([^']*\)'.*/\1/p" "$work/out" | head -n 1)
+url=$(sed -n "s#.* \(http://127.0.0.1:[0-9]*\)/secrets/.*#\1#p" "$work/out" | head -n 1)
+[[ -n "$token" && -n "$url" ]] || { cat "$work/out" "$work/log" >&2; exit 1; }
+
+cd "$work"
+scan() { # everything but the endless stream
+    "$schemathesis" run "$root/openapi.yaml" --url "$url" --exclude-path /events \
+        --checks status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance \
+        --max-examples "${EXAMPLES:-40}" --seed 1 --request-timeout 20 --no-color "$@"
+}
+# As somebody who may read everything, and as somebody unknown.
+scan --header "Authorization: Bearer $token" | tee "$work/known"
+scan --header "Authorization: Bearer nobody" | tee "$work/unknown"
+kill -0 "$pid"
+if grep -q CANARY "$work/unknown" "$work/log"; then
+    echo "a value was shown" >&2
+    exit 1
+fi
