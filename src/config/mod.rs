@@ -13,6 +13,7 @@ use crate::memory::SecretBuf;
 mod load;
 
 // The parts of a configuration.
+mod ambassador;
 mod auth;
 mod callers;
 mod certificates;
@@ -37,6 +38,10 @@ mod unknown;
 #[cfg(test)]
 mod tests;
 
+pub use ambassador::{
+    AmbassadorListen, AmbassadorProtocol, AmbassadorSpec, Destination, DestinationTls, HeaderForm,
+    HeaderSpec,
+};
 pub use certificates::{CertificateSpec, KeyOrigin, KeyType};
 pub use declaration::{Declaration, Declarations, NameKind};
 pub use environment::Environment;
@@ -47,6 +52,10 @@ pub use load::{Flags, Loaded, Sources, load, load_text};
 pub use notify::{LoopbackUrl, NotifyRule, NotifyTarget, ProcessSource};
 pub(crate) use quantity::parse_duration;
 pub use types::{AbstractName, LoopbackAddr, NotifySignal, SecretName, VaultPath};
+
+/// The header in which a caller of an ambassador shows its token, in lower case. It never leaves
+/// the sidecar.
+pub const SIDEKEY_TOKEN_HEADER: &str = "sidekey-token";
 
 /// Everything `sidekey serve` needs to know. Made by [`load()`].
 #[derive(Debug)]
@@ -67,6 +76,8 @@ pub struct Config {
     pub callers: Vec<CallerRule>,
     /// Whom to tell of rotations.
     pub notify: Vec<NotifyRule>,
+    /// Where the application gets to without a credential of its own.
+    pub ambassadors: Vec<AmbassadorSpec>,
     /// Limits of the local listener.
     pub limits: Limits,
     /// Start, stop and audit settings.

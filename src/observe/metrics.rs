@@ -61,6 +61,17 @@ struct LayerLabel {
     layer: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AmbassadorLabel {
+    ambassador: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AmbassadorOutcome {
+    ambassador: String,
+    outcome: &'static str,
+}
+
 type Histograms = Family<OperationLabel, Histogram, fn() -> Histogram>;
 type OnScrape = Box<dyn Fn(&Metrics) + Send + Sync>;
 
@@ -87,6 +98,9 @@ struct Inner {
     memory_spilled: Gauge,
     sandbox: Family<LayerLabel, Gauge>,
     hardening: Family<ItemLabels, Gauge>,
+    ambassador_uses: Family<AmbassadorOutcome, Counter>,
+    ambassador_connections: Family<AmbassadorLabel, Gauge>,
+    ambassador_echoes: Family<AmbassadorLabel, Counter>,
     on_scrape: OnceLock<OnScrape>,
 }
 
@@ -114,6 +128,9 @@ impl Metrics {
             memory_spilled: Gauge::default(),
             sandbox: Family::default(),
             hardening: Family::default(),
+            ambassador_uses: Family::default(),
+            ambassador_connections: Family::default(),
+            ambassador_echoes: Family::default(),
             on_scrape: OnceLock::new(),
         };
         inner.register(&mut registry);
@@ -207,6 +224,17 @@ impl Metrics {
         }
     }
 
+    /// The numbers of the ambassador `name`.
+    pub fn ambassador(&self, name: &str) -> AmbassadorMetrics {
+        let label = AmbassadorLabel { ambassador: name.to_owned() };
+        AmbassadorMetrics {
+            connections: self.0.ambassador_connections.get_or_create_owned(&label),
+            echoes: self.0.ambassador_echoes.get_or_create_owned(&label),
+            uses: self.0.ambassador_uses.clone(),
+            name: label.ambassador,
+        }
+    }
+
     /// Has `update` called before each scrape, to set gauges. The first one given stays.
     pub fn on_scrape(&self, update: impl Fn(&Self) + Send + Sync + 'static) {
         let _ = self.0.on_scrape.set(Box::new(update));
@@ -258,6 +286,12 @@ impl Inner {
         add.register("sandbox", help, self.sandbox.clone());
         let help = "1 for what an item of the container's hardening came to: ok, flaw or operator";
         add.register("hardening", help, self.hardening.clone());
+        let help = "Requests and sessions of ambassadors by outcome";
+        add.register("ambassador_uses", help, self.ambassador_uses.clone());
+        let help = "Open local connections of ambassadors";
+        add.register("ambassador_connections", help, self.ambassador_connections.clone());
+        let help = "Answers' headers left out because the credential was in them";
+        add.register("ambassador_echoes", help, self.ambassador_echoes.clone());
     }
 }
 
@@ -268,6 +302,33 @@ pub struct OpenConnection(Gauge);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// The numbers of one ambassador.
+pub struct AmbassadorMetrics {
+    name: String,
+    connections: Gauge,
+    echoes: Counter,
+    uses: Family<AmbassadorOutcome, Counter>,
+}
+
+impl AmbassadorMetrics {
+    /// Counts a request or a session that ended with `outcome`.
+    pub fn count(&self, outcome: &'static str) {
+        let label = AmbassadorOutcome { ambassador: self.name.clone(), outcome };
+        self.uses.get_or_create(&label).inc();
+    }
+
+    /// Counts an open local connection until the returned guard is dropped.
+    pub fn connection(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// Counts headers that were left out of an answer.
+    pub fn echoes(&self, headers: u64) {
+        self.echoes.inc_by(headers);
     }
 }
 
