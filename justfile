@@ -40,11 +40,11 @@ test:
 # The memory search on the release build, as the glibc packages carry it. Needs root; some minutes to build.
 memory-release *args:
     cargo build --locked --release
-    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/release/sidekey" cargo test --locked --test memory {{ args }}
+    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
 
 # The same on the static binary of the container image. Needs musl-gcc.
 memory-musl *args: musl
-    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo test --locked --test memory {{ args }}
+    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
 
 # The static binary of the container image: without the dev server, and the same bytes wherever it is built.
 musl:
@@ -64,6 +64,10 @@ conformance *args:
 # What goes wrong with Vault × what is asked of it, as a table.
 fault-matrix *args:
     cargo test --quiet --test fault_matrix -- {{ args }}
+
+# Many sidecars that come back together: how often Vault is asked in the worst second.
+herd:
+    cargo test --quiet --test herd -- --nocapture
 
 # Build the real Vault once, and print where it is.
 vault:

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::adapter::ambassador::{self, Ambassador};
 use crate::cache::SecretCache;
 use crate::config::{
-    AbstractName, AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded, Protection,
-    VaultConfig,
+    AbstractName, AmbassadorSpec, AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded,
+    Protection, VaultConfig,
 };
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
@@ -35,6 +36,7 @@ pub struct App;
 /// The sidecar with its ports bound: addresses are known, nothing is served yet.
 pub struct Bound {
     server: BoundServer,
+    ambassadors: Vec<Ambassador>,
     upstream: Upstream,
     fetch_thread: FetchThread,
     cache: SecretCache,
@@ -47,10 +49,13 @@ pub struct Bound {
     running: Arc<Running>,
 }
 
+/// What a reload does not change.
+type AtStart = (Listen, Option<SocketAddr>, Vec<AmbassadorSpec>, usize, Life, Protection);
+
 /// What a reload compares with.
 struct Running {
     upstream: Mutex<(VaultConfig, Arc<AuthMethod>)>,
-    at_start: (Listen, Option<SocketAddr>, usize, Life, Protection),
+    at_start: AtStart,
 }
 
 impl App {
@@ -63,9 +68,21 @@ impl App {
     pub async fn build(config: Config, style: Style) -> Result<Bound, Error> {
         let declarations = config.declarations();
         let Config {
-            vault, auth, listen, health, callers, notify, limits, life, protection, ..
+            vault,
+            auth,
+            listen,
+            health,
+            callers,
+            notify,
+            ambassadors,
+            limits,
+            life,
+            protection,
+            ..
         } = config;
         let server = Server::bind(&listen, health)?;
+        let bound = ambassadors.iter().cloned().map(Ambassador::bind);
+        let bound = bound.collect::<Result<Vec<_>, _>>()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
         let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
@@ -76,16 +93,24 @@ impl App {
                 .map_err(Error::VaultSettings)?;
         settle_memory(&protection)?;
         let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
-        let notifier = Notifier::start(notify, Arc::new(cache.clone()));
+        let notifier = Notifier::start(notify, Arc::new(cache.clone()), metrics.clone());
         let readiness = Readiness::new(cache.clone());
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
         let running = Arc::new(Running {
             upstream: Mutex::new((vault, auth)),
-            at_start: (listen, health, limits.max_connections, life.clone(), protection),
+            at_start: (
+                listen,
+                health,
+                ambassadors,
+                limits.max_connections,
+                life.clone(),
+                protection,
+            ),
         });
         let policy = policy(callers, &declarations, limits).shared();
         Ok(Bound {
             server,
+            ambassadors: bound,
             upstream,
             fetch_thread,
             cache,
@@ -151,6 +176,15 @@ impl Bound {
         if let Some(health) = server.take_health() {
             let readiness = Arc::new(readiness.clone());
             health.serve(readiness, self.metrics.clone(), &health_tasks, no_more_health.clone());
+        }
+        for ambassador in self.ambassadors {
+            let shared = ambassador::Shared {
+                cache: cache.clone(),
+                policy: Arc::clone(&self.policy),
+                metrics: self.metrics.clone(),
+                audit: self.audit.clone(),
+            };
+            ambassador.serve(shared, &connections, no_more_connections.clone());
         }
         let context =
             Context { policy: self.policy, metrics: self.metrics, audit: self.audit.clone() };
@@ -218,7 +252,17 @@ impl Reloader {
         loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
         let declarations = loaded.config.declarations();
         let Config {
-            vault, auth, listen, health, callers, notify, limits, life, protection, ..
+            vault,
+            auth,
+            listen,
+            health,
+            callers,
+            notify,
+            ambassadors,
+            limits,
+            life,
+            protection,
+            ..
         } = loaded.config;
         let auth = Arc::new(auth);
         let (old_vault, old_auth) = self.running.upstream();
@@ -231,9 +275,10 @@ impl Reloader {
             return;
         }
         *self.running.upstream.lock().unwrap_or_else(PoisonError::into_inner) = (vault, auth);
-        if self.running.at_start != (listen, health, limits.max_connections, life, protection) {
+        let most = limits.max_connections;
+        if self.running.at_start != (listen, health, ambassadors, most, life, protection) {
             event::configuration_warning(
-                "[listen], [health], [life], [memory], [sandbox] and max_connections change with a restart",
+                "[listen], [health], [adapters], [life], [memory], [sandbox] and max_connections change with a restart",
             );
         }
         self.policy.store(Arc::new(policy(callers, &declarations, limits)));
@@ -345,6 +390,7 @@ fn update_on_scrape(metrics: &Metrics, cache: SecretCache, readiness: Readiness)
         metrics.set_cache(entries as u64, bytes as u64);
         for (name, age) in cache.ages() {
             metrics.set_cache_age(name.as_str(), age);
+            metrics.set_expires_in(name.as_str(), cache.expires_in(&name));
         }
         metrics.set_ready(readiness.pending().is_empty() && !readiness.is_stopping());
         let memory = arena_status();

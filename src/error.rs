@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::adapter::ambassador::AmbassadorError;
 use crate::config::ConfigError;
 use crate::container::HostNetwork;
 use crate::memory::ArenaStatus;
@@ -18,6 +19,9 @@ pub enum Error {
     /// A listener cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// An ambassador cannot be set up.
+    #[error("an ambassador cannot be set up")]
+    Ambassador(#[from] AmbassadorError),
     /// There is no secret memory, or too little, and the configuration insists on it.
     #[error(
         "plaintext would not be kept in secret memory, which [memory] require_secret_memory asks \
@@ -119,12 +123,15 @@ impl Error {
             Self::VaultUnreachable { .. } => 69,
             Self::System { .. } => 70,
             Self::Bind(_)
+            | Self::Ambassador(AmbassadorError::Bind(_))
             | Self::NoSecretMemory(_)
             | Self::NoSandbox { .. }
             | Self::HostNetwork { .. }
             | Self::NotHardened(_) => 71,
             Self::LoginRefused { .. } | Self::NoCredential { .. } => 77,
-            Self::Config(_) | Self::VaultSettings(_) => 78,
+            Self::Ambassador(AmbassadorError::Trust { .. })
+            | Self::Config(_)
+            | Self::VaultSettings(_) => 78,
             // As shells have it.
             Self::NotRun { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 127,
             Self::NotRun { .. } => 126,

@@ -1,3 +1,4 @@
 //! Other ways to hand a credential over than the URL.
 
+pub mod ambassador;
 pub mod exec;

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::answer::ReadError;
-use super::entry::{Entry, SecretKey};
+use super::declared::SecretKey;
+use super::entry::Entry;
 
 /// What is fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,19 +47,18 @@ impl Flights {
     ) -> Landing {
         let mut landing = {
             let mut under_way = lock(&self.under_way);
-            match under_way.get(&flight) {
-                Some(landing) => landing.clone(),
-                None => {
-                    let (sender, landing) = watch::channel(None);
-                    under_way.insert(flight.clone(), landing.clone());
-                    let landed = Landed { flight, under_way: Arc::clone(&self.under_way) };
-                    tasks.spawn(async move {
-                        let outcome = fetch.await;
-                        drop(landed);
-                        sender.send_replace(Some(outcome));
-                    });
-                    landing
-                }
+            if let Some(landing) = under_way.get(&flight) {
+                landing.clone()
+            } else {
+                let (sender, landing) = watch::channel(None);
+                under_way.insert(flight.clone(), landing.clone());
+                let landed = Landed { flight, under_way: Arc::clone(&self.under_way) };
+                tasks.spawn(async move {
+                    let outcome = fetch.await;
+                    drop(landed);
+                    sender.send_replace(Some(outcome));
+                });
+                landing
             }
         };
         let broke_off = || Err(ReadError::Unavailable { retry_after: None });

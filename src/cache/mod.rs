@@ -22,7 +22,9 @@ use crate::server::Source;
 use crate::vault::{Login, Upstream};
 
 mod answer;
+mod declared;
 mod entry;
+mod fetch;
 mod flight;
 mod refresh;
 mod rotation;
@@ -31,8 +33,9 @@ mod value;
 pub use answer::{Freshness, ReadError, Served};
 pub use rotation::{Rotation, Rotations};
 
-use entry::{Common, Declared, Entry, SecretKey};
-use flight::{Flight, Flights};
+use declared::{Common, Declared, SecretKey};
+use entry::Entry;
+use flight::Flights;
 
 /// The start of a sidecar with many names is spread over as much for each, and this at most.
 const BETWEEN_NAMES: Duration = Duration::from_millis(20);
@@ -253,6 +256,11 @@ impl SecretCache {
         declared.keys().map(|name| (name.clone(), age(name))).collect()
     }
 
+    /// Life left of a name's value; `None` without a value, or when it has no end.
+    pub fn expires_in(&self, name: &SecretName) -> Option<Duration> {
+        self.present(name, None)?.answer().ok()?.expires_in
+    }
+
     /// Cached entries and their plaintext, in bytes.
     pub fn size(&self) -> (usize, usize) {
         self.shared.entries.iter().fold((0, 0), |(n, bytes), (_, e)| (n + 1, bytes + e.len()))
@@ -270,90 +278,6 @@ impl SecretCache {
             Poll::Ready(found) => found.filter(|entry| !entry.is_retired()),
             Poll::Pending => None,
         }
-    }
-
-    async fn entry(
-        &self,
-        name: &SecretName,
-        version: Option<u64>,
-    ) -> Result<Arc<Entry>, ReadError> {
-        if let Some(entry) = self.present(name, version) {
-            return Ok(entry);
-        }
-        let key = SecretKey { name: name.clone(), version };
-        let (cache, flight) = (self.clone(), Flight::First(key.clone()));
-        let fetch = async move { cache.first_fetch(&key).await };
-        self.shared.flights.join(&self.shared.tasks, flight, fetch).await
-    }
-
-    async fn first_fetch(&self, key: &SecretKey) -> Result<Arc<Entry>, ReadError> {
-        loop {
-            // Another flight may have landed a moment ago.
-            if let Some(entry) = self.present(&key.name, key.version) {
-                return Ok(entry);
-            }
-            let declared = self.declared(&key.name).ok_or(ReadError::Missing)?;
-            let entry =
-                Arc::new(Entry::new(key.clone(), declared, Arc::clone(&self.shared.common)));
-            entry.fetch(&self.shared.upstream).await;
-            self.shared.entries.insert(key.clone(), Arc::clone(&entry)).await;
-            // Not before the entry can be found: who hears of it looks it up.
-            self.announce();
-            if self.declared(&key.name).is_some_and(|now| entry.is_of(&now)) {
-                if key.version.is_none() {
-                    self.keep_fresh(&entry);
-                }
-                return Ok(entry);
-            }
-            // Declared anew, or not at all any more, while it was fetched.
-            self.revoke(entry.leases(false));
-            entry.retire();
-            self.shared.entries.invalidate(key).await;
-        }
-    }
-
-    async fn fetch_again(&self, entry: &Arc<Entry>) -> Result<Arc<Entry>, ReadError> {
-        let (cache, wanted) = (self.clone(), Arc::clone(entry));
-        let fetch = async move {
-            wanted.fetch(&cache.shared.upstream).await;
-            cache.announce();
-            Ok(wanted)
-        };
-        let flight = Flight::Again(entry.key.clone());
-        self.shared.flights.join(&self.shared.tasks, flight, fetch).await
-    }
-
-    async fn fetch_living(
-        &self,
-        entry: &Arc<Entry>,
-        min_ttl: Duration,
-    ) -> Result<Arc<Entry>, ReadError> {
-        let (cache, wanted) = (self.clone(), Arc::clone(entry));
-        let fetch = async move {
-            wanted.step(&cache.shared.upstream).await;
-            if !wanted.lives_for(min_ttl) && !wanted.waits() {
-                wanted.fetch(&cache.shared.upstream).await;
-            }
-            cache.announce();
-            Ok(wanted)
-        };
-        let flight = Flight::Living(entry.key.clone());
-        self.shared.flights.join(&self.shared.tasks, flight, fetch).await
-    }
-
-    fn keep_fresh(&self, entry: &Arc<Entry>) {
-        let keeper = refresh::Refresher {
-            entry: Arc::downgrade(entry),
-            upstream: self.shared.upstream.clone(),
-            login: self.login(),
-        };
-        let (cache, stop) = (self.clone(), self.shared.stop.clone());
-        self.shared.tasks.spawn(async move {
-            tokio::select! {
-                () = keeper.run(&cache) => {}
-                () = stop.cancelled() => {}
-            }
-        });
     }
 
     fn login(&self) -> watch::Receiver<Login> {

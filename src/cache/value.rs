@@ -14,7 +14,9 @@ use crate::lease::{
 use crate::secret::{KvVersion, Secret};
 use crate::vault::Renewed;
 
-/// A value that we may not read any more is not served longer than this.
+/// A value that we may not read any more is served for one more `refresh`, within these bounds:
+/// time enough to find out that it is the token which Vault does not know, and no more than that.
+const SHORTEST_DENIED: Duration = Duration::from_secs(15);
 const LONGEST_DENIED: Duration = Duration::from_mins(1);
 
 /// Confirmations by metadata in a row.
@@ -128,7 +130,7 @@ impl Value {
     }
 
     /// The same, since Vault said from `denied` on that we may not read it: it is served for one
-    /// more `refresh`, a minute at most, in case that was a mistake. A lease is Vault's to end.
+    /// more `refresh`, 15 s at least and a minute at most, in case that is a mistake. A lease is Vault's to end.
     pub(super) fn end_when_denied(
         &self,
         declaration: &Declaration,
@@ -136,7 +138,9 @@ impl Value {
     ) -> Instant {
         let end = self.end(declaration);
         match denied.filter(|_| self.lease.is_none()) {
-            Some(denied) => end.min(denied + declaration.refresh().min(LONGEST_DENIED)),
+            Some(denied) => {
+                end.min(denied + declaration.refresh().clamp(SHORTEST_DENIED, LONGEST_DENIED))
+            }
             None => end,
         }
     }
@@ -206,5 +210,43 @@ impl Value {
             }
             _ => Step::Read,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(duration: Duration, ends_at: SystemTime) -> Held {
+        let lease = Lease {
+            handle: Handle::Certificate { mount: "pki".into(), serial: "0a".into(), revoke: true },
+            duration,
+            ends_at: Some(ends_at),
+            renewable: false,
+            replace_at_percent: Some(50),
+            token: Arc::new(TokenLife::new(None, false)),
+        };
+        Held::new(&lease, now(), Duration::ZERO)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_ends_by_whichever_clock_is_first() {
+        let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+        let by_time_passed = certificate(minute, SystemTime::now() + hour);
+        let by_the_wall = certificate(hour, SystemTime::now() + minute);
+        let set_forward = certificate(hour, SystemTime::now() - minute);
+        assert!(by_time_passed.lives() && by_the_wall.lives() && !set_forward.lives());
+        assert!(by_the_wall.ends() <= now() + minute);
+        tokio::time::advance(minute).await;
+        assert!(!by_time_passed.lives());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_is_replaced_by_its_share() {
+        let hour = Duration::from_hours(1);
+        let held = certificate(hour, SystemTime::now() + hour);
+        let wait = held.due - now();
+        assert!(wait <= hour / 2 && wait >= hour.mul_f64(0.449), "{wait:?}");
+        assert!(held.outlives_us() && held.is_to_be_revoked());
     }
 }

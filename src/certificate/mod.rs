@@ -22,7 +22,7 @@ pub enum Form {
     Certificate,
     /// The private key, PKCS #8.
     Key,
-    /// The certificates above it, the issuing one first.
+    /// All certificates above it, the issuing one first.
     Chain,
     /// The certificate and what a TLS server sends with it: all above it but the root.
     FullChain,

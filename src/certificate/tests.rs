@@ -239,3 +239,26 @@ fn a_key_tells_its_public_half() {
     assert_eq!(public_key(&pem).unwrap(), Some(key.subject_public_key_info()));
     assert!(public_key(&SecretBuf::copy_from(b"canary")).is_err());
 }
+
+proptest::proptest! {
+    /// A certificate with a wrong byte, or cut off, is refused or taken, and that is all.
+    #[test]
+    fn garbled_certificates_never_panic(at in 0usize..600, to in 0u8..=255, cut in 0usize..600) {
+        static ISSUANCE: std::sync::LazyLock<(Vec<u8>, [CertificateDer<'static>; 2])> =
+            std::sync::LazyLock::new(|| {
+                let issuance = Issuance::new();
+                (issuance.leaf.der().to_vec(), issuance.chain())
+            });
+        let (leaf, chain) = &*ISSUANCE;
+        let mut garbled = leaf.clone();
+        let place = at % garbled.len();
+        let before = std::mem::replace(&mut garbled[place], to);
+        let now = SystemTime::now();
+        let inspected = |der: Vec<u8>| inspect(&spec(), &der.into(), chain, None, now);
+        let outcome = inspected(garbled.clone());
+        // All of it is signed, or the signature itself.
+        proptest::prop_assert_eq!(outcome.is_ok(), before == to, "{:?}", outcome);
+        garbled.truncate(cut % leaf.len());
+        proptest::prop_assert!(inspected(garbled).is_err());
+    }
+}

@@ -1,7 +1,7 @@
 //! `sidekey dev`: a Vault-compatible server and the sidecar in one process, memory only.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,15 @@ use serde_json::{Map, Value};
 use super::serve::{listen_to_signals, run_until_stopped};
 use crate::app::{App, Bound};
 use crate::cli::{DevArgs, LogArgs};
-use crate::config::{self, Environment, Flags, SecretName, Sources};
+use crate::config::{
+    self, CertificateSpec, Environment, Flags, KeyOrigin, KeyType, SecretName, Sources, VaultPath,
+};
 use crate::dev::{DevOptions, DevServer};
 use crate::error::Error;
 use crate::memory::{SecretBuf, take_env};
+
+/// The example certificate, its role and its host name.
+const CERTIFICATE: &str = "localhost";
 
 type Seeds = BTreeMap<String, Map<String, Value>>;
 
@@ -37,6 +42,10 @@ pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
         let mut config = config::load(sources.clone())?.config;
         if config.health.is_some_and(|addr| !is_free(addr)) {
             config.health = Some((Ipv4Addr::LOCALHOST, 0).into());
+        }
+        if !seeds.contains_key(CERTIFICATE) {
+            server.seed_pki(CERTIFICATE).map_err(no_server)?;
+            config.certificates.extend(example_certificate());
         }
         // Whoever changes a value here wants to see it.
         config.secrets.values_mut().for_each(|spec| spec.refresh = Duration::from_secs(1));
@@ -104,6 +113,25 @@ fn sources(server: &DevServer, seeds: &Seeds, args: &DevArgs, token: Option<Secr
     }
 }
 
+/// Good for servers on this machine; issued when somebody asks for it.
+fn example_certificate() -> Option<(SecretName, CertificateSpec)> {
+    let spec = CertificateSpec {
+        mount: VaultPath::parse("pki")?,
+        role: CERTIFICATE.into(),
+        common_name: CERTIFICATE.into(),
+        alt_names: Vec::new(),
+        ip_sans: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        uri_sans: Vec::new(),
+        ttl: None,
+        key: KeyOrigin::Local(KeyType::P256),
+        renew_at_percent: 67,
+        required: false,
+        revoke: true,
+        revoke_replaced_after: None,
+    };
+    Some((SecretName::parse(CERTIFICATE)?, spec))
+}
+
 /// Only a guess: another process may take it in the meantime, which binding reports then.
 fn is_free(addr: SocketAddr) -> bool {
     TcpListener::bind(addr).is_ok()
@@ -130,9 +158,12 @@ fn welcome(server: &DevServer, bound: &Bound, seeds: &Seeds, generated: Option<&
     };
     let curl = place.zip(seeds.iter().next()).map(|(place, (name, fields))| {
         let field = fields.keys().next().map(String::as_str).unwrap_or_default();
-        format!(
-            "  curl -H {quote}Authorization: Bearer {token}{quote} {place}/secrets/{name}/{field}\n"
-        )
+        let ask = format!("  curl -H {quote}Authorization: Bearer {token}{quote} {place}");
+        let secret = format!("{ask}/secrets/{name}/{field}\n");
+        if seeds.contains_key(CERTIFICATE) {
+            return secret;
+        }
+        format!("{secret}{ask}/certificates/{CERTIFICATE}/bundle.pem\n")
     });
     format!(
         "A Vault-compatible server, in memory only:\n\n  export VAULT_ADDR={} VAULT_TOKEN={}\n\n\

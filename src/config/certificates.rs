@@ -9,7 +9,68 @@ use super::identity::Identity;
 use super::load::Context;
 use super::secrets::Declared;
 use super::section::{Section, quoted};
-use super::{CertificateSpec, KeyOrigin, KeyType, SecretName, VaultPath};
+use super::{SecretName, VaultPath};
+
+/// One certificate of Vault's PKI engine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CertificateSpec {
+    /// Where the engine is mounted; default `pki`.
+    pub mount: VaultPath,
+    /// The role of the mount that issues it.
+    pub role: String,
+    /// Whom it is for, placeholders filled in.
+    pub common_name: String,
+    /// Further host names.
+    pub alt_names: Vec<String>,
+    /// IP addresses that it is good for.
+    pub ip_sans: Vec<IpAddr>,
+    /// URIs that it is good for.
+    pub uri_sans: Vec<String>,
+    /// The life that is asked for; `None` for the role's own.
+    pub ttl: Option<Duration>,
+    /// Who makes the private key.
+    pub key: KeyOrigin,
+    /// How much of its life has passed when it is replaced, at the latest; default 67.
+    pub renew_at_percent: u32,
+    /// Readiness waits for it.
+    pub required: bool,
+    /// Revoke it when it is handed back; default on.
+    pub revoke: bool,
+    /// Revoke a replaced one this long after the new one is served; `None` (default) leaves it
+    /// to its users until it ends, or the sidecar does.
+    pub revoke_replaced_after: Option<Duration>,
+}
+
+impl CertificateSpec {
+    /// Every host name that it is asked for, the common name first when it is one.
+    pub fn host_names(&self) -> impl Iterator<Item = &str> {
+        let common_name = Some(&self.common_name)
+            .filter(|name| is_host_name(name) && !self.alt_names.contains(name));
+        common_name.into_iter().chain(&self.alt_names).map(String::as_str)
+    }
+}
+
+/// Who makes a certificate's private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyOrigin {
+    /// The sidecar where the role signs such a key, else Vault.
+    Auto(KeyType),
+    /// The sidecar; Vault sees a signing request alone.
+    Local(KeyType),
+    /// Vault, which sends it. Its type is the role's affair.
+    Vault,
+}
+
+/// A private key made in the sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// Ed25519.
+    Ed25519,
+}
 
 /// A shorter life is over before it can be renewed with care.
 const SHORTEST_TTL: Duration = Duration::from_secs(5);
@@ -228,8 +289,11 @@ fn key_type(section: &mut Section<'_>, context: &Context<'_>) -> Option<KeyType>
     }
 }
 
-/// Labels of letters, digits, `-` and `_`; the first may be `*`.
+/// Labels of letters, digits, `-` and `_`; the first may be `*`. An address is none.
 pub(super) fn is_host_name(name: &str) -> bool {
+    if name.parse::<IpAddr>().is_ok() {
+        return false;
+    }
     let name = name.strip_prefix("*.").unwrap_or(name);
     let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
     let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(allowed);

@@ -98,7 +98,7 @@ pub(super) fn read_health(
     address
 }
 
-fn loopback(text: &Located<String>, context: &Context<'_>) -> Option<LoopbackAddr> {
+pub(super) fn loopback(text: &Located<String>, context: &Context<'_>) -> Option<LoopbackAddr> {
     let address = socket_address(text, context)?;
     let loopback = LoopbackAddr::new(address);
     if loopback.is_none() {
@@ -135,7 +135,7 @@ fn socket_address(text: &Located<String>, context: &Context<'_>) -> Option<Socke
     None
 }
 
-fn abstract_name(text: &Located<String>, context: &Context<'_>) -> Option<AbstractName> {
+pub(super) fn abstract_name(text: &Located<String>, context: &Context<'_>) -> Option<AbstractName> {
     let name = AbstractName::parse(&text.value);
     if name.is_none() {
         let found = quoted(&text.value);

@@ -9,7 +9,9 @@ use super::error::ConfigError;
 use super::identity::Identity;
 use super::report::Report;
 use super::section::Section;
-use super::{Config, auth, callers, certificates, file, limits, listen, notify, secrets, vault};
+use super::{
+    Config, ambassador, auth, callers, certificates, file, limits, listen, notify, secrets, vault,
+};
 
 /// Where settings come from. Flags go before the environment, and the environment before the
 /// file.
@@ -82,6 +84,8 @@ pub(super) struct Context<'a> {
     pub(super) flags: &'a Flags,
     pub(super) environment: &'a Environment,
     pub(super) report: &'a Report,
+    /// There is more to be used than the local door.
+    pub(super) has_adapters: bool,
 }
 
 /// `None` only after a problem was reported.
@@ -90,9 +94,13 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
     for error in &errors {
         report.syntax_error(error);
     }
-    let context = Context { flags: &sources.flags, environment: &sources.environment, report };
-
     let mut root = Section::root(tree.get_ref(), report);
+    let context = Context {
+        flags: &sources.flags,
+        environment: &sources.environment,
+        report,
+        has_adapters: root.has("adapters"),
+    };
     let identity = Identity::read(root.table("identity"), &context);
     let vault = vault::read(root.table("vault"), &context);
     let auth = auth::read(root.table("auth"), vault.as_ref(), &identity, &context);
@@ -112,7 +120,17 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         root.table("container"),
         &context,
     );
-    root.refuse_future("adapters");
+    let mut adapters = root.table("adapters");
+    let others = ambassador::Others {
+        secrets: &declared.names,
+        certificates: &certificates,
+        callers: &callers,
+        listen: &listen,
+        health,
+    };
+    let ambassadors = ambassador::read(adapters.table("ambassador"), &others, &context);
+    adapters.refuse_future("tls");
+    adapters.finish();
     root.finish();
 
     let secrets = declared.secrets;
@@ -125,6 +143,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         certificates,
         callers,
         notify,
+        ambassadors,
         limits,
         life,
         protection,

@@ -1,7 +1,7 @@
 //! What the operator asked for: validated, immutable, one struct per component.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,11 @@ use crate::memory::SecretBuf;
 mod load;
 
 // The parts of a configuration.
+mod ambassador;
 mod auth;
 mod callers;
 mod certificates;
+mod declaration;
 mod environment;
 mod file;
 mod identity;
@@ -36,13 +38,24 @@ mod unknown;
 #[cfg(test)]
 mod tests;
 
+pub use ambassador::{
+    AmbassadorListen, AmbassadorProtocol, AmbassadorSpec, Destination, DestinationTls, HeaderForm,
+    HeaderSpec,
+};
+pub use certificates::{CertificateSpec, KeyOrigin, KeyType};
+pub use declaration::{Declaration, Declarations, NameKind};
 pub use environment::Environment;
 pub(crate) use environment::is_variable_name;
 pub use error::{ConfigError, Problem};
 pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load, load_text};
+pub use notify::{LoopbackUrl, NotifyRule, NotifyTarget, ProcessSource};
 pub(crate) use quantity::parse_duration;
 pub use types::{AbstractName, LoopbackAddr, NotifySignal, SecretName, VaultPath};
+
+/// The header in which a caller of an ambassador shows its token, in lower case. It never leaves
+/// the sidecar.
+pub const SIDEKEY_TOKEN_HEADER: &str = "sidekey-token";
 
 /// Everything `sidekey serve` needs to know. Made by [`load()`].
 #[derive(Debug)]
@@ -63,6 +76,8 @@ pub struct Config {
     pub callers: Vec<CallerRule>,
     /// Whom to tell of rotations.
     pub notify: Vec<NotifyRule>,
+    /// Where the application gets to without a credential of its own.
+    pub ambassadors: Vec<AmbassadorSpec>,
     /// Limits of the local listener.
     pub limits: Limits,
     /// Start, stop and audit settings.
@@ -94,6 +109,8 @@ pub struct VaultConfig {
     pub max_requests_per_second: u32,
     /// Deadline of one request, connection included; default 10 s.
     pub timeout: Duration,
+    /// The first login waits a random part of this; default none.
+    pub start_jitter: Duration,
 }
 
 /// A login method with what it needs.
@@ -178,127 +195,6 @@ pub struct SecretSpec {
     pub max_stale: Duration,
 }
 
-/// One certificate of Vault's PKI engine.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CertificateSpec {
-    /// Where the engine is mounted; default `pki`.
-    pub mount: VaultPath,
-    /// The role of the mount that issues it.
-    pub role: String,
-    /// Whom it is for, placeholders filled in.
-    pub common_name: String,
-    /// Further host names.
-    pub alt_names: Vec<String>,
-    /// IP addresses that it is good for.
-    pub ip_sans: Vec<IpAddr>,
-    /// URIs that it is good for.
-    pub uri_sans: Vec<String>,
-    /// The life that is asked for; `None` for the role's own.
-    pub ttl: Option<Duration>,
-    /// Who makes the private key.
-    pub key: KeyOrigin,
-    /// How much of its life has passed when it is replaced, at the latest; default 67.
-    pub renew_at_percent: u32,
-    /// Readiness waits for it.
-    pub required: bool,
-    /// Revoke it when it is handed back; default on.
-    pub revoke: bool,
-    /// Revoke a replaced one this long after the new one is served; `None` (default) leaves it
-    /// to its users until it ends, or the sidecar does.
-    pub revoke_replaced_after: Option<Duration>,
-}
-
-impl CertificateSpec {
-    /// Every host name that it is asked for, the common name first when it is one.
-    pub fn host_names(&self) -> impl Iterator<Item = &str> {
-        let common_name = Some(&self.common_name)
-            .filter(|name| certificates::is_host_name(name) && !self.alt_names.contains(name));
-        common_name.into_iter().chain(&self.alt_names).map(String::as_str)
-    }
-}
-
-/// Who makes a certificate's private key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyOrigin {
-    /// The sidecar where the role signs such a key, else Vault.
-    Auto(KeyType),
-    /// The sidecar; Vault sees a signing request alone.
-    Local(KeyType),
-    /// Vault, which sends it. Its type is the role's affair.
-    Vault,
-}
-
-/// A private key made in the sidecar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyType {
-    /// ECDSA on P-256.
-    P256,
-    /// ECDSA on P-384.
-    P384,
-    /// Ed25519.
-    Ed25519,
-}
-
-/// What a declared name stands for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Declaration {
-    /// `[secrets.NAME]`
-    Secret(SecretSpec),
-    /// `[certificates.NAME]`
-    Certificate(Box<CertificateSpec>),
-}
-
-impl Declaration {
-    /// Readiness waits for it.
-    pub fn is_required(&self) -> bool {
-        match self {
-            Self::Secret(spec) => spec.required,
-            Self::Certificate(spec) => spec.required,
-        }
-    }
-
-    /// How often what has no life of its own is read again.
-    pub fn refresh(&self) -> Duration {
-        match self {
-            Self::Secret(spec) => spec.refresh,
-            Self::Certificate(_) => Duration::from_mins(1),
-        }
-    }
-
-    /// Which part of the API serves it.
-    pub fn kind(&self) -> NameKind {
-        match self {
-            Self::Secret(_) => NameKind::Secret,
-            Self::Certificate(_) => NameKind::Certificate,
-        }
-    }
-}
-
-/// Which part of the API serves a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NameKind {
-    /// `/secrets/NAME`
-    Secret,
-    /// `/certificates/NAME`
-    Certificate,
-}
-
-impl Config {
-    /// Every declared name.
-    pub fn declarations(&self) -> Declarations {
-        let secrets = self.secrets.iter();
-        let secrets = secrets.map(|(name, spec)| (name, Declaration::Secret(spec.clone())));
-        let certificates = self
-            .certificates
-            .iter()
-            .map(|(name, spec)| (name, Declaration::Certificate(Box::new(spec.clone()))));
-        secrets.chain(certificates).map(|(name, what)| (name.clone(), what)).collect()
-    }
-}
-
-/// Every declared name, and what it stands for.
-pub type Declarations = BTreeMap<SecretName, Declaration>;
-
 /// Who may ask, and for what. All the conditions that are given must hold.
 #[derive(Debug)]
 pub struct CallerRule {
@@ -329,54 +225,6 @@ impl Allow {
             Self::Names(names) => names.contains(name),
         }
     }
-}
-
-/// Whom to tell of which rotations. Never a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotifyRule {
-    /// Which names it is about; `None` for all of them.
-    pub names: Option<BTreeSet<SecretName>>,
-    /// How long rotations are gathered before they are told together; default 500 ms.
-    pub debounce: Duration,
-    /// Who is told, and how.
-    pub target: NotifyTarget,
-}
-
-/// Who is told of a rotation, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotifyTarget {
-    /// By a `POST`.
-    Http {
-        /// Where to.
-        url: LoopbackUrl,
-        /// For the whole request; default 5 s.
-        timeout: Duration,
-    },
-    /// By a signal.
-    Signal {
-        /// Which one.
-        signal: NotifySignal,
-        /// Whom to.
-        process: ProcessSource,
-    },
-}
-
-/// An `http://` URL on loopback.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoopbackUrl {
-    /// Address and port.
-    pub addr: SocketAddr,
-    /// Path and query.
-    pub target: Box<str>,
-}
-
-/// How a process is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProcessSource {
-    /// By the number in a file, read each time.
-    PidFile(PathBuf),
-    /// The oldest one whose name, as in `/proc/PID/comm`, is this.
-    Named(Box<str>),
 }
 
 /// Limits of the local listener.

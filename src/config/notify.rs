@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -11,13 +12,61 @@ use super::error::{Located, Problem};
 use super::load::Context;
 use super::section::{Section, quoted};
 use super::unknown::closest;
-use super::{LoopbackUrl, NotifyRule, NotifySignal, NotifyTarget, ProcessSource};
+use super::{NotifySignal, SecretName};
 
 const DEFAULT_DEBOUNCE: Duration = Duration::from_millis(500);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const MOMENT: Duration = Duration::from_millis(1);
 /// What the kernel keeps of a process's name.
 const LONGEST_PROCESS_NAME: usize = 15;
+
+/// Whom to tell of which rotations. Never a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifyRule {
+    /// Which names it is about; `None` for all of them.
+    pub names: Option<BTreeSet<SecretName>>,
+    /// How long rotations are gathered before they are told together; default 500 ms.
+    pub debounce: Duration,
+    /// Who is told, and how.
+    pub target: NotifyTarget,
+}
+
+/// Who is told of a rotation, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotifyTarget {
+    /// By a `POST`.
+    Http {
+        /// Where to.
+        url: LoopbackUrl,
+        /// For the whole request; default 5 s.
+        timeout: Duration,
+    },
+    /// By a signal.
+    Signal {
+        /// Which one.
+        signal: NotifySignal,
+        /// Whom to.
+        process: ProcessSource,
+    },
+}
+
+/// An `http://` URL on loopback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoopbackUrl {
+    /// Address and port.
+    pub addr: SocketAddr,
+    /// Path and query.
+    pub target: Box<str>,
+}
+
+/// How a process is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessSource {
+    /// By the number in a file, read each time.
+    PidFile(PathBuf),
+    /// The oldest one whose name, as in `/proc/PID/comm`, is this.
+    Named(Box<str>),
+}
 
 pub(super) fn read(
     sections: Vec<Section<'_>>,

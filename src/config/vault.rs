@@ -30,6 +30,7 @@ pub(super) fn read(mut section: Section<'_>, context: &Context<'_>) -> Option<Va
     let ca_path = file_setting(&mut section, "ca_path", "VAULT_CAPATH", context);
     let ceiling = section.count("max_requests_per_second");
     let timeout = section.duration("timeout", Duration::from_millis(1));
+    let start_jitter = section.duration("start_jitter", Duration::ZERO);
     section.finish();
     let address = self::address(address.as_ref(), context);
     let namespace = namespace.and_then(|name| header_value(&name, context));
@@ -45,6 +46,7 @@ pub(super) fn read(mut section: Section<'_>, context: &Context<'_>) -> Option<Va
         skip_verify,
         max_requests_per_second: ceiling.unwrap_or(DEFAULT_REQUESTS_PER_SECOND),
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+        start_jitter: start_jitter.unwrap_or_default(),
     })
 }
 

@@ -165,6 +165,23 @@ impl DevServer {
         }
     }
 
+    /// Mounts a PKI engine at `pki/` with a root of its own and a role that permits every name.
+    /// Does nothing when something is mounted there.
+    ///
+    /// # Errors
+    /// When the kernel gives no randomness.
+    pub fn seed_pki(&self, role: &str) -> io::Result<()> {
+        let mut state = self.shared.state();
+        let now = state.now();
+        let failed = |failure: reply::Failure| io::Error::other(failure.errors.join("; "));
+        let Some(root) = state.namespaces.get_mut("") else { return Ok(()) };
+        if root.mount_of("pki/x").is_none() {
+            let mount = mount::Mount::pki(role, now).map_err(failed)?;
+            root.mounts.insert("pki/".to_owned(), mount);
+        }
+        Ok(())
+    }
+
     /// Everything but health and seal status answers 503 from now on.
     pub fn seal(&self) {
         self.shared.state().sealed = true;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::approle::AppRole;
 use super::cert::CertAuth;
+use super::clock::Moment;
 use super::database::Database;
 use super::fields::Fields;
 use super::jwt::JwtAuth;
@@ -60,6 +61,11 @@ impl Mount {
         let mut mount = Self::new("kv", "key/value secret storage", Engine::Kv2(Kv2::default()))?;
         mount.options = Some(BTreeMap::from([("version".into(), "2".into())]));
         Ok(mount)
+    }
+
+    /// A PKI engine that is ready to issue.
+    pub(super) fn pki(role: &str, now: Moment) -> Result<Self, Failure> {
+        Self::new("pki", "certificates", Engine::Pki(Box::new(Pki::ready(role, now)?)))
     }
 
     /// From the body of `POST sys/mounts/…`.

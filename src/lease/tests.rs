@@ -1,5 +1,7 @@
 //! The contract as a whole, against an outage: time is paused, and the schedule runs on it.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 use tokio::time::Instant;
 
@@ -112,7 +114,7 @@ fn written(duration: Duration) -> String {
     let mut text = String::new();
     for (size, unit) in units {
         if left >= size {
-            text += &format!("{}{unit}", left / size);
+            write!(text, "{}{unit}", left / size).unwrap();
             left %= size;
         }
     }

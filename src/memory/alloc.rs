@@ -93,6 +93,12 @@ fn from_arena(layout: Layout) -> Option<NonNull<u8>> {
     }
 }
 
+/// Whether what this thread allocates now comes from the arena.
+#[inline]
+fn is_routed() -> bool {
+    ROUTE.try_with(Cell::get).is_ok_and(|route| route != Route::Ordinary)
+}
+
 // SAFETY: blocks come from `System` or from the arena and go back to where they came from,
 // which their address tells; `dealloc` writes only inside the block, which its caller owns
 // until the call returns.
@@ -124,7 +130,9 @@ unsafe impl GlobalAlloc for WipingAllocator {
         unsafe {
             wipe(block, layout.size());
             match NonNull::new(block) {
-                Some(block) if arena::contains(block.as_ptr()) => arena::deallocate(block, layout),
+                Some(block) if arena::contains(block.as_ptr()) => {
+                    arena::deallocate(block, layout, is_routed());
+                }
                 _ => System.dealloc(block, layout),
             }
         }

@@ -14,6 +14,7 @@ use talc::DefaultBinning;
 use talc::base::Talc;
 use talc::source::Manual;
 
+use super::magazine::{self, Class};
 use super::pages::{self, PAGE, Tier};
 
 /// Address space, not memory.
@@ -127,6 +128,11 @@ fn allocate_within(layout: Layout, most: usize) -> Option<NonNull<u8>> {
     if layout.size() == 0 {
         return None;
     }
+    let class = Class::of(layout);
+    if let Some(block) = class.and_then(magazine::take) {
+        return Some(block);
+    }
+    let layout = class.map_or(layout, Class::layout);
     let mut heap = lock();
     // SAFETY: the layout's size is not zero.
     let mut block = unsafe { heap.talc.allocate(layout) };
@@ -141,11 +147,24 @@ fn allocate_within(layout: Layout, most: usize) -> Option<NonNull<u8>> {
     block
 }
 
-/// Gives a block back. Its owner has wiped it.
+/// Gives a block back, or keeps it for what this thread allocates next. Its owner has wiped it.
 ///
 /// # Safety
 /// `block` came from [`allocate`] with the same layout and is not used any more.
-pub(super) unsafe fn deallocate(block: NonNull<u8>, layout: Layout) {
+#[inline]
+pub(super) unsafe fn deallocate(block: NonNull<u8>, layout: Layout, keep: bool) {
+    let class = Class::of(layout);
+    // SAFETY: the caller's guarantee; the class follows from the layout.
+    unsafe {
+        if !(keep && class.is_some_and(|class| magazine::keep(block, class))) {
+            give_back(block, class.map_or(layout, Class::layout));
+        }
+    }
+}
+
+/// # Safety
+/// `block` came from the heap with this very layout and is not used any more.
+pub(super) unsafe fn give_back(block: NonNull<u8>, layout: Layout) {
     // SAFETY: the caller's guarantee.
     unsafe { lock().talc.deallocate(block.as_ptr(), layout) };
 }
@@ -241,7 +260,7 @@ mod tests {
             // SAFETY: our own block, freed with its layout.
             unsafe {
                 block.write_bytes(round, 100_000);
-                deallocate(block, layout);
+                deallocate(block, layout, false);
             }
         }
         assert!(!contains((&raw const layout).cast_mut().cast()));

@@ -145,7 +145,7 @@ impl Drop for SecretBuf {
         unsafe {
             wipe(self.start.as_ptr(), self.len);
             if arena::contains(self.start.as_ptr()) {
-                arena::deallocate(self.start, layout);
+                arena::deallocate(self.start, layout, false);
             } else {
                 std::alloc::dealloc(self.start.as_ptr(), layout);
             }

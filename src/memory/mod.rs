@@ -10,8 +10,10 @@
 //! 3. The fetch thread, whose libraries handle plaintext in HTTP, TLS and JSON buffers, has its
 //!    whole heap and stack there ([`keep_thread_secret`]). Connections, whose buffers hold the
 //!    tokens of callers, have their heap there ([`InSecretMemory`]).
-//! 4. The global allocator ([`WipingAllocator`]) wipes every block that it frees.
-//! 5. Threads clear registers and stack before they sleep ([`scrub`]).
+//! 4. The global allocator ([`WipingAllocator`]) wipes every block that it frees; what such a
+//!    thread keeps of them for its next allocations is wiped.
+//! 5. Threads clear registers and stack before they sleep ([`scrub`]), and registers when a
+//!    [`SecretBuf`] is finished or dropped.
 //! 6. Secrets that arrive by environment are taken out of it before any thread starts
 //!    ([`take_env`]); secrets that arrive by file are read straight into a [`SecretBuf`]
 //!    ([`SecretBuf::read_file`]).
@@ -24,6 +26,7 @@ mod arena;
 mod buf;
 mod environment;
 mod harden;
+mod magazine;
 mod pages;
 mod scrub;
 

@@ -56,8 +56,8 @@ fn oldest_named(name: &str) -> Option<i32> {
 
 /// Name and start time of a `/proc/PID/stat`. The name stands in parentheses and may hold some.
 fn parse_stat(stat: &str) -> Option<(&str, u64)> {
-    let (start, rest) = stat.rsplit_once(')')?;
-    let (_, comm) = start.split_once('(')?;
+    let (before, rest) = stat.rsplit_once(')')?;
+    let (_, comm) = before.split_once('(')?;
     // The state is field 3, the start time field 22.
     Some((comm, rest.split_ascii_whitespace().nth(19)?.parse().ok()?))
 }

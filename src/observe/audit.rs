@@ -26,8 +26,11 @@ const RETRY: Duration = Duration::from_millis(1);
 /// What one line says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Access<'a> {
-    /// `read`, `list`, `refresh`, or `none` when the request got nowhere.
+    /// `read`, `list`, `refresh`, or `none` when the request got nowhere; of an adapter, what it
+    /// did.
     pub action: &'static str,
+    /// The adapter, when it was not the local door.
+    pub adapter: Option<&'a str>,
     /// The rule that permitted it, else the first that matched.
     pub caller: Option<&'a str>,
     /// By the kernel's word, when it was asked.

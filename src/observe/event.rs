@@ -11,7 +11,8 @@ use tracing::{debug, error, info, warn};
 
 use super::Chain;
 use crate::config::{
-    AbstractName, AuthMethod, NameKind, NotifySignal, NotifyTarget, ProcessSource, SecretName,
+    AbstractName, AmbassadorSpec, AuthMethod, NameKind, NotifySignal, NotifyTarget, ProcessSource,
+    SecretName,
 };
 use crate::container::{Audit, Verdict};
 use crate::lease::Handle;
@@ -71,6 +72,31 @@ pub fn listening_unix(name: &AbstractName) {
 /// The health listener is bound.
 pub fn health_listening(addr: SocketAddr) {
     info!(target: "sidekey", %addr, "health and metrics");
+}
+
+/// An ambassador's listener is bound.
+pub fn ambassador_listening(spec: &AmbassadorSpec, addr: &dyn fmt::Display) {
+    let (protocol, destination) = (spec.protocol.as_str(), &spec.destination);
+    let (ambassador, tls) = (&spec.name, destination.tls.is_some());
+    info!(target: "sidekey", %ambassador, %addr, protocol, %destination, tls, "ambassador listening");
+}
+
+/// An ambassador's destination cannot be reached. Said once, until it is back.
+pub fn destination_lost(spec: &AmbassadorSpec, why: &(dyn Error + 'static)) {
+    let (ambassador, destination) = (&spec.name, &spec.destination);
+    warn!(target: "sidekey", %ambassador, %destination, error = %Chain(why), "destination out of reach");
+}
+
+/// An ambassador's destination answers again.
+pub fn destination_back(spec: &AmbassadorSpec) {
+    let (ambassador, destination) = (&spec.name, &spec.destination);
+    info!(target: "sidekey", %ambassador, %destination, "destination answers again");
+}
+
+/// An ambassador had nothing to put in.
+pub fn ambassador_without_credential(spec: &AmbassadorSpec, why: &(dyn Error + 'static)) {
+    let (ambassador, name) = (&spec.name, &spec.secret);
+    debug!(target: "sidekey", %ambassador, %name, error = %Chain(why), "no credential");
 }
 
 /// No connection can be accepted just now: out of file descriptors or memory.

@@ -14,6 +14,7 @@ pub(super) fn write(out: &mut Vec<u8>, style: Style, now: SystemTime, access: &A
     let mut line = Line { out, style };
     line.start(now);
     line.word("action", access.action);
+    line.text("adapter", access.adapter);
     line.text("caller", access.caller);
     line.number("uid", access.uid.map(u64::from));
     line.text("name", access.name);
@@ -182,6 +183,7 @@ mod tests {
     fn access<'a>() -> Access<'a> {
         Access {
             action: "read",
+            adapter: None,
             caller: Some("app"),
             uid: Some(10001),
             name: Some("db"),

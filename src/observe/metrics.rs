@@ -61,6 +61,17 @@ struct LayerLabel {
     layer: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AmbassadorLabel {
+    ambassador: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AmbassadorOutcome {
+    ambassador: String,
+    outcome: &'static str,
+}
+
 type Histograms = Family<OperationLabel, Histogram, fn() -> Histogram>;
 type OnScrape = Box<dyn Fn(&Metrics) + Send + Sync>;
 
@@ -73,9 +84,11 @@ struct Inner {
     requests: Family<OutcomeLabel, Counter>,
     connections: Gauge,
     cache_age: Family<NameLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    expires_in: Family<NameLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
     cache_entries: Gauge,
     cache_bytes: Gauge,
     logins: Family<LoginLabels, Counter>,
+    notifications: Family<OutcomeLabel, Counter>,
     upstream_requests: Family<UpstreamLabels, Counter>,
     upstream_seconds: Histograms,
     ready: Gauge,
@@ -85,6 +98,9 @@ struct Inner {
     memory_spilled: Gauge,
     sandbox: Family<LayerLabel, Gauge>,
     hardening: Family<ItemLabels, Gauge>,
+    ambassador_uses: Family<AmbassadorOutcome, Counter>,
+    ambassador_connections: Family<AmbassadorLabel, Gauge>,
+    ambassador_echoes: Family<AmbassadorLabel, Counter>,
     on_scrape: OnceLock<OnScrape>,
 }
 
@@ -98,9 +114,11 @@ impl Metrics {
             requests: Family::default(),
             connections: Gauge::default(),
             cache_age: Family::default(),
+            expires_in: Family::default(),
             cache_entries: Gauge::default(),
             cache_bytes: Gauge::default(),
             logins: Family::default(),
+            notifications: Family::default(),
             upstream_requests: Family::default(),
             upstream_seconds: Family::new_with_constructor(histogram),
             ready: Gauge::default(),
@@ -110,6 +128,9 @@ impl Metrics {
             memory_spilled: Gauge::default(),
             sandbox: Family::default(),
             hardening: Family::default(),
+            ambassador_uses: Family::default(),
+            ambassador_connections: Family::default(),
+            ambassador_echoes: Family::default(),
             on_scrape: OnceLock::new(),
         };
         inner.register(&mut registry);
@@ -135,6 +156,11 @@ impl Metrics {
     /// Counts a login to Vault.
     pub fn login(&self, method: &'static str, outcome: &'static str) {
         self.0.logins.get_or_create(&LoginLabels { method, outcome }).inc();
+    }
+
+    /// Counts an attempt to tell the application of rotations.
+    pub fn notification(&self, outcome: &'static str) {
+        self.0.notifications.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Counts and times a request to Vault.
@@ -164,6 +190,15 @@ impl Metrics {
         }
     }
 
+    /// Life left of the value of `name`; `None` without a value, or when it has no end.
+    pub fn set_expires_in(&self, name: &str, left: Option<Duration>) {
+        let label = NameLabel { name: name.to_owned() };
+        match left {
+            Some(left) => _ = self.0.expires_in.get_or_create(&label).set(left.as_secs_f64()),
+            None => _ = self.0.expires_in.remove(&label),
+        }
+    }
+
     /// Whether `/readyz` says yes.
     pub fn set_ready(&self, ready: bool) {
         self.0.ready.set(i64::from(ready));
@@ -186,6 +221,17 @@ impl Metrics {
         for finding in audit.findings.iter().filter(|_| audit.in_container) {
             let labels = ItemLabels { item: finding.item, verdict: finding.verdict.as_str() };
             self.0.hardening.get_or_create(&labels).set(1);
+        }
+    }
+
+    /// The numbers of the ambassador `name`.
+    pub fn ambassador(&self, name: &str) -> AmbassadorMetrics {
+        let label = AmbassadorLabel { ambassador: name.to_owned() };
+        AmbassadorMetrics {
+            connections: self.0.ambassador_connections.get_or_create_owned(&label),
+            echoes: self.0.ambassador_echoes.get_or_create_owned(&label),
+            uses: self.0.ambassador_uses.clone(),
+            name: label.ambassador,
         }
     }
 
@@ -218,9 +264,13 @@ impl Inner {
         add.register("connections", "Open local connections", self.connections.clone());
         let help = "Time since Vault confirmed a cached value";
         add.register("cache_age_seconds", help, self.cache_age.clone());
+        let help = "Life left of a leased value or certificate";
+        add.register("expires_in_seconds", help, self.expires_in.clone());
         add.register("cache_entries", "Cached secrets", self.cache_entries.clone());
         add.register("cache_bytes", "Plaintext in the cache", self.cache_bytes.clone());
         add.register("logins", "Logins to Vault", self.logins.clone());
+        let help = "Attempts to tell the application of rotations";
+        add.register("notifications", help, self.notifications.clone());
         add.register("upstream_requests", "Requests to Vault", self.upstream_requests.clone());
         let help = "Duration of requests to Vault";
         add.register("upstream_seconds", help, self.upstream_seconds.clone());
@@ -236,6 +286,12 @@ impl Inner {
         add.register("sandbox", help, self.sandbox.clone());
         let help = "1 for what an item of the container's hardening came to: ok, flaw or operator";
         add.register("hardening", help, self.hardening.clone());
+        let help = "Requests and sessions of ambassadors by outcome";
+        add.register("ambassador_uses", help, self.ambassador_uses.clone());
+        let help = "Open local connections of ambassadors";
+        add.register("ambassador_connections", help, self.ambassador_connections.clone());
+        let help = "Answers' headers left out because the credential was in them";
+        add.register("ambassador_echoes", help, self.ambassador_echoes.clone());
     }
 }
 
@@ -246,6 +302,33 @@ pub struct OpenConnection(Gauge);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// The numbers of one ambassador.
+pub struct AmbassadorMetrics {
+    name: String,
+    connections: Gauge,
+    echoes: Counter,
+    uses: Family<AmbassadorOutcome, Counter>,
+}
+
+impl AmbassadorMetrics {
+    /// Counts a request or a session that ended with `outcome`.
+    pub fn count(&self, outcome: &'static str) {
+        let label = AmbassadorOutcome { ambassador: self.name.clone(), outcome };
+        self.uses.get_or_create(&label).inc();
+    }
+
+    /// Counts an open local connection until the returned guard is dropped.
+    pub fn connection(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// Counts headers that were left out of an answer.
+    pub fn echoes(&self, headers: u64) {
+        self.echoes.inc_by(headers);
     }
 }
 
@@ -263,6 +346,7 @@ mod tests {
         metrics.on_scrape(|metrics| {
             metrics.set_cache(1, 200);
             metrics.set_cache_age("db", Some(Duration::from_secs(5)));
+            metrics.set_expires_in("web", Some(Duration::from_mins(1)));
         });
         let open = metrics.connection();
         let text = metrics.encode().unwrap();
@@ -270,6 +354,7 @@ mod tests {
             "sidekey_requests_total{outcome=\"ok\"} 1",
             "sidekey_connections 1",
             "sidekey_cache_age_seconds{name=\"db\"} 5.0",
+            "sidekey_expires_in_seconds{name=\"web\"} 60.0",
             "sidekey_cache_entries 1",
             "sidekey_cache_bytes 200",
             "sidekey_logins_total{method=\"approle\",outcome=\"denied\"} 1",

@@ -16,4 +16,4 @@ mod process;
 pub use audit::{Access, Audit};
 pub use chain::Chain;
 pub use log::{LogAlreadySet, Style, init_log};
-pub use metrics::Metrics;
+pub use metrics::{AmbassadorMetrics, Metrics};

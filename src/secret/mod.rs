@@ -158,3 +158,11 @@ impl Secret {
         })
     }
 }
+
+/// A secret with these text fields.
+#[cfg(test)]
+pub(crate) fn test_secret(fields: &[(&str, &str)]) -> Secret {
+    let fields: BTreeMap<_, _> = fields.iter().copied().collect();
+    let json = serde_json::to_string(&fields).unwrap();
+    render(&json, &EtagKey::random().unwrap(), None, None).unwrap()
+}

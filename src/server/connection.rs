@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
@@ -12,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::body::Body;
 use super::head_timer::HeadTimer;
 use super::stream::Unstuck;
 use crate::config::Limits;
@@ -22,11 +22,11 @@ const BUFFER: usize = 64 * 1024;
 
 /// How long a connection may take over things.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
+pub(crate) struct Timeouts {
     /// For a whole head to arrive, idle time before it included.
-    pub(super) head: Duration,
+    pub(crate) head: Duration,
     /// Without progress in writing.
-    pub(super) write: Duration,
+    pub(crate) write: Duration,
 }
 
 impl From<&Limits> for Timeouts {
@@ -40,7 +40,7 @@ impl From<&Limits> for Timeouts {
 ///
 /// # Errors
 /// What ended the connection other than a close between requests.
-pub(super) async fn serve<T, A, F>(
+pub(crate) async fn serve<T, A, F, B>(
     stream: T,
     timeouts: Timeouts,
     cancel: CancellationToken,
@@ -49,7 +49,9 @@ pub(super) async fn serve<T, A, F>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Result<Response<Body>, Infallible>>,
+    F: Future<Output = Result<Response<B>, Infallible>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let io = TokioIo::new(Unstuck::new(stream, timeouts.write));
     let connection = builder(timeouts).serve_connection(io, service_fn(answer));

@@ -79,6 +79,7 @@ impl<S: Source> Session<S> {
         let Some(audit) = &self.door.audit else { return };
         audit.record(&Access {
             action: admitted.action().map_or("none", |action| action.as_str()),
+            adapter: None,
             caller: Some(admitted.caller()),
             uid: self.peer.known_uid(),
             name: admitted.declared().map(|declared| declared.name.as_str()),

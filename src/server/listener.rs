@@ -47,14 +47,14 @@ impl BindError {
 }
 
 /// One bound socket.
-pub(super) enum Listener {
+pub(crate) enum Listener {
     Tcp { socket: TcpListener, addr: SocketAddr, names: Arc<OwnNames> },
     Unix { socket: UnixListener, name: AbstractName, names: Arc<OwnNames> },
 }
 
 impl Listener {
     /// Must be called inside a tokio runtime.
-    pub(super) fn tcp(addr: SocketAddr) -> Result<Self, BindError> {
+    pub(crate) fn tcp(addr: SocketAddr) -> Result<Self, BindError> {
         let bind = || {
             let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
             if addr.is_ipv6() {
@@ -83,7 +83,7 @@ impl Listener {
     }
 
     /// Must be called inside a tokio runtime.
-    pub(super) fn unix(name: &AbstractName, names: OwnNames) -> Result<Self, BindError> {
+    pub(crate) fn unix(name: &AbstractName, names: OwnNames) -> Result<Self, BindError> {
         let bind = || {
             let addr = unix::SocketAddr::from_abstract_name(name.as_str())?;
             let socket = unix::UnixListener::bind_addr(&addr)?;
@@ -116,7 +116,7 @@ impl Listener {
 ///
 /// The permit is taken before the accept, so that connections over the limit wait in the
 /// kernel, where they cost us nothing. No error ends this, and none makes it spin.
-pub(super) async fn accept_loop(
+pub(crate) async fn accept_loop(
     listeners: Vec<Listener>,
     permits: Arc<Semaphore>,
     cancel: CancellationToken,

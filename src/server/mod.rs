@@ -47,8 +47,12 @@ mod wanted;
 
 use door::{Door, Outcomes, Session};
 use events::Streams;
-use guard::OwnNames;
-use listener::{Listener, accept_loop};
+
+pub(crate) use connection::{Timeouts, serve as serve_http};
+pub(crate) use guard::{Denied, OwnNames, identify, screen};
+pub(crate) use listener::{Listener, accept_loop};
+pub(crate) use peer::Peer;
+pub(crate) use stream::Stream;
 
 pub use health::{BoundHealth, Readiness};
 pub use listener::BindError;

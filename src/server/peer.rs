@@ -16,7 +16,7 @@ use super::guard::OwnNames;
 use super::socket_table;
 
 /// The other end of one connection.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     transport: Transport,
     own_names: Arc<OwnNames>,
     /// Asked for once per connection, and only when a rule has uids.
@@ -38,7 +38,7 @@ impl Peer {
     }
 
     /// For the audit log.
-    pub(super) fn transport(&self) -> &'static str {
+    pub(crate) fn transport(&self) -> &'static str {
         match self.transport {
             Transport::Tcp { .. } => "tcp",
             Transport::Unix => "unix",
@@ -51,7 +51,7 @@ impl Peer {
     }
 
     /// The uid, asking the kernel (some 40 µs) when it was not asked yet.
-    pub(super) fn uid(&self) -> Option<u32> {
+    pub(crate) fn uid(&self) -> Option<u32> {
         *self.uid.get_or_init(|| match self.transport {
             Transport::Tcp { peer, local } => socket_table::owner(peer, local),
             Transport::Unix => None,
@@ -59,7 +59,7 @@ impl Peer {
     }
 
     /// The uid, if the kernel was asked already.
-    pub(super) fn known_uid(&self) -> Option<u32> {
+    pub(crate) fn known_uid(&self) -> Option<u32> {
         self.uid.get().copied().flatten()
     }
 }

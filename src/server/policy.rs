@@ -68,6 +68,11 @@ impl Policy {
         }
     }
 
+    /// The limits of the local door, which adapters keep to as well.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// For [`serve`](super::BoundServer::serve), and for reloads.
     pub fn shared(self) -> SharedPolicy {
         Arc::new(ArcSwap::from_pointee(self))
@@ -84,6 +89,18 @@ impl Rule {
             allow: rule.allow,
             rate: limits.requests_per_second.map(Rate::per_second),
         }
+    }
+
+    /// Whether it matches: its uids and its token, where it has them. The token is compared
+    /// whatever the uid is.
+    pub(super) fn holds(&self, uid: Option<u32>, token: Option<&[u8]>) -> bool {
+        let token_holds = match &self.token {
+            None => true,
+            Some(wanted) => wanted.matches(token.unwrap_or_default()) & token.is_some(),
+        };
+        let uid_holds =
+            self.uids.as_ref().is_none_or(|uids| uid.is_some_and(|uid| uids.contains(&uid)));
+        token_holds & uid_holds
     }
 
     /// Another number once the rule's token is another one.

@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use super::auth::Authenticator;
 use super::ceiling::Ceiling;
 use super::error::{Failure, Retry, VaultError};
+use super::former::Former;
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, VaultConfig};
-use crate::lease::{Backoff, now, renew_after, replace_last_after};
+use crate::lease::{Backoff, now, renew_after, replace_last_after, spread};
 use crate::observe::{Metrics, event};
 
 /// A token that dies sooner than this after its login does not count as a success, so that a
@@ -22,8 +23,8 @@ use crate::observe::{Metrics, event};
 const PROVEN_AFTER: Duration = Duration::from_mins(1);
 /// How often a held token's end is compared with the clock.
 const LOOK: Duration = Duration::from_secs(5);
-/// A 403 right after a login is about the path, not about the token.
-const NEW_FOR: Duration = Duration::from_secs(10);
+/// A token that was looked at this lately and lives is not doubted: a 403 is about the path.
+const SEEN_LATELY: Duration = Duration::from_secs(10);
 
 /// After a reload to another Vault or login: time for what was made under the old token to be
 /// replaced, once there is a new one.
@@ -148,13 +149,14 @@ impl Session {
             tokio::time::sleep(HANDOVER).await;
         };
         let _ = tokio::time::timeout(LONGEST_HANDOVER, replaced).await;
-        let mut all = self.former.borrow_mut();
-        let place = all.iter().position(|other| Rc::ptr_eq(other, &former));
         // The stop may have been faster.
-        let Some(place) = place else { return };
-        all.swap_remove(place);
-        drop(all);
-        former.revoke(self.timeout()).await;
+        let is_left = |all: &mut Vec<Rc<Former>>| {
+            let place = all.iter().position(|other| Rc::ptr_eq(other, &former));
+            place.map(|place| all.swap_remove(place)).is_some()
+        };
+        if is_left(&mut self.former.borrow_mut()) {
+            former.revoke(self.timeout()).await;
+        }
     }
 
     /// One attempt to log in. A client certificate is a credential too, and read anew.
@@ -212,8 +214,8 @@ impl Session {
                 return self.token(patience).await.ok();
             }
         }
-        let recently = |at: Instant| at.elapsed() < NEW_FOR;
-        if recently(token.obtained) || seen_alive.is_some_and(recently) {
+        let recently = |at: Instant| at.elapsed() < SEEN_LATELY;
+        if seen_alive.is_some_and(recently) {
             return None;
         }
         if self.is_unknown(token).await {
@@ -232,6 +234,8 @@ impl Session {
     /// Logs in and stays logged in. Never ends.
     pub(super) async fn keep(&self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
+        let jitter = self.settings.borrow().start_jitter;
+        tokio::time::sleep(spread(jitter)).await;
         loop {
             let authenticator = Rc::clone(&self.authenticator.borrow());
             let wait = match self.login(&authenticator).await {
@@ -371,28 +375,6 @@ impl Session {
         let current = self.token.take().filter(|token| token.ours);
         let current = current.map(|token| Rc::new(Former { token, transport: self.transport() }));
         self.former.take().into_iter().chain(current).collect()
-    }
-}
-
-/// A token that is not needed any more, and the way to where it came from.
-pub(super) struct Former {
-    token: Rc<Token>,
-    transport: Rc<Transport>,
-}
-
-impl Former {
-    /// Revokes it within `budget`, and says what came of it.
-    pub(super) async fn revoke(&self, budget: Duration) {
-        self.token.life.kill();
-        let revoked = tokio::time::timeout(budget, self.token.revoke(&self.transport)).await;
-        match revoked {
-            Ok(Ok(())) => event::token_revoked(),
-            Ok(Err(error)) => event::token_not_revoked(&self.token.accessor, &error),
-            Err(_) => {
-                let error = VaultError::new(Failure::Timeout, "auth/token/revoke-self");
-                event::token_not_revoked(&self.token.accessor, &error);
-            }
-        }
     }
 }
 

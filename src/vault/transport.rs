@@ -159,15 +159,20 @@ impl Transport {
         })
     }
 
-    /// Writes `body`, which holds no secret, to `path`.
+    /// Writes `body`, which holds no secret, to `path`, unless nobody wants it any more when its
+    /// turn comes.
     pub(super) async fn post(
         &self,
         path: &str,
         token: &SecretBuf,
         body: &serde_json::Value,
+        wanted: &dyn Fn() -> bool,
     ) -> Result<Answer, VaultError> {
         let urgency = urgency(&Method::POST, path);
         self.pass(urgency, path).await?;
+        if !wanted() {
+            return Err(VaultError::new(Failure::Ceiling, path));
+        }
         let body = body.to_string().into_bytes();
         self.send(urgency, Method::POST, path, Some(token), Some(body)).await
     }

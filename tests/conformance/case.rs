@@ -14,12 +14,20 @@ pub struct Case {
     pub tls: bool,
     /// Why a real Vault cannot show it.
     pub dev_only: Option<&'static str>,
+    /// Why the dev server cannot show it.
+    pub real_only: Option<&'static str>,
 }
 
 /// `case!(function)`: a case named after the function that takes a `&Vault`.
 macro_rules! case {
     ($name:ident) => {
-        $crate::case::Case { name: stringify!($name), run: $name, tls: false, dev_only: None }
+        $crate::case::Case {
+            name: stringify!($name),
+            run: $name,
+            tls: false,
+            dev_only: None,
+            real_only: None,
+        }
     };
 }
 pub(crate) use case;
@@ -28,6 +36,12 @@ impl Case {
     /// The Vault speaks HTTPS with a private CA.
     pub const fn over_tls(mut self) -> Self {
         self.tls = true;
+        self
+    }
+
+    /// A real Vault alone can show it, because of `reason`.
+    pub const fn real_only(mut self, reason: &'static str) -> Self {
+        self.real_only = Some(reason);
         self
     }
 
@@ -49,6 +63,10 @@ pub fn trials(topic: &str, cases: &[Case]) -> Vec<Trial> {
     };
     let both = |case: &Case| {
         let dev = trial(*case, "dev", Vault::dev);
+        let dev = match case.real_only {
+            Some(reason) => dev.with_kind(reason).with_ignored_flag(true),
+            None => dev,
+        };
         let real = trial(*case, "real", Vault::real);
         let real = match case.dev_only {
             Some(reason) => real.with_kind(reason).with_ignored_flag(true),

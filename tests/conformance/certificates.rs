@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     case!(a_handshake_with_every_type_of_key),
     case!(a_key_made_here_needs_no_right_to_issue),
     case!(a_key_made_by_vault_where_nothing_is_signed),
+    case!(a_role_for_rsa_keys).real_only("the dev server makes no RSA keys"),
     case!(names_of_every_kind),
     case!(an_intermediate_between),
     case!(replaced_before_its_end_and_told),
@@ -230,6 +231,23 @@ fn a_key_made_by_vault_where_nothing_is_signed(vault: &Vault) {
     assert!(said.contains("key made by Vault"), "{said}");
 }
 
+/// Vault's default: such a role signs none of our keys.
+fn a_role_for_rsa_keys(vault: &Vault) {
+    engine(vault, json!({ "key_type": "rsa", "key_bits": 2048 }));
+    let sidecar = Setup::as_root(vault).certificate("web", &web("")).start();
+    assert!(served(&sidecar, "/key.pem").starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    assert!(served(&sidecar, "/key.pem").len() > 1500);
+    handshake(&sidecar, NAME);
+    sidecar.stop();
+    let lines = web("key = \"local\"\nrequired = false");
+    vault.put("app", json!({ "password": canary("password") }));
+    let setup = Setup::as_root(vault).secret("db", "secret/data/app");
+    let sidecar = setup.certificate("web", &lines).start();
+    assert_eq!(sidecar.get("/certificates/web").code(), "upstream_malformed");
+    let said = sidecar.stop();
+    assert!(said.contains("the role signs no key of such a type: see key and key_type"), "{said}");
+}
+
 fn names_of_every_kind(vault: &Vault) {
     engine(vault, json!({}));
     let names = "alt_names = [\"*.app.example.io\", \"other.example.io\"]\n\
@@ -304,7 +322,12 @@ fn revoked_at_the_stop(vault: &Vault) {
     assert_eq!(sidecar.post("/certificates/web/refresh").status, 200);
     let second = serial(&sidecar);
     assert_ne!(first, second);
+    let key = served(&sidecar, "/key.pem");
     let said = sidecar.stop();
+    for line in key.lines() {
+        assert!(!said.contains(line), "a line of the key stands in stderr");
+    }
+    assert!(!said.contains("PRIVATE KEY"));
     for serial in [first, second] {
         assert!(revoked_at(vault, &serial) > 0, "{said}");
         assert!(is_on_the_list(vault, &serial));

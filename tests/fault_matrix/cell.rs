@@ -36,7 +36,8 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asked = (self.fresh + self.stale + self.refused).max(1);
         let share = |part: usize| format!("{} %", part * 100 / asked);
-        let a_minute = self.requests as f64 * 60.0 / self.watched.as_secs_f64();
+        let requests = u32::try_from(self.requests).unwrap_or(u32::MAX);
+        let a_minute = f64::from(requests) * 60.0 / self.watched.as_secs_f64();
         write!(
             f,
             "| {} | {} | {a_minute:.0} | {} | {} | {} | {:.1} s |",
@@ -77,8 +78,7 @@ fn scene(kind: &Kind) -> Scene {
 
 pub fn run(fault: &Fault, kind: &Kind) -> Outcome {
     let scene = scene(kind);
-    let path = format!("/secrets/{}", kind.served);
-    let get = || scene.sidecar.get(&path, &scene.token);
+    let get = || scene.sidecar.get(kind.served, &scene.token);
     let first = get().text();
     // A renewal has been, so that the token is no new one.
     std::thread::sleep(Duration::from_secs(1));

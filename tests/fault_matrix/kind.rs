@@ -11,7 +11,7 @@ use crate::support::vault::{Dev, TestVault};
 /// One column.
 pub struct Kind {
     pub name: &'static str,
-    /// Served at `/secrets/NAME/FIELD`.
+    /// Where the application asks.
     pub served: &'static str,
     pub toml: &'static str,
     /// The requests that it lives by, which the fault hits.
@@ -33,10 +33,13 @@ const LEASED: &str = "[secrets.db]\npath = \"database/creds/app\"\nrefresh = \"1
 const KV: &str =
     "[secrets.app]\npath = \"secret/data/app\"\nrefresh = \"1s\"\nmax_stale = \"4s\"\n";
 
-pub const ALL: [Kind; 3] = [
+const CERTIFICATE: &str = "[certificates.web]\nmount = \"pki\"\nrole = \"web\"\n\
+    common_name = \"app.example.io\"\nttl = \"6s\"\n";
+
+pub const ALL: [Kind; 4] = [
     Kind {
         name: "token",
-        served: "db/username",
+        served: "/secrets/db/username",
         toml: LEASED,
         requests: || vec![Matcher::prefix("auth/")],
         longest: TTL,
@@ -45,7 +48,7 @@ pub const ALL: [Kind; 3] = [
     },
     Kind {
         name: "leased secret",
-        served: "db/username",
+        served: "/secrets/db/username",
         toml: LEASED,
         requests: || vec![Matcher::prefix("database/"), Matcher::prefix("sys/leases/")],
         longest: TTL,
@@ -54,12 +57,22 @@ pub const ALL: [Kind; 3] = [
     },
     Kind {
         name: "KV",
-        served: "app/password",
+        served: "/secrets/app/password",
         toml: KV,
         requests: || vec![Matcher::prefix("secret/")],
         longest: KV_LONGEST,
         is_given: false,
         next_look: KV_LONGEST,
+    },
+    Kind {
+        name: "certificate",
+        served: "/certificates/web/cert.pem",
+        toml: CERTIFICATE,
+        requests: || vec![Matcher::prefix("pki/")],
+        longest: TTL,
+        // What a certificate says holds whether Vault still knows it or not.
+        is_given: false,
+        next_look: TTL,
     },
 ];
 
@@ -70,9 +83,17 @@ pub fn furnish(vault: &Dev, secret_id: &str) {
     vault.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
     let role = json!({ "default_ttl": TTL.as_secs(), "max_ttl": "1h" });
     vault.set_up("POST", "database/roles/app", role);
+    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
+    let root = json!({ "common_name": "root", "ttl": "720h", "key_type": "ec" });
+    vault.set_up("POST", "pki/root/generate/internal", root);
+    let web = json!({
+        "allowed_domains": "example.io", "allow_subdomains": true, "key_type": "ec", "ttl": "6s",
+    });
+    vault.set_up("POST", "pki/roles/web", web);
     vault.put("app", json!({ "password": canary("app") }));
     let rules = "path \"secret/*\" { capabilities = [\"read\"] }\n\
-        path \"database/creds/*\" { capabilities = [\"read\"] }";
+        path \"database/creds/*\" { capabilities = [\"read\"] }\n\
+        path \"pki/*\" { capabilities = [\"create\", \"update\"] }";
     vault.set_up("PUT", "sys/policies/acl/app", json!({ "policy": rules }));
     vault.set_up("POST", "sys/auth/approle", json!({ "type": "approle" }));
     let life = json!({

@@ -49,7 +49,9 @@ fn main() -> ExitCode {
     outcomes.sort_by_key(|(place, _)| *place);
     if !outcomes.is_empty() {
         println!("{}", cell::HEAD);
-        outcomes.iter().for_each(|(_, outcome)| println!("{outcome}"));
+        for (_, outcome) in &outcomes {
+            println!("{outcome}");
+        }
     }
     conclusion.exit_code()
 }

@@ -19,6 +19,7 @@ mod support;
 mod abandoned;
 mod answers;
 mod case;
+mod certificates;
 mod denied;
 mod moved;
 mod reload;

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use super::mode::Mode;
-use super::secrets::{client_certificate, own_tls};
+use super::moments::engine;
+use super::secrets::{add_p256_key, client_certificate, own_tls};
 use super::stage::{self, Stage};
 use super::support::canary::canary;
 use super::support::needle::Needles;
@@ -93,13 +94,17 @@ pub fn plain() {
     let vault = Dev::start_tls(own_tls());
     let password = canary("password");
     vault.put("app", json!({ "password": password }));
+    engine(&vault);
     let (token, root) = (canary("caller"), vault.root_token());
     let mut needles =
         Needles::new([("value", &*password), ("caller token", &*token), ("vault token", &*root)]);
     let builder = Builder::serve();
     let client = client_certificate(&builder, &mut needles);
     let sidecar = builder
-        .config(&format!("[vault]\n{client}\n[secrets.db]\npath = \"secret/data/app\""))
+        .config(&format!(
+            "[vault]\n{client}\n[secrets.db]\npath = \"secret/data/app\"\n\
+             [certificates.web]\nrole = \"ec\"\ncommon_name = \"a.example.io\"\nttl = \"1h\"\n"
+        ))
         .on_free_ports()
         .env("VAULT_ADDR", &vault.url())
         .env("VAULT_SKIP_VERIFY", "true")
@@ -109,9 +114,15 @@ pub fn plain() {
         .memlock(0)
         .start();
     assert_eq!(sidecar.get("/secrets/db/password", &token).status, 200);
+    let key = sidecar.get("/certificates/web/key.pem", &token);
+    assert_eq!(key.status, 200, "{}", key.text());
+    add_p256_key(&mut needles, "certificate key", &key.text());
     let stage = Stage::new("plain", Mode::Protected, sidecar, needles);
     let found = stage.look("idle after fetch");
     eprintln!("{}", found.places());
+    // As PEM, whose lines are parts of it; nothing else of its making is left.
+    let of_key = found.hits.iter().filter(|hit| hit.found.canary == "certificate key");
+    assert!(of_key.count() >= 2, "{found}");
     for name in ["value", "caller token", "vault token", "client key"] {
         let whole = found.hits.iter().filter(|hit| hit.found.canary == name && hit.found.full);
         assert!(whole.count() > 0, "{name}: {found}");

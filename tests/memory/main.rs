@@ -94,9 +94,9 @@ const SIMPLE: [(&str, Test); 12] = [
     ("an_open_descriptor_of_secret_memory_is_found", control::open_descriptor),
     ("without_memory_to_lock_what_is_held_is_found", control::plain),
     ("failures", || failures::run(&Dev::start(), Protected)),
-    ("failures_without_protection_are_found", || failures::run(&Dev::start(), Unprotected)),
+    ("control_failures_are_found", || failures::run(&Dev::start(), Unprotected)),
     ("leases", || leased::run(&Dev::start(), Protected)),
-    ("leases_without_protection_are_found", || leased::run(&Dev::start(), Unprotected)),
+    ("control_leases_are_found", || leased::run(&Dev::start(), Unprotected)),
     ("eviction_by_capacity", || capacity::run(&Dev::start())),
     ("what_was_evicted_is_gone", || capacity::what_was_evicted_is_gone(&Dev::start())),
     ("panics", panics::run),
@@ -106,9 +106,9 @@ const SIMPLE: [(&str, Test); 12] = [
 const WITH_A_REAL_VAULT: [(&str, Test); 5] = [
     ("moments_over_https_from_a_real_vault", || moments::run("https", https(), Protected)),
     ("moments_over_http_from_a_real_vault", || moments::run("http", http(), Protected)),
-    ("moments_without_protection_are_found", || moments::run("unprotected", https(), Unprotected)),
+    ("control_moments_are_found", || moments::run("unprotected", https(), Unprotected)),
     ("logins_by_each_method", || logins::run(&https(), Protected)),
-    ("logins_without_protection_are_found", || logins::run(&https(), Unprotected)),
+    ("control_logins_are_found", || logins::run(&https(), Unprotected)),
 ];
 
 fn https() -> Real {

@@ -39,7 +39,7 @@ pub fn run(name: &'static str, vault: Real, mode: Mode) {
 }
 
 /// A PKI engine with a role for each type of key.
-fn engine(vault: &Real) {
+pub fn engine(vault: &impl TestVault) {
     vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
     let root = json!({ "common_name": "root", "key_type": "ec" });
     vault.set_up("POST", "pki/root/generate/internal", root);

@@ -99,17 +99,17 @@ pub fn client_certificate(builder: &Builder, needles: &mut Needles) -> String {
 }
 
 /// A key on P-256 as PKCS #8: the bare number in either byte order, as ring computes with it,
-/// and as PEM text.
+/// and as PEM text. All forms have one name: a control finds the key when it finds one of them.
 pub fn add_p256_key(needles: &mut Needles, which: &str, pem: &str) {
     let (der, text) = pem_body(pem);
     // PKCS #8 starts and ends with what every such key has in common or makes public.
     let number: Vec<u8> = der[36..68].to_vec();
     let mut reversed = number.clone();
     reversed.reverse();
-    needles.add(&format!("{which} (number)"), &number);
-    needles.add(&format!("{which} (reversed)"), &reversed);
-    needles.add(&format!("{which} (ring)"), &montgomery(&number));
-    needles.add(&format!("{which} (text)"), &text.as_bytes()[48..92]);
+    needles.add(which, &number);
+    needles.add(which, &reversed);
+    needles.add(which, &montgomery(&number));
+    needles.add(which, &text.as_bytes()[48..92]);
 }
 
 /// An RSA key as PKCS #8: everything behind the modulus and the public exponent, and so the
@@ -117,11 +117,11 @@ pub fn add_p256_key(needles: &mut Needles, which: &str, pem: &str) {
 pub fn add_rsa_key(needles: &mut Needles, which: &str, pem: &str) {
     let (der, text) = pem_body(pem);
     assert!(der.len() > 1100, "2048 bits");
-    needles.add(&format!("{which} (DER)"), &der[300..]);
+    needles.add(which, &der[300..]);
     let mut reversed = der[300..].to_vec();
     reversed.reverse();
-    needles.add(&format!("{which} (reversed)"), &reversed);
-    needles.add(&format!("{which} (text)"), &text.as_bytes()[400..]);
+    needles.add(which, &reversed);
+    needles.add(which, &text.as_bytes()[400..]);
 }
 
 fn pem_body(pem: &str) -> (Vec<u8>, String) {

@@ -109,6 +109,33 @@ fn online_names_outcomes_and_no_values() {
 }
 
 #[test]
+fn online_issues_certificates_and_hands_them_back() {
+    let vault = Dev::start();
+    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
+    let root = json!({ "common_name": "root", "ttl": "48h" });
+    vault.set_up("POST", "pki/root/generate/internal", root);
+    let role = json!({ "allowed_domains": "example.io", "allow_subdomains": true,
+        "key_type": "ec", "max_ttl": "1h" });
+    vault.set_up("POST", "pki/roles/web", role);
+    let (root, caller, url) = (vault.root_token(), canary("caller"), vault.url());
+    let environment = [
+        ("VAULT_ADDR", url.as_str()),
+        ("VAULT_TOKEN", root.as_str()),
+        ("SIDEKEY_TOKEN", caller.as_str()),
+    ];
+    let toml = "[certificates.web]\nrole = \"web\"\ncommon_name = \"a.example.io\"\n\
+                [certificates.other]\nrole = \"web\"\ncommon_name = \"a.example.com\"\n";
+    let (status, out, err) = check(toml, &["--online"], &environment);
+    assert_eq!(status, 1, "{err}");
+    assert!(out.contains("configuration: ok: 0 secrets, 2 certificates, 1 callers"), "{out}");
+    assert!(out.contains("web: ok: certificate, lives 3"), "{out}");
+    let refused = "other: failed: pki/sign/web: the role does not permit a name";
+    assert!(out.contains(refused), "{out}");
+    assert_eq!(vault.server.count("POST", "pki/revoke"), 1);
+    assert!(err.contains("certificate revoked"), "{err}");
+}
+
+#[test]
 fn online_gives_its_token_back() {
     let vault = Dev::start();
     vault.put("app", json!({ "password": canary("password") }));

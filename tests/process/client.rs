@@ -110,8 +110,8 @@ fn get_waits_for_a_sidecar_that_is_not_there_yet() {
         .unwrap();
     let mut progress = String::new();
     BufReader::new(asker.stderr.take().unwrap()).read_line(&mut progress).unwrap();
-    let expected = format!("waiting up to 60 s: no sidecar answers at {name}");
-    assert!(progress.starts_with(&expected), "{progress}");
+    assert!(progress.starts_with("waiting up to "), "{progress}");
+    assert!(progress.contains(&format!("no sidecar answers at {name}")), "{progress}");
 
     let vault = Dev::start();
     let password = canary("password");

@@ -112,3 +112,19 @@ fn seeds_are_served_and_said_nowhere() {
     crate::support::canary::assert_clean("the welcome", &running.welcome);
     crate::support::canary::assert_clean("stderr", &running.interrupt());
 }
+
+#[test]
+fn an_example_certificate_is_there() {
+    let dev = Running::start(&[], None);
+    let secret = dev.curl();
+    let line = dev.welcome.lines().filter(|line| line.trim().starts_with("curl ")).nth(1).unwrap();
+    assert!(line.ends_with("/certificates/localhost/bundle.pem"), "{line}");
+    let (name, value) = secret[1].split_once(": ").unwrap();
+    let addr = secret[2].strip_prefix("http://").unwrap().split_once('/').unwrap().0;
+    let path = "/certificates/localhost/bundle.pem";
+    let bundle = client::request(addr.parse().unwrap(), "GET", path, &[(name, value)]);
+    assert_eq!(bundle.status, 200, "{}", bundle.text());
+    assert!(bundle.text().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    assert!(bundle.text().contains("-----BEGIN CERTIFICATE-----\n"));
+    dev.interrupt();
+}

@@ -156,9 +156,10 @@ fn start_on_disk(port: u16, home: &Path) -> Child {
     let data = home.join("data");
     let config = home.join("vault.hcl");
     let text = format!(
-        "storage \"file\" {{ path = {data:?} }}\n\
+        "storage \"file\" {{ path = \"{}\" }}\n\
          listener \"tcp\" {{ address = \"127.0.0.1:{port}\"\n tls_disable = true }}\n\
-         api_addr = \"http://127.0.0.1:{port}\"\ndisable_mlock = true\n"
+         api_addr = \"http://127.0.0.1:{port}\"\ndisable_mlock = true\n",
+        data.display()
     );
     std::fs::write(&config, text).unwrap();
     program(home).arg("server").arg(format!("-config={}", config.display())).spawn().unwrap()

@@ -66,8 +66,8 @@ fn each_mistake_of_the_top_level_and_vault_is_named() {
     for (text, expected) in [
         (
             "verbose = true",
-            "1: verbose: unknown key\n  hint: known here: auth, callers, certificates, container, \
-             health, identity, life, limits, listen, memory, notify, sandbox, secrets, vault",
+            "1: verbose: unknown key\n  hint: known here: adapters, auth, callers, certificates, \
+             container, health, identity, life, limits, listen, memory, notify, sandbox, secrets, vault",
         ),
         ("[secret.db]\npath = 'a/b'", "1: secret: unknown key\n  hint: did you mean `secrets`?"),
         (
@@ -78,7 +78,7 @@ fn each_mistake_of_the_top_level_and_vault_is_named() {
             "vault = 1",
             "1: vault: expected a table, found an integer\n  hint: write [vault] above its keys",
         ),
-        ("[adapters.tls]", "1: adapters: not supported by this version"),
+        ("[adapters.tls]", "1: adapters.tls: not supported by this version"),
         (
             "[vault]\naddress = 'vault:8200'",
             "2: vault.address: expected a URL that starts with https:// or http://\n  hint: write \

@@ -1,6 +1,8 @@
 //! Loading as a whole. The parts with no file to read test themselves.
 
 mod access;
+mod ambassador;
+mod certificates;
 mod examples;
 
 mod mistakes;

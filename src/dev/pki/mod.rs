@@ -42,6 +42,14 @@ struct Issued {
 }
 
 impl Pki {
+    /// With a root and a role that permits every name for a day.
+    pub(super) fn ready(role: &str, now: Moment) -> Result<Self, Failure> {
+        let ends = now + Duration::from_hours(48);
+        let authority = Some(Authority::root("sidekey dev", now, ends)?);
+        let roles = BTreeMap::from([(role.to_owned(), Role::permissive()?)]);
+        Ok(Self { authority, roles, ..Self::default() })
+    }
+
     pub(super) fn call(&mut self, call: &Call<'_>) -> Engaged {
         let (head, rest) = call.path.split_once('/').unwrap_or((call.path, ""));
         match (call.operation, head, rest) {

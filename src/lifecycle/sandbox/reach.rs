@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Environment, NotifyTarget, ProcessSource, TokenSource};
+use crate::config::{
+    AmbassadorListen, AmbassadorSpec, Config, Environment, NotifyTarget, ProcessSource, TokenSource,
+};
 
 /// What every process needs: names of hosts, trust anchors, the C library's modules, and what
 /// the kernel says about ourselves.
@@ -82,10 +84,24 @@ impl Reach {
                 reach.add(file);
             }
         }
+        for ambassador in &config.ambassadors {
+            reach.add_ambassador(ambassador);
+        }
         for rule in &config.notify {
             reach.add_notified(&rule.target);
         }
         reach
+    }
+
+    fn add_ambassador(&mut self, ambassador: &AmbassadorSpec) {
+        if let AmbassadorListen::Tcp(addr) = &ambassador.listen {
+            self.bind.insert(addr.get().port());
+        }
+        self.connect.insert(ambassador.destination.port);
+        let tls = ambassador.destination.tls.as_ref();
+        if let Some(file) = tls.and_then(|tls| tls.ca_cert.as_ref()) {
+            self.add(file);
+        }
     }
 
     fn add_notified(&mut self, target: &NotifyTarget) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::super::head::{Head, Single};
-use super::super::policy::Rule;
+use super::super::policy::{Policy, Rule};
 use super::super::route::Action;
 use super::{Candidate, Denied, Scope};
 
@@ -21,13 +21,7 @@ pub(super) fn caller(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
     let mut known = false;
     for (at, rule) in policy.rules.iter().enumerate() {
         let generation = rule.generation();
-        let token_holds = match &rule.token {
-            None => true,
-            Some(wanted) => wanted.matches(token.unwrap_or_default()) & token.is_some(),
-        };
-        let uid_holds =
-            rule.uids.as_ref().is_none_or(|uids| uid.is_some_and(|uid| uids.contains(&uid)));
-        if token_holds & uid_holds {
+        if rule.holds(uid, token) {
             candidate.matched.add(at);
             candidate.generations = candidate.generations.wrapping_add(generation);
             known = true;
@@ -74,7 +68,11 @@ pub(super) fn scope(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
 
 /// A refused credential. Too many of them are told to slow down instead.
 fn refused(candidate: &Candidate<'_>) -> Denied {
-    match candidate.policy.refusals.take() {
+    refusal(candidate.policy)
+}
+
+pub(super) fn refusal(policy: &Policy) -> Denied {
+    match policy.refusals.take() {
         Ok(()) => Denied::CallerUnknown,
         Err(wait) => Denied::TooManyRequests(wait.max(Duration::from_secs(1))),
     }

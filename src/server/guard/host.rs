@@ -8,11 +8,11 @@ use super::{Candidate, Denied};
 
 /// The `Host` values that one listener goes by.
 #[derive(Debug)]
-pub(in super::super) struct OwnNames(Vec<Box<str>>);
+pub(crate) struct OwnNames(Vec<Box<str>>);
 
 impl OwnNames {
     /// The address itself and `localhost`, with the port; on port 80 also without.
-    pub(in super::super) fn tcp(addr: SocketAddr) -> Self {
+    pub(crate) fn tcp(addr: SocketAddr) -> Self {
         let port = addr.port();
         let ip = if addr.is_ipv6() { format!("[{}]", addr.ip()) } else { addr.ip().to_string() };
         let mut names: Vec<Box<str>> =
@@ -24,7 +24,7 @@ impl OwnNames {
     }
 
     /// `localhost`, and what the TCP listeners go by.
-    pub(in super::super) fn unix<'n>(tcp: impl IntoIterator<Item = &'n Self>) -> Self {
+    pub(crate) fn unix<'n>(tcp: impl IntoIterator<Item = &'n Self>) -> Self {
         let others = tcp.into_iter().flat_map(|names| names.0.iter().cloned());
         Self(std::iter::once("localhost".into()).chain(others).collect())
     }

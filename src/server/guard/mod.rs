@@ -5,10 +5,12 @@
 //! ones establish who asks and whether that caller may have what it asks for; only
 //! [`admit`] makes an [`Admitted`], and handlers take nothing else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use http::request::Parts;
 
 use super::head::Head;
 use super::peer::Peer;
@@ -23,7 +25,7 @@ mod host;
 mod matched;
 mod shape;
 
-pub(super) use host::OwnNames;
+pub(crate) use host::OwnNames;
 
 type Guard = for<'c, 'r> fn(&'c mut Candidate<'r>) -> Result<(), Denied>;
 
@@ -44,7 +46,7 @@ const CHAIN: [(&str, Guard); 11] = [
 
 /// Why a guard refused a request. `problem.rs` says what the asker is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Denied {
+pub(crate) enum Denied {
     /// The target is longer than any of ours.
     TargetTooLong,
     /// Too many headers, or too long.
@@ -137,6 +139,34 @@ pub(super) fn admit(mut candidate: Candidate<'_>) -> Verdict<'_> {
         // The chain always sets both; without them nobody is admitted.
         _ => Verdict::Refused(Refused { denied: Denied::CallerUnknown, candidate }),
     }
+}
+
+/// The guards that hold for what is passed on as well: it is addressed to us, and comes neither
+/// through a proxy nor from a web page.
+pub(crate) fn screen(parts: &Parts, peer: &Peer, policy: &Policy) -> Result<(), Denied> {
+    let head = Head::scan(parts);
+    let mut candidate = Candidate::new(&head, peer, policy);
+    host::host(&mut candidate)?;
+    shape::forwarded(&mut candidate)?;
+    shape::cross_site(&mut candidate)
+}
+
+/// Who it is at the other end: the first of the rules in `allow` that matches, as at the local
+/// door.
+pub(crate) fn identify(
+    policy: &Policy,
+    peer: &Peer,
+    token: Option<&[u8]>,
+    allow: &BTreeSet<String>,
+) -> Result<Arc<str>, Denied> {
+    let uid = if policy.asks_for_uids { peer.uid() } else { None };
+    let mut found = None;
+    for rule in policy.rules.iter().filter(|rule| allow.contains(&*rule.name)) {
+        if rule.holds(uid, token) && found.is_none() {
+            found = Some(Arc::clone(&rule.name));
+        }
+    }
+    found.ok_or_else(|| caller::refusal(policy))
 }
 
 /// Why a request was admitted, for as long as its answer takes.

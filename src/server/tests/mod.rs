@@ -21,6 +21,7 @@ use crate::secret::{EtagKey, Secret, render};
 mod answers;
 mod audit;
 mod callers;
+mod certificates;
 mod connections;
 mod guards;
 mod health;

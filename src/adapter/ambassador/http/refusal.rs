@@ -1,0 +1,139 @@
+//! Why a request was not answered by the destination, and what the application is told.
+
+use std::error::Error as _;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::super::connect::ConnectError;
+use super::body::Reply;
+use crate::server::Denied;
+
+/// The names are stable: clients, metrics and the audit log use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Host,
+    Forwarded,
+    CrossSite,
+    Target,
+    Method,
+    Framing,
+    Upgrade,
+    CallerUnknown,
+    TooManyRequests,
+    RequestCutOff,
+    CredentialUnavailable,
+    CredentialUnusable,
+    DestinationUnreachable,
+    DestinationUntrusted,
+    DestinationFailed,
+    DestinationTimeout,
+}
+
+#[derive(Serialize)]
+struct Document {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+}
+
+impl Refusal {
+    pub(super) fn of(denied: &Denied) -> Self {
+        match denied {
+            Denied::Forwarded => Self::Forwarded,
+            Denied::CrossSite => Self::CrossSite,
+            Denied::CallerUnknown | Denied::OutOfScope | Denied::UnknownName => Self::CallerUnknown,
+            Denied::TooManyRequests(_) => Self::TooManyRequests,
+            Denied::Host
+            | Denied::TargetTooLong
+            | Denied::HeadTooLarge
+            | Denied::Body
+            | Denied::Target(_)
+            | Denied::Method(_) => Self::Host,
+        }
+    }
+
+    /// What hyper's client says, without its words: they may be the destination's.
+    pub(super) fn of_client(error: &hyper_util::client::legacy::Error) -> Self {
+        let mut source = error.source();
+        while let Some(cause) = source {
+            if let Some(connect) = cause.downcast_ref::<ConnectError>() {
+                return match connect {
+                    ConnectError::Resolve(_) | ConnectError::Connect(_) => {
+                        Self::DestinationUnreachable
+                    }
+                    ConnectError::Tls(_) | ConnectError::NoTls => Self::DestinationUntrusted,
+                    ConnectError::Timeout(_) => Self::DestinationTimeout,
+                };
+            }
+            if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user) {
+                return Self::RequestCutOff;
+            }
+            source = cause.source();
+        }
+        Self::DestinationFailed
+    }
+
+    const fn row(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::Host => ("host_refused", 421, "Host refused"),
+            Self::Forwarded => ("forwarded_refused", 400, "Forwarded request refused"),
+            Self::CrossSite => ("cross_site_refused", 403, "Browser request refused"),
+            Self::Target => ("target_refused", 400, "Only a path can be asked for"),
+            Self::Method => ("method_refused", 405, "Method refused"),
+            Self::Framing => ("framing_refused", 400, "Ambiguous length refused"),
+            Self::Upgrade => ("upgrade_refused", 501, "Upgrades are not supported"),
+            Self::CallerUnknown => ("caller_unknown", 401, "Unknown caller"),
+            Self::TooManyRequests => ("too_many_requests", 429, "Too many requests"),
+            Self::RequestCutOff => ("request_cut_off", 400, "The request's body was cut off"),
+            Self::CredentialUnavailable => {
+                ("credential_unavailable", 503, "There is no credential at the moment")
+            }
+            Self::CredentialUnusable => {
+                ("credential_unusable", 503, "The secret makes no header that can be sent")
+            }
+            Self::DestinationUnreachable => {
+                ("destination_unreachable", 502, "The destination cannot be reached")
+            }
+            Self::DestinationUntrusted => {
+                ("destination_untrusted", 502, "The destination cannot be trusted")
+            }
+            Self::DestinationFailed => {
+                ("destination_failed", 502, "The destination broke off or answered nonsense")
+            }
+            Self::DestinationTimeout => {
+                ("destination_timeout", 504, "The destination did not answer in time")
+            }
+        }
+    }
+
+    pub(super) const fn code(self) -> &'static str {
+        self.row().0
+    }
+
+    /// `application/problem+json`, RFC 9457.
+    pub(super) fn response(self) -> Response<Reply> {
+        let (code, status, title) = self.row();
+        let document =
+            Document { r#type: format!("urn:sidekey:problem:{code}"), title, status, code };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(Reply::Whole(Full::new(Bytes::from(body))));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if matches!(status, 429 | 503) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        if matches!(self, Self::Framing | Self::Upgrade | Self::Method) {
+            // What follows may be a body, or no HTTP at all.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

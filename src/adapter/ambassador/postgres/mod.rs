@@ -1,0 +1,259 @@
+//! PostgreSQL: the application starts a session without a password, and gets one of the user
+//! that the secret names.
+//!
+//! The first message is read strictly ([`startup`]), user and database are put in, the login is
+//! done here ([`login`]), and from then on bytes are copied ([`relay`]) until a side ends or the
+//! credential does ([`term`]).
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use postgres_protocol::message::frontend::ssl_request;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::{ConnectError, Outbound};
+use super::{Station, Use};
+use crate::cache::Served;
+use crate::config::AmbassadorProtocol;
+use crate::server::{Peer, Stream};
+
+mod frames;
+mod login;
+mod message;
+mod refusal;
+mod relay;
+mod startup;
+mod term;
+
+use login::{Credential, LoginError, login};
+use refusal::Refusal;
+use relay::{End, relay};
+use startup::{First, Startup, Unfit};
+use term::Tenure;
+
+/// `SSLRequest` and `GSSENCRequest`, each of which is answered once.
+const MOST_OFFERS: usize = 2;
+
+/// One PostgreSQL ambassador.
+pub(super) struct Postgres {
+    pub(super) station: Arc<Station>,
+}
+
+/// A session at the server, ready to be used.
+struct Session {
+    server: Outbound,
+    /// What the server said on the side during the login.
+    aside: Vec<u8>,
+    tenure: Tenure,
+    served: Served,
+}
+
+impl Postgres {
+    /// Serves one connection to its end.
+    pub(super) async fn serve(&self, mut stream: Stream, peer: Peer, stop: CancellationToken) {
+        let patience = self.station.shared.policy.load().limits().header_timeout;
+        let mut used =
+            Use { action: "session", peer: &peer, caller: None, outcome: "ok", served: None };
+        let caller = self.station.identify(&peer, None);
+        let first = tokio::select! {
+            first = timeout(patience, receive(&mut stream)) => first,
+            () = stop.cancelled() => return,
+        };
+        // Who says nothing, or goes away, wants nothing.
+        let Ok(Ok(first)) = first else { return };
+        let started = match (caller, first) {
+            (Err(denied), _) => Err(denied.into()),
+            (Ok(caller), Ok(First::Startup(startup))) => {
+                used.caller = Some(&caller);
+                let started = self.start(&startup, &stop).await;
+                return self.run(stream, started, used).await;
+            }
+            (Ok(_), Ok(First::Cancel(request))) => return self.cancel(&request).await,
+            // Asked for again after it was declined.
+            (Ok(_), Ok(First::Ssl | First::Gss)) => Err(Refusal::Malformed),
+            (Ok(_), Err(unfit)) => Err(unfit.into()),
+        };
+        self.run(stream, started, used).await;
+    }
+
+    async fn run(&self, mut stream: Stream, started: Result<Session, Refusal>, mut used: Use<'_>) {
+        let session = match started {
+            Ok(session) => session,
+            Err(refusal) => {
+                used.outcome = refusal.code();
+                self.station.note(&used);
+                let _ = stream.write_all(&refusal.message()).await;
+                let _ = stream.shutdown().await;
+                return;
+            }
+        };
+        let Session { server, aside, mut tenure, served } = session;
+        used.served = Some(&served);
+        self.station.note(&used);
+        drop(served);
+        let ready = [&aside[..], &message::AUTHENTICATED].concat();
+        if stream.write_all(&ready).await.is_err() {
+            return;
+        }
+        match relay(stream, server, &mut tenure).await {
+            End::Itself => {}
+            End::Retired => self.station.numbers.count("retired"),
+            End::Cut => self.station.numbers.count("cut"),
+        }
+    }
+
+    /// A session with the credential of now. One that the server refuses may just have been
+    /// replaced behind our back: then it is read again, once.
+    async fn start(&self, startup: &Startup, stop: &CancellationToken) -> Result<Session, Refusal> {
+        let served = self.station.secret().await.ok_or(Refusal::CredentialUnavailable)?;
+        let etag = *served.secret.etag();
+        match self.start_with(served, startup, stop).await {
+            Err(Refusal::CredentialRefused) => {
+                let Station { shared, spec, .. } = &*self.station;
+                match shared.cache.refresh(&spec.secret).await {
+                    Ok(again) if again.secret.etag() != &etag => {
+                        self.start_with(again, startup, stop).await
+                    }
+                    _ => Err(Refusal::CredentialRefused),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn start_with(
+        &self,
+        served: Served,
+        startup: &Startup,
+        stop: &CancellationToken,
+    ) -> Result<Session, Refusal> {
+        let credential = self.credential(&served).ok_or(Refusal::CredentialUnusable)?;
+        let database = self.database(startup).ok_or(Refusal::NoDatabase)?;
+        let message = startup.encode(&credential.user, database).ok_or(Refusal::Malformed)?;
+        let mut server = self.connect().await.map_err(|error| {
+            self.station.reached(Err(&error));
+            Refusal::from(&error)
+        })?;
+        let patience = self.station.spec.response_timeout;
+        let entered = timeout(patience, login(&mut server, &message, &credential)).await;
+        let aside = match entered {
+            Ok(Ok(aside)) => aside,
+            Ok(Err(error)) => {
+                // What the server says to this application is no news of the destination.
+                if !matches!(error, LoginError::Said(_)) {
+                    self.station.reached(Err(&error));
+                }
+                return Err(error.into());
+            }
+            Err(_) => {
+                self.station.reached(Err(&ConnectError::Timeout(patience)));
+                return Err(Refusal::DestinationTimeout);
+            }
+        };
+        self.station.reached(Ok(()));
+        let station = Arc::clone(&self.station);
+        let tenure = Tenure::of(station, &served, &credential.user, stop.clone());
+        Ok(Session { server, aside, tenure, served })
+    }
+
+    fn credential(&self, served: &Served) -> Option<Credential> {
+        let AmbassadorProtocol::Postgres { user_field, password_field, .. } =
+            &self.station.spec.protocol
+        else {
+            return None;
+        };
+        let field = |name: &str| {
+            let (value, _) = served.secret.field(name)?;
+            let trimmed: Bytes = value.slice_ref(value.trim_ascii());
+            (!trimmed.is_empty() && !trimmed.contains(&0)).then_some(trimmed)
+        };
+        Some(Credential { user: field(user_field)?, password: field(password_field)? })
+    }
+
+    /// What the application names; else what the configuration does; else what a client without
+    /// a database means.
+    fn database<'a>(&'a self, startup: &'a Startup) -> Option<&'a [u8]> {
+        let AmbassadorProtocol::Postgres { database, .. } = &self.station.spec.protocol else {
+            return None;
+        };
+        let configured = database.as_ref().filter(|_| !startup.names_database());
+        configured.map(|name| name.as_bytes()).or_else(|| startup.database())
+    }
+
+    /// A connection on which a session can be started.
+    async fn connect(&self) -> Result<Outbound, ConnectError> {
+        let connector = &self.station.connector;
+        connector
+            .within(async {
+                let mut stream = connector.tcp().await?;
+                if connector.has_tls() {
+                    let mut request = bytes::BytesMut::new();
+                    ssl_request(&mut request);
+                    stream.write_all(&request).await.map_err(ConnectError::Connect)?;
+                    // One byte and no more: what came with it would not be encrypted.
+                    match stream.read_u8().await.map_err(ConnectError::Connect)? {
+                        b'S' => {}
+                        b'N' => return Err(ConnectError::NoTls),
+                        _ => return Err(ConnectError::Tls(io::ErrorKind::InvalidData.into())),
+                    }
+                }
+                connector.secure(stream).await
+            })
+            .await
+    }
+
+    /// Passes on the wish to end a query. The server's key for it is the application's.
+    async fn cancel(&self, request: &[u8]) {
+        self.station.numbers.count("cancel");
+        let Ok(mut server) = self.connect().await else { return };
+        let patience = self.station.spec.response_timeout;
+        let passed = async {
+            server.write_all(request).await?;
+            server.flush().await?;
+            // It closes once it is done.
+            server.read(&mut [0; 1]).await
+        };
+        let _ = timeout(patience, passed).await;
+    }
+}
+
+/// The message that a client begins with; encryption, which loopback does not need, is declined.
+async fn receive(stream: &mut Stream) -> io::Result<Result<First, Unfit>> {
+    for offer in 0..=MOST_OFFERS {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).await?;
+        let length = match startup::length(head) {
+            Ok(length) => length,
+            Err(unfit) => return Ok(Err(unfit)),
+        };
+        let mut message = vec![0; length];
+        stream.read_exact(&mut message).await?;
+        match startup::parse(&message) {
+            Ok(First::Ssl | First::Gss) if offer < MOST_OFFERS => stream.write_all(b"N").await?,
+            first => return Ok(first),
+        }
+    }
+    Ok(Err(Unfit::Malformed))
+}
+
+/// Everything that is read from an application before it is known what it wants, and what is
+/// watched after: for the fuzz target.
+#[doc(hidden)]
+pub fn parse_client(bytes: &[u8]) {
+    if let Ok(First::Startup(startup)) = startup::parse(bytes)
+        && let Some(encoded) = startup.encode(b"user", b"database")
+        && let Some((_, rest)) = encoded.split_first_chunk::<4>()
+    {
+        assert!(matches!(startup::parse(rest), Ok(First::Startup(_))));
+    }
+    let (mut whole, mut pieces) = (frames::Frames::default(), frames::Frames::default());
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    let passed = whole.pass(bytes, |tag, first| one.push((tag, first)));
+    let in_pieces = bytes
+        .chunks(3)
+        .try_for_each(|piece| pieces.pass(piece, |tag, first| other.push((tag, first))));
+    assert_eq!((passed, one), (in_pieces, other));
+}

@@ -1,0 +1,117 @@
+//! Why a session was not started, and what the application is told.
+
+use super::super::connect::ConnectError;
+use super::login::LoginError;
+use super::message::fatal;
+use super::startup::Unfit;
+use crate::server::Denied;
+
+/// The names are stable: metrics and the audit log use them.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Malformed,
+    Version,
+    NoDatabase,
+    CallerUnknown,
+    TooManyRequests,
+    CredentialUnavailable,
+    CredentialUnusable,
+    CredentialRefused,
+    DestinationUnreachable,
+    DestinationUntrusted,
+    DestinationTimeout,
+    DestinationFailed,
+    /// What the server said itself.
+    Said(Vec<u8>),
+}
+
+impl Refusal {
+    pub(super) fn code(&self) -> &'static str {
+        self.row().0
+    }
+
+    /// Code, `SQLSTATE` and text.
+    fn row(&self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Malformed => ("startup_malformed", "08P01", "invalid startup packet"),
+            Self::Version => ("startup_version", "0A000", "unsupported frontend protocol"),
+            Self::NoDatabase => ("no_database", "3D000", "no database was named"),
+            Self::CallerUnknown => {
+                ("caller_unknown", "28000", "no caller rule that may use this matches this process")
+            }
+            Self::TooManyRequests => ("too_many_requests", "53300", "too many refused connections"),
+            Self::CredentialUnavailable => {
+                ("credential_unavailable", "57P03", "there is no credential at the moment")
+            }
+            Self::CredentialUnusable => {
+                ("credential_unusable", "28000", "the secret has no user and password")
+            }
+            Self::CredentialRefused => {
+                ("credential_refused", "28000", "the destination refused the credential")
+            }
+            Self::DestinationUnreachable => {
+                ("destination_unreachable", "08001", "the destination cannot be reached")
+            }
+            Self::DestinationUntrusted => {
+                ("destination_untrusted", "08001", "the destination cannot be trusted")
+            }
+            Self::DestinationTimeout => {
+                ("destination_timeout", "08001", "the destination did not answer in time")
+            }
+            Self::DestinationFailed => {
+                ("destination_failed", "08006", "the destination broke off or made no sense")
+            }
+            Self::Said(_) => ("destination_refused", "", ""),
+        }
+    }
+
+    /// `ErrorResponse`.
+    pub(super) fn message(&self) -> Vec<u8> {
+        match self {
+            Self::Said(whole) => whole.clone(),
+            other => {
+                let (code, state, text) = other.row();
+                fatal(state, &format!("sidekey: {text}"), code)
+            }
+        }
+    }
+}
+
+impl From<Unfit> for Refusal {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Malformed => Self::Malformed,
+            Unfit::Version => Self::Version,
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::TooManyRequests(_) => Self::TooManyRequests,
+            _ => Self::CallerUnknown,
+        }
+    }
+}
+
+impl From<&ConnectError> for Refusal {
+    fn from(error: &ConnectError) -> Self {
+        match error {
+            ConnectError::Resolve(_) | ConnectError::Connect(_) => Self::DestinationUnreachable,
+            ConnectError::Tls(_) | ConnectError::NoTls => Self::DestinationUntrusted,
+            ConnectError::Timeout(_) => Self::DestinationTimeout,
+        }
+    }
+}
+
+impl From<LoginError> for Refusal {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Refused => Self::CredentialRefused,
+            LoginError::Said(whole) => Self::Said(whole),
+            LoginError::Method(_) | LoginError::Unproven => Self::DestinationUntrusted,
+            LoginError::Io(_) => Self::DestinationFailed,
+        }
+    }
+}

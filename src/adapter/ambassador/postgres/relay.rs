@@ -1,0 +1,301 @@
+//! Copying both ways, and knowing when a session is between two transactions.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Notify;
+use tokio::time::{Duration, timeout};
+
+use super::frames::Frames;
+use super::message::{TERMINATE, fatal};
+use crate::memory::in_ordinary_memory;
+
+const BUFFER: usize = 16 << 10;
+/// For the application to take note of the end.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// When a session has to end.
+pub(super) trait Term {
+    /// Ends when the session should end at the next opportunity.
+    fn due(&mut self) -> impl Future<Output = ()> + Send;
+    /// Ends when it must end, in the middle of whatever it is.
+    fn over(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// How a session came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// By one of its sides.
+    Itself,
+    /// By us, between two transactions.
+    Retired,
+    /// By us, in the middle of one.
+    Cut,
+}
+
+/// What is under way in a session.
+#[derive(Debug)]
+struct Doing {
+    from_client: Frames,
+    from_server: Frames,
+    /// `ReadyForQuery` that the server owes; the first one is that of the start.
+    owed: u32,
+    /// Messages of the extended protocol without their `Sync`.
+    unsynced: bool,
+    /// The status in the last `ReadyForQuery`.
+    status: u8,
+    writing: [bool; 2],
+}
+
+impl Doing {
+    fn new() -> Self {
+        Self {
+            from_client: Frames::default(),
+            from_server: Frames::default(),
+            owed: 1,
+            unsynced: false,
+            status: 0,
+            writing: [false; 2],
+        }
+    }
+
+    fn client_says(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Self { from_client, owed, unsynced, .. } = self;
+        let passed = from_client.pass(bytes, |tag, _| match tag {
+            b'Q' | b'F' => *owed = owed.saturating_add(1),
+            b'S' => {
+                *owed = owed.saturating_add(1);
+                *unsynced = false;
+            }
+            b'P' | b'B' | b'E' | b'D' | b'C' | b'H' => *unsynced = true,
+            _ => {}
+        });
+        passed.map_err(io::Error::other)
+    }
+
+    fn server_says(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Self { from_server, owed, status, .. } = self;
+        let passed = from_server.pass(bytes, |tag, first| {
+            if tag == b'Z' {
+                *owed = owed.saturating_sub(1);
+                *status = first.unwrap_or_default();
+            }
+        });
+        passed.map_err(io::Error::other)
+    }
+
+    /// Nothing is asked, nothing is owed, and no transaction is open.
+    fn is_idle(&self) -> bool {
+        self.owed == 0
+            && !self.unsynced
+            && self.status == b'I'
+            && self.is_between()
+            && self.from_client.is_between()
+    }
+
+    /// A message of ours to the client would not stand in the middle of another.
+    fn is_between(&self) -> bool {
+        self.from_server.is_between() && self.writing == [false; 2]
+    }
+}
+
+/// Copies until one side ends, or `term` says so.
+pub(super) async fn relay<C, S>(client: C, server: S, term: &mut impl Term) -> End
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_server, mut to_server) = tokio::io::split(server);
+    let (doing, moved) = (Mutex::new(Doing::new()), Notify::new());
+    let end = {
+        let up = copy(&mut from_client, &mut to_server, |bytes, writing| {
+            let mut doing = lock(&doing);
+            doing.writing[0] = writing;
+            moved.notify_one();
+            if writing { doing.client_says(bytes) } else { Ok(()) }
+        });
+        let down = copy(&mut from_server, &mut to_client, |bytes, writing| {
+            let mut doing = lock(&doing);
+            doing.writing[1] = writing;
+            moved.notify_one();
+            if writing { doing.server_says(bytes) } else { Ok(()) }
+        });
+        let idle = async {
+            term.due().await;
+            while !lock(&doing).is_idle() {
+                tokio::select! {
+                    () = moved.notified() => {}
+                    () = term.over() => return End::Cut,
+                }
+            }
+            End::Retired
+        };
+        // What the client has sent already is looked at before it is told to go.
+        tokio::select! {
+            biased;
+            _ = both(up, down) => End::Itself,
+            end = idle => end,
+        }
+    };
+    let between = lock(&doing).is_between();
+    if end != End::Itself && between {
+        let text = "terminating connection due to administrator command";
+        let detail = "The credential of this session ends: connect again.";
+        let _ = to_client.write_all(&fatal("57P01", text, detail)).await;
+        let _ = to_client.flush().await;
+        let _ = to_server.write_all(&TERMINATE).await;
+    }
+    let _ = to_server.shutdown().await;
+    let _ = to_client.shutdown().await;
+    if end != End::Itself {
+        // Closed with something unread, the last word would be lost.
+        let rest = async { while from_client.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {} };
+        let _ = timeout(LAST_WORD, rest).await;
+    }
+    end
+}
+
+/// Of one task, and never held while it waits.
+fn lock(doing: &Mutex<Doing>) -> MutexGuard<'_, Doing> {
+    doing.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The end of the server's side is the end; the client's side is passed on, and the server may
+/// still have something to say.
+async fn both(
+    up: impl Future<Output = io::Result<()>>,
+    down: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
+    tokio::pin!(up, down);
+    tokio::select! {
+        biased;
+        ended = &mut up => {
+            ended?;
+            down.await
+        }
+        ended = &mut down => ended,
+    }
+}
+
+/// Copies to the end, and passes the end on. `watch` sees each piece before it is written, and
+/// is told when it was.
+async fn copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    watch: impl Fn(&[u8], bool) -> io::Result<()>,
+) -> io::Result<()> {
+    // Queries and rows, for as long as the session lasts: none of them a credential of ours.
+    let mut buffer = in_ordinary_memory(|| vec![0; BUFFER]);
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let piece = buffer.get(..read).unwrap_or_default();
+        if piece.is_empty() {
+            return to.shutdown().await;
+        }
+        watch(piece, true)?;
+        to.write_all(piece).await?;
+        to.flush().await?;
+        watch(piece, false)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&[tag][..], &length, body].concat()
+    }
+
+    #[test]
+    fn idle_is_between_transactions_alone() {
+        let mut doing = Doing::new();
+        assert!(!doing.is_idle(), "the start");
+        doing.server_says(&message(b'Z', b"I")).unwrap();
+        assert!(doing.is_idle());
+        doing.client_says(&message(b'Q', b"begin\0")).unwrap();
+        assert!(!doing.is_idle());
+        doing.server_says(&message(b'Z', b"T")).unwrap();
+        assert!(!doing.is_idle(), "in a transaction");
+        doing.client_says(&message(b'Q', b"commit\0")).unwrap();
+        doing.server_says(&message(b'Z', b"I")).unwrap();
+        assert!(doing.is_idle());
+        doing.client_says(&message(b'P', b"\0select 1\0\0\0")).unwrap();
+        assert!(!doing.is_idle(), "without its sync");
+        // Two at once are owed two answers.
+        doing.client_says(&message(b'S', b"")).unwrap();
+        doing.client_says(&message(b'S', b"")).unwrap();
+        doing.server_says(&message(b'Z', b"I")).unwrap();
+        assert!(!doing.is_idle());
+        doing.server_says(&message(b'Z', b"I")).unwrap();
+        assert!(doing.is_idle());
+        doing.client_says(b"Q").unwrap();
+        assert!(!doing.is_idle(), "a query begins");
+    }
+
+    struct Now;
+
+    impl Term for Now {
+        async fn due(&mut self) {}
+        async fn over(&self) {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_due_ends_when_it_is_idle() {
+        let (mut client, near) = tokio::io::duplex(1024);
+        let (far, mut server) = tokio::io::duplex(1024);
+        let ended = async { relay(near, far, &mut Now).await };
+        let talk = async {
+            server.write_all(&message(b'Z', b"T")).await.unwrap();
+            client.read_exact(&mut [0; 6]).await.unwrap();
+            client.write_all(&message(b'Q', b"commit\0")).await.unwrap();
+            server.read_exact(&mut [0; 12]).await.unwrap();
+            server.write_all(&message(b'Z', b"I")).await.unwrap();
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).await.unwrap();
+            assert!(rest.starts_with(&message(b'Z', b"I")));
+            assert!(rest.windows(7).any(|part| part == b"C57P01\0"));
+            drop(client);
+            let mut rest = Vec::new();
+            server.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, TERMINATE);
+        };
+        assert_eq!(tokio::join!(ended, talk).0, End::Retired);
+    }
+
+    struct Never;
+
+    impl Term for Never {
+        async fn due(&mut self) {
+            std::future::pending().await
+        }
+        async fn over(&self) {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_half_closed_client_still_gets_its_answer() {
+        let (mut client, near) = tokio::io::duplex(1024);
+        let (far, mut server) = tokio::io::duplex(1024);
+        let ended = async { relay(near, far, &mut Never).await };
+        let talk = async {
+            client.write_all(&message(b'X', b"")).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut asked = Vec::new();
+            server.read_to_end(&mut asked).await.unwrap();
+            assert_eq!(asked, message(b'X', b""));
+            server.write_all(&message(b'N', b"bye\0")).await.unwrap();
+            drop(server);
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            assert_eq!(answer, message(b'N', b"bye\0"));
+        };
+        assert_eq!(tokio::join!(ended, talk).0, End::Itself);
+    }
+}

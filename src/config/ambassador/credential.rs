@@ -1,0 +1,135 @@
+//! What an ambassador makes of a secret.
+
+use http::HeaderName;
+
+use super::super::error::Problem;
+use super::super::load::Context;
+use super::super::section::{Section, quoted};
+use super::{AmbassadorProtocol, HeaderForm, HeaderSpec, Protocol};
+use crate::config::SIDEKEY_TOKEN_HEADER;
+
+const FORMS: &str = "one of bearer, basic and header";
+
+/// The framing of a message, its addressee, and what belongs to one connection are not to be had.
+const NOT_OURS: [&str; 14] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    SIDEKEY_TOKEN_HEADER,
+];
+
+/// Every key, so that those of another protocol are a problem of their own.
+#[derive(Default)]
+struct Keys {
+    credential: Option<String>,
+    header: Option<String>,
+    prefix: Option<String>,
+    field: Option<Box<str>>,
+    user_field: Option<Box<str>>,
+    password_field: Option<Box<str>>,
+    database: Option<Box<str>>,
+}
+
+pub(super) fn read(
+    section: &mut Section<'_>,
+    protocol: Option<Protocol>,
+    context: &Context<'_>,
+) -> Option<AmbassadorProtocol> {
+    let mut text = |key| section.string(key).map(|located| located.value);
+    let keys = Keys {
+        credential: text("credential"),
+        header: text("header"),
+        prefix: text("prefix"),
+        field: text("field").map(Into::into),
+        user_field: text("user_field").map(Into::into),
+        password_field: text("password_field").map(Into::into),
+        database: text("database").map(Into::into),
+    };
+    match protocol? {
+        Protocol::Http => http(keys, section, context).map(AmbassadorProtocol::Http),
+        Protocol::Postgres => {
+            refuse(&["credential", "header", "prefix", "field"], "HTTP's", section, context);
+            Some(AmbassadorProtocol::Postgres {
+                user_field: keys.user_field.unwrap_or("username".into()),
+                password_field: keys.password_field.unwrap_or("password".into()),
+                database: keys.database,
+            })
+        }
+    }
+}
+
+fn http(keys: Keys, section: &Section<'_>, context: &Context<'_>) -> Option<HeaderSpec> {
+    refuse(&["database"], "PostgreSQL's", section, context);
+    let Some(form) = keys.credential else {
+        if !section.has("credential") {
+            let problem = Problem::at(&section.at("credential"), "is missing");
+            context.report.absence(problem.hint(FORMS));
+        }
+        return None;
+    };
+    let name = keys
+        .header
+        .map_or(Some(http::header::AUTHORIZATION), |name| header_name(&name, section, context));
+    let value = match form.as_str() {
+        "bearer" => {
+            refuse(&["prefix", "user_field", "password_field"], "another form's", section, context);
+            let field = keys.field.unwrap_or("token".into());
+            HeaderForm::Field { prefix: "Bearer ".into(), field }
+        }
+        "basic" => {
+            refuse(&["prefix", "field"], "another form's", section, context);
+            HeaderForm::Basic {
+                user_field: keys.user_field.unwrap_or("username".into()),
+                password_field: keys.password_field.unwrap_or("password".into()),
+            }
+        }
+        "header" => {
+            refuse(&["user_field", "password_field"], "another form's", section, context);
+            for key in ["header", "field"].into_iter().filter(|key| !section.has(key)) {
+                let problem = Problem::at(&section.at(key), "is missing");
+                let hint = "header = \"X-Api-Key\" and the field of the secret: field = \"key\"";
+                context.report.absence(problem.hint(hint));
+            }
+            let prefix = keys.prefix.unwrap_or_default();
+            if http::HeaderValue::from_str(&prefix).is_err() {
+                let problem = Problem::at(&section.at("prefix"), "not to be had in a header");
+                context.report.problem(problem);
+            }
+            HeaderForm::Field { prefix: prefix.into(), field: keys.field? }
+        }
+        other => {
+            let message = format!("unknown form {}", quoted(other));
+            context.report.problem(Problem::at(&section.at("credential"), message).hint(FORMS));
+            return None;
+        }
+    };
+    Some(HeaderSpec { name: name?, value })
+}
+
+fn header_name(name: &str, section: &Section<'_>, context: &Context<'_>) -> Option<HeaderName> {
+    let parsed = HeaderName::from_bytes(name.as_bytes()).ok();
+    let parsed = parsed.filter(|name| !NOT_OURS.contains(&name.as_str()));
+    if parsed.is_none() {
+        let message = format!("{} cannot carry a credential", quoted(name));
+        let hint = "the name of a header that the destination reads, such as X-Api-Key";
+        context.report.problem(Problem::at(&section.at("header"), message).hint(hint));
+    }
+    parsed
+}
+
+fn refuse(keys: &[&str], whose: &str, section: &Section<'_>, context: &Context<'_>) {
+    for key in keys.iter().filter(|key| section.has(key)) {
+        let problem = Problem::at(&section.at(key), format!("the key is {whose}"));
+        context.report.problem(problem.hint("leave it out"));
+    }
+}

@@ -1,0 +1,205 @@
+//! `[adapters.ambassador.NAME]`: where the application connects without a credential, and where
+//! it gets to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::callers::declared_name;
+use super::error::{Located, Problem};
+use super::load::Context;
+use super::secrets::name as parse_name;
+use super::section::{Section, quoted};
+use super::unknown::closest;
+use super::{AbstractName, CallerRule, CertificateSpec, Listen, SecretName, listen};
+
+mod credential;
+mod destination;
+mod spec;
+
+pub use spec::{
+    AmbassadorListen, AmbassadorProtocol, AmbassadorSpec, Destination, DestinationTls, HeaderForm,
+    HeaderSpec,
+};
+
+const MOMENT: Duration = Duration::from_millis(1);
+const PROTOCOLS: [&str; 2] = ["http", "postgres"];
+
+/// What the protocol is, before all that belongs to it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http,
+    Postgres,
+}
+
+/// What other sections say.
+pub(super) struct Others<'a> {
+    /// Names of secrets and certificates.
+    pub(super) secrets: &'a BTreeSet<String>,
+    pub(super) certificates: &'a BTreeMap<SecretName, CertificateSpec>,
+    pub(super) callers: &'a [CallerRule],
+    pub(super) listen: &'a Listen,
+    pub(super) health: Option<std::net::SocketAddr>,
+}
+
+pub(super) fn read(
+    mut section: Section<'_>,
+    others: &Others<'_>,
+    context: &Context<'_>,
+) -> Vec<AmbassadorSpec> {
+    let mut ambassadors: Vec<AmbassadorSpec> = Vec::new();
+    for name in section.names() {
+        let at = section.at(name);
+        if !section.is_table(name) {
+            section.named_table(name).finish();
+            continue;
+        }
+        let name = (name, parse_name(name, &at, context));
+        let taken: Vec<_> = ambassadors.iter().map(|other| other.listen.clone()).collect();
+        let spec = declaration(section.named_table(name.0), name.1, &taken, others, context);
+        ambassadors.extend(spec);
+    }
+    section.finish();
+    ambassadors
+}
+
+fn declaration(
+    mut section: Section<'_>,
+    name: Option<SecretName>,
+    taken: &[AmbassadorListen],
+    others: &Others<'_>,
+    context: &Context<'_>,
+) -> Option<AmbassadorSpec> {
+    let listen = listen(&mut section, taken, others, context);
+    let protocol = protocol(&mut section, context);
+    let destination = destination::read(&mut section, protocol, context);
+    let secret = secret(&mut section, others, context);
+    let credential = credential::read(&mut section, protocol, context);
+    let allow = allow(&mut section, protocol, others, context);
+    let timeout = |section: &mut Section<'_>, key, default| {
+        section.duration(key, MOMENT).unwrap_or(Duration::from_secs(default))
+    };
+    let connect_timeout = timeout(&mut section, "connect_timeout", 5);
+    let response_timeout = timeout(&mut section, "response_timeout", 60);
+    let idle_timeout = timeout(&mut section, "idle_timeout", 30);
+    section.finish();
+    Some(AmbassadorSpec {
+        name: name?,
+        listen: listen?,
+        destination: destination?,
+        secret: secret?,
+        protocol: credential?,
+        allow: allow?,
+        connect_timeout,
+        response_timeout,
+        idle_timeout,
+    })
+}
+
+fn required<'a>(
+    section: &mut Section<'a>,
+    key: &'a str,
+    hint: &str,
+    context: &Context<'_>,
+) -> Option<Located<String>> {
+    if !section.has(key) {
+        context.report.absence(Problem::at(&section.at(key), "is missing").hint(hint));
+    }
+    section.string(key)
+}
+
+fn listen(
+    section: &mut Section<'_>,
+    taken: &[AmbassadorListen],
+    others: &Others<'_>,
+    context: &Context<'_>,
+) -> Option<AmbassadorListen> {
+    let hint = "a loopback address such as 127.0.0.1:9001, or an abstract unix socket such as @api";
+    let text = required(section, "listen", hint, context)?;
+    let found = if text.value.starts_with('@') {
+        listen::abstract_name(&text, context).map(AmbassadorListen::Unix)
+    } else {
+        listen::loopback(&text, context).map(AmbassadorListen::Tcp)
+    }?;
+    let is_taken = match &found {
+        AmbassadorListen::Tcp(addr) if addr.get().port() == 0 => false,
+        AmbassadorListen::Tcp(addr) => {
+            others.listen.tcp.contains(addr)
+                || others.health == Some(addr.get())
+                || taken.contains(&found)
+        }
+        AmbassadorListen::Unix(name) => {
+            others.listen.unix.as_ref().is_some_and(|own: &AbstractName| own == name)
+                || taken.contains(&found)
+        }
+    };
+    if is_taken {
+        let problem = Problem::at(&text.at, format!("{found} is listened on already"));
+        context.report.problem(problem.hint("each listener has an address of its own"));
+    }
+    Some(found)
+}
+
+fn protocol(section: &mut Section<'_>, context: &Context<'_>) -> Option<Protocol> {
+    let text = required(section, "protocol", "one of http and postgres", context)?;
+    match text.value.as_str() {
+        "http" => Some(Protocol::Http),
+        "postgres" => Some(Protocol::Postgres),
+        other => {
+            let problem = Problem::at(&text.at, format!("unknown protocol {}", quoted(other)));
+            context.report.problem(match closest(other, PROTOCOLS.into_iter()) {
+                Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
+                None => problem.hint("one of http and postgres"),
+            });
+            None
+        }
+    }
+}
+
+fn secret(
+    section: &mut Section<'_>,
+    others: &Others<'_>,
+    context: &Context<'_>,
+) -> Option<SecretName> {
+    let hint = "the name of the secret that the credential is made of";
+    let name = required(section, "secret", hint, context)?;
+    if others.certificates.contains_key(name.value.as_str()) {
+        let problem = Problem::at(&name.at, "a certificate is no secret with fields");
+        context.report.problem(problem.hint("name a secret under [secrets]"));
+        return None;
+    }
+    declared_name(&name, others.secrets, context)
+}
+
+fn allow(
+    section: &mut Section<'_>,
+    protocol: Option<Protocol>,
+    others: &Others<'_>,
+    context: &Context<'_>,
+) -> Option<BTreeSet<String>> {
+    let names = section.strings("allow");
+    if !section.has("allow") || section.is_empty_list("allow") {
+        let problem = Problem::at(&section.at("allow"), "nobody may use it");
+        let hint = "allow = [\"app\"] with names of [[callers]] rules";
+        context.report.absence(problem.hint(hint));
+    }
+    let names = names?;
+    for name in &names {
+        let rule = others.callers.iter().find(|rule| rule.name == name.value);
+        let Some(rule) = rule else {
+            let message = format!("no caller {} is declared", quoted(&name.value));
+            let problem = Problem::at(&name.at, message);
+            let callers = others.callers.iter().map(|rule| rule.name.as_str());
+            context.report.absence(match closest(&name.value, callers) {
+                Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
+                None => problem.hint("declare it with [[callers]], or take it out of the list"),
+            });
+            continue;
+        };
+        if rule.token.is_some() && protocol == Some(Protocol::Postgres) {
+            let message = format!("the caller {} has to show a token", rule.name);
+            let hint = "PostgreSQL has no place for it: allow a rule that goes by uid alone";
+            context.report.problem(Problem::at(&name.at, message).hint(hint));
+        }
+    }
+    Some(names.into_iter().map(|name| name.value).collect())
+}

@@ -1,0 +1,145 @@
+//! What an ambassador is configured to do.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use rustls_pki_types::ServerName;
+
+use crate::config::{AbstractName, LoopbackAddr, SecretName};
+
+/// A local port behind which the one destination is reached with a credential that the
+/// application never has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AmbassadorSpec {
+    /// The name, in logs and metrics.
+    pub name: SecretName,
+    /// Where the application connects to.
+    pub listen: AmbassadorListen,
+    /// Where its traffic goes.
+    pub destination: Destination,
+    /// The declared secret that the credential is made of.
+    pub secret: SecretName,
+    /// What is spoken, and how the credential is put in.
+    pub protocol: AmbassadorProtocol,
+    /// Names of the caller rules that may use it.
+    pub allow: BTreeSet<String>,
+    /// For name resolution, connection and TLS handshake together; default 5 s.
+    pub connect_timeout: Duration,
+    /// HTTP: from the request's last byte to the answer's head; PostgreSQL: for the
+    /// destination's side of the login. Default 60 s.
+    pub response_timeout: Duration,
+    /// HTTP: how long an unused connection to the destination is kept; default 30 s.
+    pub idle_timeout: Duration,
+}
+
+/// A local address that only this host reaches.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AmbassadorListen {
+    /// Loopback TCP.
+    Tcp(LoopbackAddr),
+    /// An abstract unix socket.
+    Unix(AbstractName),
+}
+
+/// The one place that an ambassador connects to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Destination {
+    /// A host name or an IP address, without brackets.
+    pub host: Box<str>,
+    /// TCP port.
+    pub port: u16,
+    /// `None` for a connection without TLS.
+    pub tls: Option<DestinationTls>,
+}
+
+/// How the destination's certificate is judged. Always as a whole: chain, name and dates.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DestinationTls {
+    /// The name that it must have: `server_name`, else the destination's host.
+    pub name: ServerName<'static>,
+    /// A PEM file with the certificate authorities to trust; `None` for those of the system.
+    pub ca_cert: Option<PathBuf>,
+}
+
+/// What is spoken, and what of the secret is used.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AmbassadorProtocol {
+    /// HTTP/1.1, with one header set.
+    Http(HeaderSpec),
+    /// PostgreSQL, with user and password set in the start of a session.
+    Postgres {
+        /// Field with the user.
+        user_field: Box<str>,
+        /// Field with the password.
+        password_field: Box<str>,
+        /// The database where the application names none.
+        database: Option<Box<str>>,
+    },
+}
+
+/// A header made of a secret.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeaderSpec {
+    /// Its name; what the application sends under it is dropped.
+    pub name: HeaderName,
+    /// Its value.
+    pub value: HeaderForm,
+}
+
+/// How a header's value is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderForm {
+    /// RFC 7617.
+    Basic {
+        /// Field with the user.
+        user_field: Box<str>,
+        /// Field with the password.
+        password_field: Box<str>,
+    },
+    /// A field with text before it: `Bearer `, or what the operator chose.
+    Field {
+        /// Comes before the field's value.
+        prefix: Box<str>,
+        /// The field.
+        field: Box<str>,
+    },
+}
+
+impl AmbassadorProtocol {
+    /// As it stands in the configuration.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Postgres { .. } => "postgres",
+        }
+    }
+}
+
+impl Destination {
+    /// Host and port as they stand in a URL.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.authority())
+    }
+}
+
+impl fmt::Display for AmbassadorListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(name) => name.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! An HTTP server that writes down what it was asked, with or without TLS.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sidekey::dev::DevTls;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+
+/// What the destination was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Asked {
+    pub(crate) fn header(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+}
+
+type Log = Arc<Mutex<Vec<Asked>>>;
+
+pub(crate) struct Destination {
+    pub(crate) addr: SocketAddr,
+    log: Log,
+    /// Where `/redirect` leads.
+    elsewhere: Arc<Mutex<String>>,
+    _runtime: Runtime,
+}
+
+impl Destination {
+    pub(crate) fn plain() -> Self {
+        Self::start(None)
+    }
+
+    pub(crate) fn tls(tls: &DevTls) -> Self {
+        let chain = CertificateDer::pem_slice_iter(&tls.cert_chain).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(&tls.key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        Self::start(Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn start(tls: Option<TlsAcceptor>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (log, elsewhere) = (Log::default(), Arc::<Mutex<String>>::default());
+        let state = (Arc::clone(&log), Arc::clone(&elsewhere));
+        runtime.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (tls, state) = (tls.clone(), state.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, state).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, state).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { addr, log, elsewhere, _runtime: runtime }
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn last(&self) -> Asked {
+        self.asked().pop().expect("the destination was asked")
+    }
+
+    pub(crate) fn redirects_to(&self, url: &str) {
+        url.clone_into(&mut self.elsewhere.lock().unwrap());
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    (log, elsewhere): (Log, Arc<Mutex<String>>),
+) {
+    let service = hyper::service::service_fn(|request: Request<Incoming>| {
+        let (log, elsewhere) = (Arc::clone(&log), Arc::clone(&elsewhere));
+        async move {
+            let (parts, body) = request.into_parts();
+            let path = parts.uri.path().to_owned();
+            if path == "/early" {
+                // An answer before the request's body ends.
+                return Ok::<_, Infallible>(whole(StatusCode::PAYLOAD_TOO_LARGE, "enough"));
+            }
+            let Ok(body) = body.collect().await else { std::future::pending().await };
+            let asked = Asked {
+                method: parts.method.to_string(),
+                target: parts.uri.to_string(),
+                headers: parts.headers,
+                body: body.to_bytes(),
+            };
+            log.lock().unwrap().push(asked.clone());
+            let elsewhere = elsewhere.lock().unwrap().clone();
+            Ok(answer(&path, &asked, &elsewhere).await)
+        }
+    });
+    let io = TokioIo::new(stream);
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+}
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+async fn answer(path: &str, asked: &Asked, elsewhere: &str) -> Answer {
+    let authorization = asked.headers.get("authorization").cloned();
+    match path {
+        "/silent" => std::future::pending().await,
+        "/redirect" => {
+            let mut response = whole(StatusCode::FOUND, "");
+            response.headers_mut().insert("location", elsewhere.parse().unwrap());
+            response
+        }
+        "/echo" => {
+            let mut response = whole(StatusCode::OK, "echoed");
+            let headers = response.headers_mut();
+            headers.insert("x-echo", authorization.unwrap());
+            headers.insert("x-other", "kept".parse().unwrap());
+            headers.insert("connection", "x-hop".parse().unwrap());
+            headers.insert("x-hop", "1".parse().unwrap());
+            response
+        }
+        "/stream" => {
+            let pieces = (0..3).map(|n| Ok(Frame::data(Bytes::from(format!("piece {n}\n")))));
+            Response::new(Pieces(pieces.collect()).boxed())
+        }
+        _ => whole(StatusCode::OK, "hello"),
+    }
+}
+
+/// What is there already, without a length.
+struct Pieces(std::collections::VecDeque<Result<Frame<Bytes>, Infallible>>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        std::task::Poll::Ready(self.0.pop_front())
+    }
+}
+
+fn whole(status: StatusCode, text: &'static str) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())).boxed());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,83 @@
+//! A sidecar with one ambassador and a Vault behind it.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::support::canary::canary;
+use crate::support::client::{self, Response};
+use crate::support::eventually;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::vault::{Dev, TestVault as _};
+
+pub(crate) struct Scene {
+    pub(crate) sidecar: Sidecar,
+    pub(crate) vault: Dev,
+    /// What the destination is to see, and nobody else.
+    pub(crate) token: String,
+    /// Of the caller `tester`.
+    pub(crate) caller_token: String,
+}
+
+impl Scene {
+    /// With these lines in `[adapters.ambassador.api]`, and `more` after that section.
+    pub(crate) fn http(lines: &str, more: &str) -> Self {
+        let secret = if lines.contains("secret = ") { "" } else { "secret = 'api'\n" };
+        let vault = Dev::start();
+        let (token, caller_token) = (canary("api-token"), canary("caller-token"));
+        vault.put("api", serde_json::json!({ "token": token, "username": "canary-user" }));
+        let builder = Builder::serve().on_free_ports();
+        let token_file = builder.file("caller-token", &caller_token);
+        let uid = uid();
+        let config = format!(
+            "[vault]\naddress = '{}'\nmax_requests_per_second = 100\n[secrets.api]\npath = 'secret/data/api'\nrefresh = '1s'\n\
+             [adapters.ambassador.api]\nprotocol = 'http'\n{secret}{lines}\n{more}\n\
+             [[callers]]\nname = 'app'\nuid = {uid}\nallow = []\n\
+             [[callers]]\nname = 'tester'\ntoken_file = '{token_file}'\nallow = ['api']\n",
+            vault.url(),
+        );
+        let builder = builder.config(&config).env("VAULT_TOKEN", &vault.root_token());
+        let sidecar = builder.start();
+        Self { sidecar, vault, token, caller_token }
+    }
+
+    /// Where the ambassador listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.listening()["addr"].as_str().unwrap().parse().unwrap()
+    }
+
+    fn listening(&self) -> Value {
+        self.sidecar.wait_for("ambassador listening")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Response {
+        client::request(self.addr(), "GET", path, &[])
+    }
+
+    /// Has the sidecar read the secret again.
+    pub(crate) fn refresh(&self) {
+        let bearer = format!("Bearer {}", self.caller_token);
+        eventually("a refresh", || {
+            let headers = [("Authorization", bearer.as_str())];
+            let answer =
+                client::request(self.sidecar.addr(), "POST", "/secrets/api/refresh", &headers);
+            (answer.status == 200).then_some(())
+        });
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        let body = self.sidecar.health("/metrics").body;
+        String::from_utf8(body).unwrap()
+    }
+
+    /// Nothing secret in metrics and logs, and a clean end.
+    pub(crate) fn stop(self) -> String {
+        crate::support::canary::assert_clean("metrics", &self.metrics());
+        self.sidecar.stop()
+    }
+}
+
+/// The owner of our own process folder is who we are.
+pub(crate) fn uid() -> u32 {
+    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap())
+}
