@@ -302,7 +302,8 @@ fn caller_token() {
 }
 
 fn destination_down() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // An address at which nobody else takes the port in between.
+    let listener = TcpListener::bind("127.0.0.78:0").unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);
     let lines = format!("{LISTEN}credential = 'bearer'\ndestination = 'http://{addr}'");
