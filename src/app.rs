@@ -93,7 +93,7 @@ impl App {
                 .map_err(Error::VaultSettings)?;
         settle_memory(&protection)?;
         let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
-        let notifier = Notifier::start(notify, Arc::new(cache.clone()));
+        let notifier = Notifier::start(notify, Arc::new(cache.clone()), metrics.clone());
         let readiness = Readiness::new(cache.clone());
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
         let running = Arc::new(Running {

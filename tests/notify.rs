@@ -145,6 +145,13 @@ fn rotations_are_gathered_and_told_until_they_are_taken() {
     }
     scene.sidecar.wait_for("application notified");
     assert_eq!(scene.count("application not notified"), 2);
+    let metrics = scene.sidecar.health("/metrics").text();
+    for line in [
+        "sidekey_notifications_total{outcome=\"failed\"} 2",
+        "sidekey_notifications_total{outcome=\"ok\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
     scene.rotate("b");
     let (_, body) = calls.recv_timeout(PATIENCE).unwrap();
     assert_eq!(names(&body), [("b".to_owned(), 3)]);

@@ -14,7 +14,9 @@ use crate::lease::{
 use crate::secret::{KvVersion, Secret};
 use crate::vault::Renewed;
 
-/// A value that we may not read any more is not served longer than this.
+/// A value that we may not read any more is served for one more `refresh`, within these bounds:
+/// time enough to find out that it is the token which Vault does not know, and no more than that.
+const SHORTEST_DENIED: Duration = Duration::from_secs(15);
 const LONGEST_DENIED: Duration = Duration::from_mins(1);
 
 /// Confirmations by metadata in a row.
@@ -128,7 +130,7 @@ impl Value {
     }
 
     /// The same, since Vault said from `denied` on that we may not read it: it is served for one
-    /// more `refresh`, a minute at most, in case that was a mistake. A lease is Vault's to end.
+    /// more `refresh`, 15 s at least and a minute at most, in case that is a mistake. A lease is Vault's to end.
     pub(super) fn end_when_denied(
         &self,
         declaration: &Declaration,
@@ -136,7 +138,9 @@ impl Value {
     ) -> Instant {
         let end = self.end(declaration);
         match denied.filter(|_| self.lease.is_none()) {
-            Some(denied) => end.min(denied + declaration.refresh().min(LONGEST_DENIED)),
+            Some(denied) => {
+                end.min(denied + declaration.refresh().clamp(SHORTEST_DENIED, LONGEST_DENIED))
+            }
             None => end,
         }
     }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::serve::sources;
 use crate::app::{ENOUGH_MEMORY, first_login};
 use crate::cli::{CheckArgs, HardeningMode, LogArgs};
-use crate::config::{self, Config, Environment, TokenSource, VaultConfig};
+use crate::config::{self, Config, Declaration, Environment, TokenSource, VaultConfig};
 use crate::container::{Audit, Seen};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
 use crate::memory::{Hardening, Tier, arena_status, grow_arena};
 use crate::observe::Metrics;
+use crate::secret::Secret;
 use crate::vault::{self, Upstream};
 
 /// A check is somebody's question, not a start: it waits for Vault only this long.
@@ -103,6 +104,7 @@ fn surroundings(
 }
 
 async fn online(config: Config) -> Result<(), Error> {
+    let declarations = config.declarations();
     let auth = Arc::new(config.auth);
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     // One of these is no herd.
@@ -114,28 +116,15 @@ async fn online(config: Config) -> Result<(), Error> {
         first_login(&upstream, &config.vault, &auth, PATIENCE).await?;
         super::print(format!("login: ok: method {}\n", auth.name()).as_bytes())?;
         let mut failed = 0;
-        for (name, spec) in &config.secrets {
-            let line = match upstream.read(&spec.path, None).await {
-                Ok(secret) => {
-                    let version = secret.kv_version().map(|v| format!(", version {v}"));
-                    leases.extend(secret.lease().map(|lease| lease.handle.clone()));
-                    let lease = secret.lease().map(|l| format!(", lease {:?}", l.duration));
-                    let (version, lease) = (version.unwrap_or_default(), lease.unwrap_or_default());
-                    format!("{name}: ok: {} fields{version}{lease}\n", secret.field_count())
-                }
-                Err(error) => {
-                    failed += 1;
-                    format!("{name}: failed: {error}\n")
-                }
+        for (name, what) in &declarations {
+            let got = match what {
+                Declaration::Secret(spec) => upstream.read(&spec.path, None).await,
+                Declaration::Certificate(spec) => upstream.issue(spec).await,
             };
-            super::print(line.as_bytes())?;
-        }
-        for (name, spec) in &config.certificates {
-            let line = match upstream.issue(spec).await {
+            let line = match got {
                 Ok(secret) => {
                     leases.extend(secret.lease().map(|lease| lease.handle.clone()));
-                    let life = secret.lease().map(|lease| lease.duration.as_secs());
-                    format!("{name}: ok: certificate, lives {}s\n", life.unwrap_or_default())
+                    format!("{name}: ok: {}\n", summary(&secret, what))
                 }
                 Err(error) => {
                     failed += 1;
@@ -153,4 +142,20 @@ async fn online(config: Config) -> Result<(), Error> {
     upstream.stop(Duration::from_secs(5), leases).await;
     let _ = tokio::task::spawn_blocking(|| thread.join()).await;
     outcome
+}
+
+/// What may be said of what Vault gave.
+fn summary(secret: &Secret, what: &Declaration) -> String {
+    let life = secret.lease().map(|lease| lease.duration);
+    match what {
+        Declaration::Secret(_) => {
+            let version = secret.kv_version().map(|version| format!(", version {version}"));
+            let lease = life.map(|life| format!(", lease {life:?}"));
+            let (version, lease) = (version.unwrap_or_default(), lease.unwrap_or_default());
+            format!("{} fields{version}{lease}", secret.field_count())
+        }
+        Declaration::Certificate(_) => {
+            format!("certificate, lives {}s", life.unwrap_or_default().as_secs())
+        }
+    }
 }

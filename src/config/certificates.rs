@@ -289,8 +289,11 @@ fn key_type(section: &mut Section<'_>, context: &Context<'_>) -> Option<KeyType>
     }
 }
 
-/// Labels of letters, digits, `-` and `_`; the first may be `*`.
+/// Labels of letters, digits, `-` and `_`; the first may be `*`. An address is none.
 pub(super) fn is_host_name(name: &str) -> bool {
+    if name.parse::<IpAddr>().is_ok() {
+        return false;
+    }
     let name = name.strip_prefix("*.").unwrap_or(name);
     let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
     let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(allowed);

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Rotation;
 use crate::config::{NotifyRule, NotifyTarget, SecretName};
 use crate::lease::Backoff;
-use crate::observe::event;
+use crate::observe::{Metrics, event};
 use crate::server::Source;
 
 mod http;
@@ -26,6 +26,7 @@ mod process;
 /// still to be told.
 pub struct Notifier<S> {
     source: Arc<S>,
+    metrics: Metrics,
     tasks: TaskTracker,
     tellers: Mutex<Vec<(NotifyRule, CancellationToken)>>,
 }
@@ -51,8 +52,9 @@ pub(crate) enum NotTold {
 
 impl<S: Source> Notifier<S> {
     /// Starts a task for each rule, which tells what rotates from now on.
-    pub fn start(rules: Vec<NotifyRule>, source: Arc<S>) -> Arc<Self> {
-        let notifier = Self { source, tasks: TaskTracker::new(), tellers: Mutex::default() };
+    pub fn start(rules: Vec<NotifyRule>, source: Arc<S>, metrics: Metrics) -> Arc<Self> {
+        let notifier =
+            Self { source, metrics, tasks: TaskTracker::new(), tellers: Mutex::default() };
         notifier.take_over(rules);
         Arc::new(notifier)
     }
@@ -83,7 +85,8 @@ impl<S: Source> Notifier<S> {
         let stop = CancellationToken::new();
         let newest = self.source.rotations().newest();
         let told = *newest.borrow();
-        let teller = Teller { rule, source: Arc::clone(&self.source), newest, told };
+        let (source, metrics) = (Arc::clone(&self.source), self.metrics.clone());
+        let teller = Teller { rule, source, metrics, newest, told };
         let stopped = stop.clone();
         self.tasks.spawn(async move {
             tokio::select! {
@@ -98,6 +101,7 @@ impl<S: Source> Notifier<S> {
 struct Teller<S> {
     rule: NotifyRule,
     source: Arc<S>,
+    metrics: Metrics,
     newest: watch::Receiver<u64>,
     /// The newest rotation that was looked at.
     told: u64,
@@ -126,6 +130,7 @@ impl<S: Source> Teller<S> {
             match self.deliver(&pending).await {
                 Ok(()) => {
                     backoff.reset();
+                    self.metrics.notification("ok");
                     let names: Vec<_> = pending.keys().map(SecretName::as_str).collect();
                     event::notified(&self.rule.target, &names);
                     pending.clear();
@@ -134,6 +139,7 @@ impl<S: Source> Teller<S> {
                 }
                 Err(error) => {
                     let wait = backoff.after_failure(None);
+                    self.metrics.notification("failed");
                     event::not_notified(&self.rule.target, &error, wait);
                     tokio::time::sleep(wait).await;
                     self.gather(&mut pending);

@@ -88,6 +88,7 @@ struct Inner {
     cache_entries: Gauge,
     cache_bytes: Gauge,
     logins: Family<LoginLabels, Counter>,
+    notifications: Family<OutcomeLabel, Counter>,
     upstream_requests: Family<UpstreamLabels, Counter>,
     upstream_seconds: Histograms,
     ready: Gauge,
@@ -117,6 +118,7 @@ impl Metrics {
             cache_entries: Gauge::default(),
             cache_bytes: Gauge::default(),
             logins: Family::default(),
+            notifications: Family::default(),
             upstream_requests: Family::default(),
             upstream_seconds: Family::new_with_constructor(histogram),
             ready: Gauge::default(),
@@ -154,6 +156,11 @@ impl Metrics {
     /// Counts a login to Vault.
     pub fn login(&self, method: &'static str, outcome: &'static str) {
         self.0.logins.get_or_create(&LoginLabels { method, outcome }).inc();
+    }
+
+    /// Counts an attempt to tell the application of rotations.
+    pub fn notification(&self, outcome: &'static str) {
+        self.0.notifications.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Counts and times a request to Vault.
@@ -262,6 +269,8 @@ impl Inner {
         add.register("cache_entries", "Cached secrets", self.cache_entries.clone());
         add.register("cache_bytes", "Plaintext in the cache", self.cache_bytes.clone());
         add.register("logins", "Logins to Vault", self.logins.clone());
+        let help = "Attempts to tell the application of rotations";
+        add.register("notifications", help, self.notifications.clone());
         add.register("upstream_requests", "Requests to Vault", self.upstream_requests.clone());
         let help = "Duration of requests to Vault";
         add.register("upstream_seconds", help, self.upstream_seconds.clone());

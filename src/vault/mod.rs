@@ -280,3 +280,17 @@ pub fn rehearse(vault: &VaultConfig) -> Result<(), VaultError> {
 pub fn understand(status: u16, body: &[u8], key: &EtagKey) -> Result<Secret, Failure> {
     read::understand_text(status, body, key)
 }
+
+/// What an issuance makes of an answer of Vault's.
+///
+/// # Errors
+/// As for [`Upstream::issue`].
+#[doc(hidden)]
+pub fn understand_issued(
+    status: u16,
+    body: &[u8],
+    spec: &CertificateSpec,
+    key: &EtagKey,
+) -> Result<Secret, Failure> {
+    pki::understand_text(status, body, spec, key)
+}

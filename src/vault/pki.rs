@@ -123,55 +123,78 @@ impl Engine<'_> {
         names
     }
 
-    /// From the answer to what is served. `key` is ours; without it Vault sent one.
     fn understand(&self, answer: &Answer, key: Option<&PrivateKey>) -> Result<Secret, Failure> {
-        if answer.status == StatusCode::NOT_FOUND {
-            return Err(Failure::Refused(404, recognize(answer.body.expose())));
-        }
-        let envelope: Envelope<'_> = serde_json::from_slice(answer.body.expose())
-            .map_err(|_| Failure::Malformed("the body is not the JSON expected"))?;
-        let data = envelope.data.ok_or(Failure::Malformed("no data in it"))?;
-        let issued: Issued<'_> = serde_json::from_str(data.get())
-            .map_err(|_| Failure::Malformed("the data is not an issued certificate"))?;
-        let vaults_key = if key.is_none() { Some(issued.private_key()?) } else { None };
-        let (pem, public) = match (key, &vaults_key) {
-            (Some(key), _) => (key.pem(), Some(key.public_key().to_vec())),
-            (None, Some(pem)) => (pem, public_key(pem)?),
-            (None, None) => return Err(Failure::Malformed("no private key in it")),
-        };
-        let (leaf, chain) = (issued.leaf()?, issued.chain()?);
-        let found = inspect(self.spec, &leaf, &chain, public.as_deref(), SystemTime::now())?;
-        if !found.chain_checked {
-            event::chain_not_checked(issued.serial_number()?);
-        }
-        let lease = self.life(&envelope, issued.serial_number()?, found);
-        Ok(assemble(&issued, pem, lease, self.etags)?)
+        understand(answer, key, self.spec, &self.token.life, self.etags)
     }
+}
 
-    /// A certificate lives by itself, unless the role gives it a lease, which ends with our token.
-    fn life(&self, envelope: &Envelope<'_>, serial: &str, found: Inspected) -> Lease {
-        let leased = read::lease(envelope, &self.token.life);
-        let own = Lease {
-            handle: Handle::Certificate {
-                mount: self.spec.mount.as_str().into(),
-                serial: serial.into(),
-                revoke: self.spec.revoke,
-            },
-            duration: found.left.min(LONGEST),
-            ends_at: Some(found.ends_at),
-            renewable: false,
-            replace_at_percent: Some(self.spec.renew_at_percent),
-            token: Arc::new(TokenLife::new(None, false)),
-        };
-        match leased {
-            Some(leased) if !leased.duration.is_zero() => Lease {
-                handle: leased.handle,
-                duration: own.duration.min(leased.duration),
-                token: leased.token,
-                ..own
-            },
-            _ => own,
-        }
+/// [`issue`]'s understanding of an answer with a key that Vault made, for the fuzz target.
+pub(super) fn understand_text(
+    status: u16,
+    body: &[u8],
+    spec: &CertificateSpec,
+    etags: &EtagKey,
+) -> Result<Secret, Failure> {
+    let status = StatusCode::from_u16(status).map_err(|_| Failure::Malformed("the status"))?;
+    let answer = Answer { status, body: SecretBuf::copy_from(body) };
+    understand(&answer, None, spec, &Arc::new(TokenLife::new(None, true)), etags)
+}
+
+/// From the answer to what is served. `key` is ours; without it Vault sent one.
+fn understand(
+    answer: &Answer,
+    key: Option<&PrivateKey>,
+    spec: &CertificateSpec,
+    token: &Arc<TokenLife>,
+    etags: &EtagKey,
+) -> Result<Secret, Failure> {
+    if answer.status == StatusCode::NOT_FOUND {
+        return Err(Failure::Refused(404, recognize(answer.body.expose())));
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(answer.body.expose())
+        .map_err(|_| Failure::Malformed("the body is not the JSON expected"))?;
+    let data = envelope.data.ok_or(Failure::Malformed("no data in it"))?;
+    let issued: Issued<'_> = serde_json::from_str(data.get())
+        .map_err(|_| Failure::Malformed("the data is not an issued certificate"))?;
+    let vaults_key;
+    let (pem, public) = if let Some(key) = key {
+        (key.pem(), Some(key.public_key().to_vec()))
+    } else {
+        vaults_key = issued.private_key()?;
+        (&vaults_key, public_key(&vaults_key)?)
+    };
+    let (leaf, chain) = (issued.leaf()?, issued.chain()?);
+    let found = inspect(spec, &leaf, &chain, public.as_deref(), SystemTime::now())?;
+    if !found.chain_checked {
+        event::chain_not_checked(issued.serial_number()?);
+    }
+    let leased = read::lease(&envelope, token);
+    let lease = life(spec, leased, issued.serial_number()?, found);
+    Ok(assemble(&issued, pem, lease, etags)?)
+}
+
+/// A certificate lives by itself, unless the role gives it a lease, which ends with our token.
+fn life(spec: &CertificateSpec, leased: Option<Lease>, serial: &str, found: Inspected) -> Lease {
+    let own = Lease {
+        handle: Handle::Certificate {
+            mount: spec.mount.as_str().into(),
+            serial: serial.into(),
+            revoke: spec.revoke,
+        },
+        duration: found.left.min(LONGEST),
+        ends_at: Some(found.ends_at),
+        renewable: false,
+        replace_at_percent: Some(spec.renew_at_percent),
+        token: Arc::new(TokenLife::new(None, false)),
+    };
+    match leased.filter(|leased| !leased.duration.is_zero()) {
+        Some(leased) => Lease {
+            handle: leased.handle,
+            duration: own.duration.min(leased.duration),
+            token: leased.token,
+            ..own
+        },
+        None => own,
     }
 }
 

@@ -36,14 +36,18 @@ impl Watch {
         let stopped = Arc::clone(&stop);
         let reader = std::thread::spawn(move || {
             let mut seen = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
+            loop {
+                // Once more after the end, so that what others saw before it is seen here too.
+                let last = stopped.load(Ordering::Relaxed);
                 let answer = client::get(addr, &path, &token);
                 let fresh = answer.header("sidekey-freshness") == Some("fresh");
                 let (at, status, text) = (Instant::now(), answer.status, answer.text());
                 seen.push(Seen { at, status, text, fresh });
+                if last {
+                    return seen;
+                }
                 std::thread::sleep(Duration::from_millis(10));
             }
-            seen
         });
         Self { stop, reader }
     }

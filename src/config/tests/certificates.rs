@@ -98,6 +98,10 @@ fn each_mistake_of_a_key_is_named() {
             "alt_names: expected a host name such as app.example.io, found \"a b\"",
         ),
         ("alt_names = ['ok', 7]", "alt_names[1]: expected a string, found an integer"),
+        (
+            "alt_names = '10.0.0.1'",
+            "alt_names: expected a host name such as app.example.io, found \"10.0.0.1\"",
+        ),
         ("ip_sans = ['10.0.0']", "ip_sans[0]: expected an IP address, found \"10.0.0\""),
         ("uri_sans = 'x'", "uri_sans: expected a URI such as spiffe://example.io/app, found \"x\""),
         (

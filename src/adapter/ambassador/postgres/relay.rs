@@ -256,7 +256,7 @@ mod tests {
     impl Term for Now {
         async fn due(&mut self) {}
         async fn over(&self) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -287,10 +287,10 @@ mod tests {
 
     impl Term for Never {
         async fn due(&mut self) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         async fn over(&self) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
