@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::Engine as _;
 use serde_json::json;
 
 use crate::Needs;
@@ -77,7 +78,6 @@ fn basic_and_custom() {
     scene.get("/");
     let encoded = destination.last().header("authorization")[0].to_owned();
     let expected = format!("canary-user:{}", scene.token);
-    use base64::Engine as _;
     let expected = base64::engine::general_purpose::STANDARD.encode(expected);
     assert_eq!(encoded, format!("Basic {expected}"));
     scene.stop();
@@ -302,7 +302,8 @@ fn caller_token() {
 }
 
 fn destination_down() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // An address at which nobody else takes the port in between.
+    let listener = TcpListener::bind("127.0.0.78:0").unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);
     let lines = format!("{LISTEN}credential = 'bearer'\ndestination = 'http://{addr}'");

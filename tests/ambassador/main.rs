@@ -18,11 +18,14 @@ mod support;
 
 mod destination;
 mod http;
+mod postgres;
+mod postgres_server;
 mod scene;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use support::vault::real_vault;
 use support::{in_ci, is_root};
 
 /// What a case cannot do without.
@@ -32,6 +35,10 @@ enum Needs {
     Curl,
     /// Curl, and a second user.
     Root,
+    Postgres,
+    PostgresAndRoot,
+    /// The real Vault, and Python's driver of PostgreSQL.
+    PostgresVaultAndPython,
 }
 
 impl Needs {
@@ -40,8 +47,28 @@ impl Needs {
             Self::Nothing => None,
             Self::Curl => (!has("curl")).then_some("curl"),
             Self::Root => (!is_root() || !has("curl")).then_some("root and curl"),
+            Self::Postgres => lacks_postgres().then_some("PostgreSQL"),
+            Self::PostgresAndRoot => {
+                (!is_root() || lacks_postgres()).then_some("root and PostgreSQL")
+            }
+            Self::PostgresVaultAndPython => {
+                (lacks_postgres() || real_vault().is_none() || python().is_none())
+                    .then_some("PostgreSQL, a real Vault and python3-psycopg2")
+            }
         }
     }
+}
+
+fn lacks_postgres() -> bool {
+    postgres_server::programs().is_none()
+}
+
+/// A Python with the driver: Debian's may not be the first one on the path.
+fn python() -> Option<&'static str> {
+    ["python3", "/usr/bin/python3"].into_iter().find(|python| {
+        let import = std::process::Command::new(python).args(["-c", "import psycopg2"]).output();
+        import.is_ok_and(|import| import.status.success())
+    })
 }
 
 fn has(program: &str) -> bool {
@@ -51,7 +78,7 @@ fn has(program: &str) -> bool {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let cases = http::CASES.into_iter();
+    let cases = http::CASES.into_iter().chain(postgres::CASES);
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();
         let trial = Trial::test(name, move || {
@@ -66,5 +93,7 @@ fn main() -> ExitCode {
             _ => trial,
         }
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let outcome = libtest_mimic::run(&arguments, trials.collect());
+    postgres::stop_shared();
+    outcome.exit_code()
 }

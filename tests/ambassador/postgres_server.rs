@@ -1,10 +1,11 @@
 //! A real PostgreSQL of the test's own, that asks for the password in each way there is.
 
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 use tempfile::TempDir;
 
@@ -15,18 +16,21 @@ use crate::support::tls::Authority;
 
 /// By the database that is asked for, how the server asks for the password.
 const HBA: &str = "\
-host postgres admin 127.0.0.1/32 scram-sha-256
-host scram all 127.0.0.1/32 scram-sha-256
-host md5 all 127.0.0.1/32 md5
-hostssl clear all 127.0.0.1/32 password
-host plain all 127.0.0.1/32 password
-hostssl bound all 127.0.0.1/32 scram-sha-256
-host refused all 127.0.0.1/32 reject
+host postgres admin 127.0.0.0/8 scram-sha-256
+host scram all 127.0.0.0/8 scram-sha-256
+host md5 all 127.0.0.0/8 md5
+hostssl clear all 127.0.0.0/8 password
+host plain all 127.0.0.0/8 password
+hostssl bound all 127.0.0.0/8 scram-sha-256
+host refused all 127.0.0.0/8 reject
 ";
+
+/// It listens here too: once it is stopped, nobody else takes the port at this address.
+pub(crate) const ALONE: &str = "127.0.0.77";
 
 /// Stopped when dropped.
 pub(crate) struct Postgres {
-    server: Child,
+    server: Mutex<Child>,
     programs: PathBuf,
     pub(crate) port: u16,
     /// Of `admin`.
@@ -110,14 +114,24 @@ impl Postgres {
         let server = server_program(&programs.join("postgres"), user)
             .arg("-D")
             .arg(&data)
-            .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", "", "-F", "-c", "ssl=on"])
+            .args([
+                "-p",
+                &port.to_string(),
+                "-h",
+                &format!("127.0.0.1,{ALONE}"),
+                "-k",
+                "",
+                "-F",
+                "-c",
+                "ssl=on",
+            ])
             .args(["-c", &setting("hba_file", &hba)])
             .args(["-c", &setting("ssl_cert_file", &folder.path().join("server.pem"))])
             .args(["-c", &setting("ssl_key_file", &folder.path().join("server.key"))])
             .spawn()
             .unwrap();
         let postgres = Self {
-            server,
+            server: Mutex::new(server),
             programs,
             port,
             password,
@@ -151,6 +165,16 @@ impl Postgres {
         said(psql)
     }
 
+    /// "Fast shutdown", so that its own children end too.
+    pub(crate) fn stop(&self) {
+        let mut server = self.server.lock().unwrap();
+        if server.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let pid = server.id().to_string();
+            let _ = Command::new("kill").args(["-s", "INT", &pid]).status();
+        }
+        let _ = server.wait();
+    }
+
     /// `psql` without a password.
     pub(crate) fn psql(&self, port: u16, user: &str, database: &str, query: &str) -> Command {
         let mut psql = Command::new(self.programs.join("psql"));
@@ -171,8 +195,6 @@ pub(crate) fn said(mut command: Command) -> Result<String, String> {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // "Fast shutdown", so that its own children end too.
-        let _ = Command::new("kill").args(["-s", "INT", &self.server.id().to_string()]).status();
-        let _ = self.server.wait();
+        self.stop();
     }
 }

@@ -22,23 +22,30 @@ pub(crate) struct Scene {
 impl Scene {
     /// With these lines in `[adapters.ambassador.api]`, and `more` after that section.
     pub(crate) fn http(lines: &str, more: &str) -> Self {
+        let token = canary("api-token");
+        let fields = serde_json::json!({ "token": token, "username": "canary-user" });
+        Self { token, ..Self::of("http", lines, more, fields) }
+    }
+
+    /// The same for `protocol`, with a secret of these `fields`.
+    pub(crate) fn of(protocol: &str, lines: &str, more: &str, fields: Value) -> Self {
         let secret = if lines.contains("secret = ") { "" } else { "secret = 'api'\n" };
         let vault = Dev::start();
-        let (token, caller_token) = (canary("api-token"), canary("caller-token"));
-        vault.put("api", serde_json::json!({ "token": token, "username": "canary-user" }));
+        let caller_token = canary("caller-token");
+        vault.put("api", fields);
         let builder = Builder::serve().on_free_ports();
         let token_file = builder.file("caller-token", &caller_token);
         let uid = uid();
         let config = format!(
             "[vault]\naddress = '{}'\nmax_requests_per_second = 100\n[secrets.api]\npath = 'secret/data/api'\nrefresh = '1s'\n\
-             [adapters.ambassador.api]\nprotocol = 'http'\n{secret}{lines}\n{more}\n\
+             [adapters.ambassador.api]\nprotocol = '{protocol}'\n{secret}{lines}\n{more}\n\
              [[callers]]\nname = 'app'\nuid = {uid}\nallow = []\n\
              [[callers]]\nname = 'tester'\ntoken_file = '{token_file}'\nallow = ['api']\n",
             vault.url(),
         );
         let builder = builder.config(&config).env("VAULT_TOKEN", &vault.root_token());
         let sidecar = builder.start();
-        Self { sidecar, vault, token, caller_token }
+        Self { sidecar, vault, token: String::new(), caller_token }
     }
 
     /// Where the ambassador listens.

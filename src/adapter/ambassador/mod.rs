@@ -3,8 +3,8 @@
 //! way. The application never has it.
 //!
 //! An accepted connection passes the caller rules and guards that hold at the local door as
-//! well; then [`http`] forwards its requests, or [`postgres`] starts its session and copies. Both
-//! reach the destination through [`connect`].
+//! well; then `http` forwards its requests, or `postgres` starts its session and copies. Both
+//! reach the destination through `connect`.
 
 use std::fmt;
 use std::net::SocketAddr;

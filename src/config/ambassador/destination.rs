@@ -53,17 +53,14 @@ pub(super) fn read(
         }
     }
     let name = server_name.map_or_else(|| place.host.to_string(), |name| name.value);
-    let tls = match ServerName::try_from(name) {
-        Ok(name) => {
-            place.tls.then(|| DestinationTls { name, ca_cert: ca_cert.map(|file| file.value) })
-        }
-        Err(_) => {
-            let key = if section.has("server_name") { "server_name" } else { "destination" };
-            let message = "expected a DNS name or an IP address";
-            context.report.problem(Problem::at(&section.at(key), message));
-            return None;
-        }
+    let Ok(name) = ServerName::try_from(name) else {
+        let key = if section.has("server_name") { "server_name" } else { "destination" };
+        let message = "expected a DNS name or an IP address";
+        context.report.problem(Problem::at(&section.at(key), message));
+        return None;
     };
+    let ca_cert = ca_cert.map(|file| file.value);
+    let tls = place.tls.then_some(DestinationTls { name, ca_cert });
     Some(Destination { host: place.host, port: place.port, tls })
 }
 

@@ -75,7 +75,8 @@ impl Body for Reply {
         match self.get_mut() {
             Self::Streamed(body) => Pin::new(body).poll_frame(cx),
             Self::Whole(body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|Ok(frame)| Ok(frame)))
+                let frame = Pin::new(body).poll_frame(cx);
+                frame.map(|frame| frame.map(|whole| whole.map_err(|never| match never {})))
             }
         }
     }

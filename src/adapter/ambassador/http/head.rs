@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn what_is_not_passed_on() {
         let refusal = |method: Method, uri: &str, headers: &[(&str, &str)]| {
-            fits(&method, &uri.parse().unwrap(), &map(headers)).err().map(|r| r.code())
+            fits(&method, &uri.parse().unwrap(), &map(headers)).err().map(Refusal::code)
         };
         assert_eq!(refusal(Method::GET, "/a//b?c", &[]), None);
         assert_eq!(refusal(Method::GET, "//other.example/x", &[]), None, "a path all the same");

@@ -93,7 +93,7 @@ impl Http {
         let (parts, body) = request.into_parts();
         let outcome = match self.admit(peer, &parts, &mut caller) {
             Ok(()) => self.forward(parts, body).await,
-            Err(refusal) => Outcome::refused(&refusal, None),
+            Err(refusal) => Outcome::refused(refusal, None),
         };
         let Outcome { response, word, served } = outcome;
         self.station.note(&Use {
@@ -123,21 +123,21 @@ impl Http {
 
     async fn forward(&self, parts: Parts, body: Incoming) -> Outcome {
         let Some(served) = self.station.secret().await else {
-            return Outcome::refused(&Refusal::CredentialUnavailable, None);
+            return Outcome::refused(Refusal::CredentialUnavailable, None);
         };
         let Some(credential) = Credential::make(&self.header.value, &served.secret) else {
-            return Outcome::refused(&Refusal::CredentialUnusable, Some(served));
+            return Outcome::refused(Refusal::CredentialUnusable, Some(served));
         };
         let is_head = parts.method == Method::HEAD;
         let activity = Arc::new(Activity::new());
         let Ok(request) = self.outgoing((parts, body), &credential, &activity) else {
-            return Outcome::refused(&Refusal::Target, Some(served));
+            return Outcome::refused(Refusal::Target, Some(served));
         };
         let answered = tokio::select! {
             biased;
             answered = self.client.request(request) => answered,
             () = activity.quiet_for(self.station.spec.response_timeout) => {
-                return Outcome::refused(&Refusal::DestinationTimeout, Some(served));
+                return Outcome::refused(Refusal::DestinationTimeout, Some(served));
             }
         };
         let refusal = match answered {
@@ -156,7 +156,7 @@ impl Http {
                 refusal
             }
         };
-        Outcome::refused(&refusal, Some(served))
+        Outcome::refused(refusal, Some(served))
     }
 
     fn outgoing(
@@ -206,7 +206,7 @@ fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
 }
 
 impl Outcome {
-    fn refused(refusal: &Refusal, served: Option<Served>) -> Self {
+    fn refused(refusal: Refusal, served: Option<Served>) -> Self {
         Self { response: refusal.response(), word: refusal.code(), served }
     }
 }

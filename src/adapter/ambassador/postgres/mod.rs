@@ -133,12 +133,12 @@ impl Postgres {
         let credential = self.credential(&served).ok_or(Refusal::CredentialUnusable)?;
         let database = self.database(startup).ok_or(Refusal::NoDatabase)?;
         let message = startup.encode(&credential.user, database).ok_or(Refusal::Malformed)?;
-        let mut server = self.connect().await.map_err(|error| {
+        let mut outbound = self.connect().await.map_err(|error| {
             self.station.reached(Err(&error));
             Refusal::from(&error)
         })?;
         let patience = self.station.spec.response_timeout;
-        let entered = timeout(patience, login(&mut server, &message, &credential)).await;
+        let entered = timeout(patience, login(&mut outbound, &message, &credential)).await;
         let aside = match entered {
             Ok(Ok(aside)) => aside,
             Ok(Err(error)) => {
@@ -156,7 +156,7 @@ impl Postgres {
         self.station.reached(Ok(()));
         let station = Arc::clone(&self.station);
         let tenure = Tenure::of(station, &served, &credential.user, stop.clone());
-        Ok(Session { server, aside, tenure, served })
+        Ok(Session { server: outbound, aside, tenure, served })
     }
 
     fn credential(&self, served: &Served) -> Option<Credential> {

@@ -5,13 +5,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, sleep, timeout};
 
 use super::frames::Frames;
 use super::message::{TERMINATE, fatal};
 use crate::memory::in_ordinary_memory;
 
 const BUFFER: usize = 16 << 10;
+/// A session that is due is told so when nothing was asked for as long as this. One that is busy
+/// is told in answer to its next question, which is not passed on: told right behind an answer,
+/// drivers miss it.
+const QUIET: Duration = Duration::from_millis(200);
 /// For the application to take note of the end.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -46,6 +50,8 @@ struct Doing {
     /// The status in the last `ReadyForQuery`.
     status: u8,
     writing: [bool; 2],
+    /// The session should end: no transaction is begun any more.
+    due: bool,
 }
 
 impl Doing {
@@ -57,6 +63,7 @@ impl Doing {
             unsynced: false,
             status: 0,
             writing: [false; 2],
+            due: false,
         }
     }
 
@@ -112,6 +119,9 @@ where
     let end = {
         let up = copy(&mut from_client, &mut to_server, |bytes, writing| {
             let mut doing = lock(&doing);
+            if writing && doing.due && doing.is_idle() && bytes.first() != Some(&b'X') {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             doing.writing[0] = writing;
             moved.notify_one();
             if writing { doing.client_says(bytes) } else { Ok(()) }
@@ -122,21 +132,26 @@ where
             moved.notify_one();
             if writing { doing.server_says(bytes) } else { Ok(()) }
         });
-        let idle = async {
+        let due = async {
             term.due().await;
-            while !lock(&doing).is_idle() {
+            lock(&doing).due = true;
+            loop {
+                let is_idle = lock(&doing).is_idle();
                 tokio::select! {
+                    () = sleep(QUIET), if is_idle => return End::Retired,
                     () = moved.notified() => {}
                     () = term.over() => return End::Cut,
                 }
             }
-            End::Retired
         };
         // What the client has sent already is looked at before it is told to go.
         tokio::select! {
             biased;
-            _ = both(up, down) => End::Itself,
-            end = idle => end,
+            ended = both(up, down) => match ended {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => End::Retired,
+                _ => End::Itself,
+            },
+            end = due => end,
         }
     };
     let between = lock(&doing).is_between();
@@ -241,7 +256,7 @@ mod tests {
     impl Term for Now {
         async fn due(&mut self) {}
         async fn over(&self) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -272,11 +287,31 @@ mod tests {
 
     impl Term for Never {
         async fn due(&mut self) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         async fn over(&self) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_session_that_is_due_is_told_instead_of_an_answer() {
+        let (mut client, near) = tokio::io::duplex(1024);
+        let (far, mut server) = tokio::io::duplex(1024);
+        let ended = async { relay(near, far, &mut Now).await };
+        let talk = async {
+            server.write_all(&message(b'Z', b"I")).await.unwrap();
+            client.read_exact(&mut [0; 6]).await.unwrap();
+            client.write_all(&message(b'Q', b"begin\0")).await.unwrap();
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).await.unwrap();
+            assert!(rest.windows(7).any(|part| part == b"C57P01\0"));
+            drop(client);
+            let mut asked = Vec::new();
+            server.read_to_end(&mut asked).await.unwrap();
+            assert_eq!(asked, TERMINATE, "the question was not passed on");
+        };
+        assert_eq!(tokio::join!(ended, talk).0, End::Retired);
     }
 
     #[tokio::test]

@@ -23,13 +23,16 @@ pub(super) enum First {
     Startup(Startup),
 }
 
+/// Name and value.
+type Parameter = (Vec<u8>, Vec<u8>);
+
 /// The beginning of a session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Startup {
     /// Protocol 3, with the minor version that the client speaks.
     minor: u16,
     /// Names and values, in order; no name twice.
-    parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    parameters: Vec<Parameter>,
 }
 
 /// Why it cannot be used.
@@ -67,8 +70,8 @@ pub(super) fn parse(message: &[u8]) -> Result<First, Unfit> {
 }
 
 /// Pairs of strings that end with a NUL each, and an empty name at the very end.
-fn parameters(mut rest: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Unfit> {
-    let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+fn parameters(mut rest: &[u8]) -> Result<Vec<Parameter>, Unfit> {
+    let mut parameters: Vec<Parameter> = Vec::new();
     loop {
         let name = string(&mut rest)?;
         if name.is_empty() {

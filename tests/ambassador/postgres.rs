@@ -1,0 +1,393 @@
+//! The PostgreSQL ambassador before a real server, driven by psql and by Python's driver.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::Needs;
+use crate::postgres_server::{ALONE, Postgres, said};
+use crate::scene::{Scene, uid};
+use crate::support::canary::{assert_clean, canary};
+use crate::support::eventually;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::vault::{Real, TestVault};
+
+pub(crate) const CASES: [(&str, Needs, fn()); 9] = [
+    ("postgres_every_login_method", Needs::Postgres, login_methods),
+    ("postgres_tls_is_judged", Needs::Postgres, tls),
+    ("postgres_without_tls_no_password_in_the_clear", Needs::Postgres, no_cleartext),
+    ("postgres_another_uid_is_refused", Needs::PostgresAndRoot, another_uid),
+    ("postgres_what_the_application_cannot_choose", Needs::Postgres, choices),
+    ("postgres_server_down", Needs::Postgres, server_down),
+    ("postgres_start_that_makes_no_sense", Needs::Nothing, nonsense),
+    ("postgres_queries_can_be_cancelled", Needs::Postgres, cancel),
+    ("postgres_rotation_under_load", Needs::PostgresVaultAndPython, rotation),
+];
+
+static SHARED: OnceLock<Postgres> = OnceLock::new();
+
+/// Initialising one takes seconds: all cases but the one that stops it share it.
+fn shared() -> &'static Postgres {
+    SHARED.get_or_init(Postgres::start)
+}
+
+/// The statics of this process are not dropped at its end.
+pub(crate) fn stop_shared() {
+    if let Some(postgres) = SHARED.get() {
+        postgres.stop();
+    }
+}
+
+/// A sidecar for `lines`, and the port of its ambassador.
+fn scene(lines: &str, user: &str, password: &str) -> (Scene, u16) {
+    let lines = format!("listen = '127.0.0.1:0'\nallow = ['app']\n{lines}");
+    let scene =
+        Scene::of("postgres", &lines, "", json!({ "username": user, "password": password }));
+    let port = scene.addr().port();
+    (scene, port)
+}
+
+fn destination(postgres: &Postgres, tls: bool) -> String {
+    let Postgres { port, ca_file, .. } = postgres;
+    if tls {
+        format!("destination = 'localhost:{port}'\ntls = true\nca_cert = '{}'", ca_file.display())
+    } else {
+        format!("destination = '127.0.0.1:{port}'")
+    }
+}
+
+const WHO: &str = "select current_user, coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false)";
+
+fn login_methods() {
+    let postgres = shared();
+    let password = canary("scram");
+    postgres.role("by_scram", &password, false);
+    postgres.role("by_md5", &canary("md5-tail"), true);
+    for tls in [false, true] {
+        let (scene, port) = scene(&destination(postgres, tls), "by_scram", &password);
+        let shown = if tls { "t" } else { "f" };
+        let mut databases = vec!["scram", "md5"];
+        if tls {
+            databases.extend(["clear", "plain", "bound"]);
+        }
+        for database in databases {
+            let answer = said(postgres.psql(port, "whoever", database, WHO));
+            assert_eq!(answer, Ok(format!("by_scram|{shown}")), "{database}, tls {tls}");
+        }
+        scene.stop();
+    }
+    let md5 = canary("md5");
+    postgres.admin(&format!("set password_encryption = 'md5'; alter role by_md5 password '{md5}'"));
+    let (scene, port) = self::scene(&destination(postgres, false), "by_md5", &md5);
+    assert_eq!(said(postgres.psql(port, "me", "md5", WHO)), Ok("by_md5|f".into()));
+    let said = scene.stop();
+    let audit = said.lines().find(|line| line.contains("\"action\":\"session\"")).expect(&said);
+    assert!(
+        audit.contains("\"adapter\":\"api\"") && audit.contains("\"caller\":\"app\""),
+        "{audit}"
+    );
+}
+
+fn tls() {
+    let postgres = shared();
+    let password = canary("tls");
+    postgres.role("by_tls", &password, false);
+    let right = destination(postgres, true);
+    let wrong_name = format!("{right}\nserver_name = 'other.invalid'");
+    let (ca, other) = (postgres.ca_file.display(), postgres.other_ca_file.display());
+    let untrusted = right.replace(&ca.to_string(), &other.to_string());
+    for lines in [wrong_name, untrusted] {
+        let (scene, port) = scene(&lines, "by_tls", &password);
+        let refused = said(postgres.psql(port, "me", "scram", "select 1")).unwrap_err();
+        assert!(refused.contains("destination cannot be trusted"), "{refused}");
+        scene.stop();
+    }
+    // A server that has no TLS to offer gets nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let lines = format!("destination = '{}'\ntls = true", listener.local_addr().unwrap());
+    let (scene, port) = scene(&lines, "by_tls", &password);
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 8]).unwrap();
+        stream.write_all(b"N").unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        rest
+    });
+    let refused = said(postgres.psql(port, "me", "scram", "select 1")).unwrap_err();
+    assert!(refused.contains("destination cannot be trusted"), "{refused}");
+    assert!(server.join().unwrap().is_empty());
+    scene.stop();
+}
+
+fn no_cleartext() {
+    let postgres = shared();
+    let password = canary("plain");
+    postgres.role("by_plain", &password, false);
+    let (scene, port) = scene(&destination(postgres, false), "by_plain", &password);
+    let refused = said(postgres.psql(port, "me", "plain", "select 1")).unwrap_err();
+    assert!(refused.contains("destination cannot be trusted"), "{refused}");
+    let lost = scene.sidecar.wait_for("destination out of reach").to_string();
+    assert!(lost.contains("a password in the clear"), "{lost}");
+    scene.stop();
+}
+
+fn another_uid() {
+    let postgres = shared();
+    let password = canary("uid");
+    postgres.role("by_uid", &password, false);
+    let (scene, port) = scene(&destination(postgres, false), "by_uid", &password);
+    let mut stranger = postgres.psql(port, "by_uid", "scram", "select 1");
+    stranger.uid(4_213).gid(4_213);
+    let refused = said(stranger).unwrap_err();
+    assert!(refused.contains("no caller rule"), "{refused}");
+    assert!(said(postgres.psql(port, "by_uid", "scram", "select 1")).is_ok());
+    scene.stop();
+}
+
+fn choices() {
+    let postgres = shared();
+    let password = canary("choices");
+    postgres.role("chosen", &password, false);
+    let lines = format!("{}\ndatabase = 'scram'", destination(postgres, false));
+    let (scene, port) = scene(&lines, "chosen", &password);
+    // Neither the user nor a password of its own counts.
+    let mut psql = postgres.psql(port, "admin", "scram", "select current_user");
+    psql.env("PGPASSWORD", "of-the-application").env("PGAPPNAME", "its own name");
+    assert_eq!(said(psql), Ok("chosen".into()));
+    let mut psql = postgres.psql(port, "admin", "scram", "show application_name");
+    psql.env("PGAPPNAME", "its own name");
+    assert_eq!(said(psql), Ok("its own name".into()));
+    // What the server says about the application's own wishes comes through.
+    let refused = said(postgres.psql(port, "me", "absent", "select 1")).unwrap_err();
+    assert!(refused.contains("credential_refused"), "no line for it in pg_hba.conf: {refused}");
+    assert_clean("a refusal", &refused);
+    // The database of the configuration, where none is named.
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(&startup(b"user\0me\0\0")).unwrap();
+    let mut answer = [0; 9];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [b'R', 0, 0, 0, 8, 0, 0, 0, 0]);
+    drop(stream);
+    scene.stop();
+}
+
+fn startup(parameters: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(parameters.len() + 8).unwrap().to_be_bytes();
+    [&length[..], &[0, 3, 0, 0], parameters].concat()
+}
+
+fn server_down() {
+    let postgres = Postgres::start();
+    let password = canary("down");
+    postgres.role("by_down", &password, false);
+    let lines = format!("destination = '{ALONE}:{}'", postgres.port);
+    let (scene, port) = scene(&lines, "by_down", &password);
+    let query = |text: &str| said(postgres.psql(port, "me", "scram", text));
+    assert_eq!(query("select 1"), Ok("1".into()));
+    let mut sleeping = postgres.psql(port, "me", "scram", "select pg_sleep(60)");
+    let sleeping = sleeping.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let count = "select count(*) from pg_stat_activity where usename = 'by_down'";
+    eventually("the session", || (postgres.admin(count) == "1").then_some(()));
+    postgres.stop();
+    // What the server says when it stops comes through.
+    let output = sleeping.wait_with_output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("57P01"), "{complaint}");
+    let refused = query("select 1").unwrap_err();
+    assert!(refused.contains("destination cannot be reached"), "{refused}");
+    scene.stop();
+}
+
+fn nonsense() {
+    let lines = "destination = '127.0.0.1:1'";
+    let (scene, port) = scene(lines, "u", &canary("p"));
+    let addr: SocketAddr = ([127, 0, 0, 1], port).into();
+    let answer = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let ssl = [0, 0, 0, 8, 4, 210, 22, 47];
+    for (bytes, expected) in [
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "08P01"),
+        (vec![0, 0, 0, 4], "08P01"),
+        (startup(b"user\0me\0user\0admin\0\0"), "08P01"),
+        (startup(b"user\0me"), "08P01"),
+        (vec![0, 0, 0, 8, 0, 2, 0, 0], "0A000"),
+        (startup(b"\0"), "3D000"),
+        ([ssl, ssl, ssl].concat(), "08P01"),
+    ] {
+        let answer = answer(&bytes);
+        assert!(answer.contains(expected), "{bytes:?}: {answer}");
+        assert_clean("an answer", &answer);
+    }
+    // Who sends nothing is let go.
+    let mut silent = TcpStream::connect(addr).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+    scene.stop();
+}
+
+fn cancel() {
+    let postgres = shared();
+    let password = canary("cancel");
+    postgres.role("by_cancel", &password, false);
+    let (scene, port) = scene(&destination(postgres, true), "by_cancel", &password);
+    let mut psql = postgres.psql(port, "me", "scram", "select pg_sleep(60)");
+    let psql = psql.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let asked = "select count(*) from pg_stat_activity where usename = 'by_cancel' and query like '%pg_sleep%' and state = 'active'";
+    eventually("the query", || (postgres.admin(asked) == "1").then_some(()));
+    // psql asks for the end of its query then.
+    let _ = Command::new("kill").args(["-s", "INT", &psql.id().to_string()]).status();
+    let output = psql.wait_with_output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("57014") || complaint.contains("canceling"), "{complaint}");
+    scene.stop();
+}
+
+/// A pool's behaviour in few lines: a session that ends before a transaction begins is replaced by
+/// another one. Anything else is a failure, above all an end in the middle.
+const CLIENT: &str = r#"
+import sys, time, psycopg2
+port, seconds = int(sys.argv[1]), float(sys.argv[2])
+queries = sessions = failures = 0
+users = set()
+def connect():
+    global sessions
+    sessions += 1
+    connection = psycopg2.connect(host="127.0.0.1", port=port, dbname="scram", user="application")
+    connection.autocommit = False
+    return connection
+end = time.monotonic() + seconds
+connection = connect()
+while time.monotonic() < end:
+    cursor = connection.cursor()
+    try:
+        cursor.execute("select current_user")
+    except psycopg2.OperationalError as error:
+        # Told before the transaction began, so nothing was lost: what a pool looks for. libpq
+        # shows the reason, or only the end that follows it.
+        reasons = ("terminating connection due to administrator", "server closed the connection")
+        if connection.closed and any(reason in str(error) for reason in reasons):
+            connection = connect()
+            continue
+        failures += 1
+        print(time.monotonic(), error.pgcode, repr(error), file=sys.stderr)
+        connection = connect()
+        continue
+    try:
+        users.add(cursor.fetchone()[0])
+        cursor.execute("select pg_sleep(0.002)")
+        connection.commit()
+        queries += 1
+    except psycopg2.Error as error:
+        failures += 1
+        print("in a transaction:", repr(error), file=sys.stderr)
+        connection = connect()
+print(queries, sessions, failures, len(users))
+"#;
+
+struct Load(Child);
+
+impl Load {
+    fn start(port: u16, seconds: u32) -> Self {
+        let child = Command::new(crate::python().unwrap())
+            .args(["-c", CLIENT, &port.to_string(), &seconds.to_string()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// Queries, sessions, failures and users.
+    fn end(self) -> [usize; 4] {
+        let output = self.0.wait_with_output().unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaints}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let numbers: Vec<usize> = text.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        assert_eq!(numbers[2], 0, "{text}{complaints}");
+        numbers.try_into().unwrap()
+    }
+}
+
+/// A role that lives for this many seconds, and no longer.
+const LIFE: u32 = 6;
+
+fn rotation() {
+    let postgres = shared();
+    let vault = Real::start().expect("a real Vault");
+    vault.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
+    let url = format!(
+        "postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{}/postgres?sslmode=disable",
+        postgres.port
+    );
+    vault.set_up(
+        "POST",
+        "database/config/pg",
+        json!({ "plugin_name": "postgresql-database-plugin", "allowed_roles": "app",
+                "connection_url": url, "username": "admin", "password": postgres.password }),
+    );
+    let create =
+        "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'";
+    vault.set_up(
+        "POST",
+        "database/roles/app",
+        json!({ "db_name": "pg", "creation_statements": create,
+                "default_ttl": LIFE, "max_ttl": LIFE }),
+    );
+    let config = format!(
+        "[vault]\naddress = '{}'\n[secrets.db]\npath = 'database/creds/app'\n\
+         [adapters.ambassador.db]\nlisten = '127.0.0.1:0'\nprotocol = 'postgres'\nsecret = 'db'\n\
+         allow = ['app']\n{}\n[[callers]]\nname = 'app'\nuid = {}\nallow = []\n",
+        vault.url(),
+        destination(postgres, true),
+        uid(),
+    );
+    let builder = Builder::serve().on_free_ports().config(&config);
+    let sidecar = builder.env("VAULT_TOKEN", &vault.root_token()).start();
+    let port = port_of(&sidecar);
+
+    // A session in the middle of a transaction is ended last, and with the same word.
+    let mut open = postgres.psql(port, "me", "scram", "begin");
+    open.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut open = open.spawn().unwrap();
+    let loads: Vec<_> = (0..3).map(|_| Load::start(port, LIFE * 4)).collect();
+    for load in loads {
+        let [queries, sessions, _, users] = load.end();
+        assert!(users >= 4, "{users} users in {sessions} sessions");
+        assert!(sessions >= users, "{sessions} sessions of {users} users");
+        assert!(queries > 500, "{queries}");
+    }
+    open.stdin.take().unwrap().write_all(b"select 1;\n").unwrap();
+    let output = open.wait_with_output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("57P01"), "{complaint}");
+    // No session is left of a user that is gone.
+    let orphans = "select count(*) from pg_stat_activity where datname = 'scram' and usename is null and backend_type = 'client backend'";
+    assert_eq!(postgres.admin(orphans), "0");
+    let gone = "select count(*) from pg_roles where rolname like 'v-token-app-%'";
+    let metrics = String::from_utf8(sidecar.health("/metrics").body).unwrap();
+    let retired =
+        metrics.lines().find(|line| line.contains("outcome=\"retired\"")).expect(&metrics);
+    let retired: u32 = retired.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(retired >= 9, "{retired}");
+    assert!(!metrics.contains("canary"));
+    sidecar.stop();
+    eventually("the end of every role", || (postgres.admin(gone) == "0").then_some(()));
+}
+
+fn port_of(sidecar: &Sidecar) -> u16 {
+    let event: Value = sidecar.wait_for("ambassador listening");
+    event["addr"].as_str().unwrap().parse::<SocketAddr>().unwrap().port()
+}
