@@ -41,6 +41,7 @@ impl SecretCache {
             self.announce();
             if self.declared(&key.name).is_some_and(|now| entry.is_of(&now)) {
                 if key.version.is_none() {
+                    entry.declared().keep(&entry);
                     self.keep_fresh(&entry);
                 }
                 return Ok(entry);

@@ -271,6 +271,12 @@ impl SecretCache {
     }
 
     fn present(&self, name: &SecretName, version: Option<u64>) -> Option<Arc<Entry>> {
+        let latest = || self.shared.declared.load().get(name)?.latest();
+        if version.is_none()
+            && let Some(entry) = latest()
+        {
+            return Some(entry);
+        }
         let key = SecretKey { name: name.clone(), version };
         // moka's lookup is async for its own upkeep; it never waits for anything of ours.
         let lookup = pin!(self.shared.entries.get(&key));

@@ -69,6 +69,10 @@ impl Entry {
         Arc::ptr_eq(&self.declared, declared)
     }
 
+    pub(super) fn declared(&self) -> &Declared {
+        &self.declared
+    }
+
     /// What a caller gets now. Never a value past its end, not even in its last instant.
     pub(super) fn answer(&self) -> Result<Served, ReadError> {
         match self.value.load().as_ref() {
