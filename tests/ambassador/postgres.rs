@@ -17,7 +17,7 @@ use crate::support::eventually;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::vault::{Real, TestVault};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 9] = [
+pub(crate) const CASES: [(&str, Needs, fn()); 10] = [
     ("postgres_every_login_method", Needs::Postgres, login_methods),
     ("postgres_tls_is_judged", Needs::Postgres, tls),
     ("postgres_without_tls_no_password_in_the_clear", Needs::Postgres, no_cleartext),
@@ -26,6 +26,7 @@ pub(crate) const CASES: [(&str, Needs, fn()); 9] = [
     ("postgres_server_down", Needs::Postgres, server_down),
     ("postgres_start_that_makes_no_sense", Needs::Nothing, nonsense),
     ("postgres_queries_can_be_cancelled", Needs::Postgres, cancel),
+    ("postgres_sessions_end_in_order_at_the_stop", Needs::Postgres, stop),
     ("postgres_rotation_under_load", Needs::PostgresVaultAndPython, rotation),
 ];
 
@@ -252,6 +253,41 @@ fn cancel() {
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(complaint.contains("57014") || complaint.contains("canceling"), "{complaint}");
     scene.stop();
+}
+
+/// A quiet session is told at once; one in a transaction may finish it.
+fn stop() {
+    let postgres = shared();
+    let password = canary("stop");
+    postgres.role("by_stop", &password, false);
+    let (scene, port) = scene(&destination(postgres, true), "by_stop", &password);
+    let session = |query: &str| {
+        let mut psql = postgres.psql(port, "me", "scram", query);
+        psql.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        psql.spawn().unwrap()
+    };
+    let (mut quiet, mut busy) = (session("select 1"), session("begin"));
+    let count = |wanted: &str| {
+        let asked =
+            "select count(*) from pg_stat_activity where usename = 'by_stop' and state like";
+        eventually(wanted, || {
+            (postgres.admin(&format!("{asked} '{wanted}'")) == "1").then_some(())
+        });
+    };
+    count("idle");
+    count("idle in transaction");
+    scene.sidecar.signal(15);
+    let gone = "select count(*) from pg_stat_activity where usename = 'by_stop' and state = 'idle'";
+    eventually("the end of the quiet one", || (postgres.admin(gone) == "0").then_some(()));
+    quiet.stdin.take().unwrap().write_all(b"select 1;\n").unwrap();
+    let complaint = String::from_utf8(quiet.wait_with_output().unwrap().stderr).unwrap();
+    assert!(complaint.contains("57P01"), "{complaint}");
+    busy.stdin.take().unwrap().write_all(b"select 'done';\ncommit;\n").unwrap();
+    let output = busy.wait_with_output().unwrap();
+    let (answer, complaint) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(answer.contains("done") && answer.contains("COMMIT"), "{answer} {complaint}");
+    scene.sidecar.stop_waiting();
 }
 
 /// A pool's behaviour in few lines: a session that ends before a transaction begins is replaced by
