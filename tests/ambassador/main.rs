@@ -20,6 +20,7 @@ mod destination;
 mod http;
 mod postgres;
 mod postgres_server;
+mod rotation;
 mod scene;
 
 use std::process::{Command, ExitCode};
@@ -92,7 +93,7 @@ fn text(mut command: Command) -> String {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let cases = http::CASES.into_iter().chain(postgres::CASES);
+    let cases = http::CASES.into_iter().chain(postgres::CASES).chain(rotation::CASES);
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();
         let trial = Trial::test(name, move || {
