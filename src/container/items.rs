@@ -75,6 +75,13 @@ fn of_the_process(status: &Status, seen: &Seen) -> Vec<Finding> {
             manifest: "image: the one of compose/Dockerfile, which holds one file",
         },
     );
+    let mut findings = vec![user, packages, label(seen)];
+    findings.extend(rights(status, seen));
+    findings
+}
+
+/// What the process may ask the kernel for.
+fn rights(status: &Status, seen: &Seen) -> [Finding; 4] {
     let capabilities = judged(
         "5.4",
         "capabilities dropped",
@@ -117,8 +124,7 @@ fn of_the_process(status: &Status, seen: &Seen) -> Vec<Finding> {
             manifest: "securityContext: { allowPrivilegeEscalation: false }",
         },
     );
-    let mac = label(seen);
-    vec![user, packages, mac, capabilities, privileged, seccomp, no_new_privileges]
+    [capabilities, privileged, seccomp, no_new_privileges]
 }
 
 fn label(seen: &Seen) -> Finding {

@@ -27,6 +27,7 @@ mod former;
 mod lease;
 mod pki;
 mod read;
+mod resolve;
 mod session;
 mod tls;
 mod token;

@@ -1,11 +1,9 @@
 //! One request to Vault and its answer: every call of the process passes here, so the ceiling,
 //! the timeout, the size limit and the error mapping hold for all of them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode};
 use rustify::endpoint::Endpoint;
@@ -15,6 +13,7 @@ use vaultrs::api::EndpointResult;
 
 use super::ceiling::{Ceiling, Urgency};
 use super::error::{Failure, NetworkReason, Refusal, VaultError, recognize};
+use super::resolve::Redirected;
 use super::tls;
 use crate::config::VaultConfig;
 use crate::lease::granted;
@@ -388,21 +387,4 @@ fn host_name(address: &Url) -> String {
 fn authority(address: &Url) -> String {
     let host = address.host_str().unwrap_or_default();
     address.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// Resolves `name` to the addresses of `host`, and others, such as a proxy's, to their own.
-struct Redirected {
-    name: Box<str>,
-    host: Box<str>,
-}
-
-impl Resolve for Redirected {
-    fn resolve(&self, name: Name) -> Resolving {
-        let host =
-            if name.as_str() == &*self.name { self.host.clone() } else { name.as_str().into() };
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((&*host, 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
 }

@@ -124,9 +124,9 @@ fn a_vault_that_lost_everything_is_not_stormed_with_logins() {
     case.vault.server.restart_empty().unwrap();
     let before = case.vault.server.requests().len();
     let since = Instant::now();
-    // The token is too new to be doubted at once: until then it is the path that is refused.
+    // The token is doubted at once, and there is no other to be had.
     let refusal = watch_until_refused(&case, "db", &value, MAX_STALE).refusal.unwrap();
-    assert_eq!((refusal.status, refusal.code().as_str()), (503, "upstream_denied"));
+    assert_eq!((refusal.status, refusal.code().as_str()), (503, "upstream_unavailable"));
     let logins = || case.vault.server.count("POST", "auth/approle/login");
     eventually("two more logins", || (logins() >= 3).then_some(()));
     eventually("the word that there is no login", || {
