@@ -2,13 +2,11 @@
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use serde_json::json;
 
-use crate::Needs;
 use crate::destination::Destination;
 use crate::scene::Scene;
 use crate::support::canary::{assert_clean, canary};
@@ -16,6 +14,7 @@ use crate::support::client;
 use crate::support::eventually;
 use crate::support::tls::Authority;
 use crate::support::vault::TestVault as _;
+use crate::{Needs, curl, text};
 
 /// Who may not.
 const STRANGER: u32 = 4_212;
@@ -212,18 +211,6 @@ fn guards() {
     }
     assert!(destination.asked().is_empty());
     scene.stop();
-}
-
-fn curl(arguments: &[&str]) -> Command {
-    let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--max-time", "20"]).args(arguments);
-    command
-}
-
-fn text(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn bodies() {

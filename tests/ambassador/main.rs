@@ -20,9 +20,10 @@ mod destination;
 mod http;
 mod postgres;
 mod postgres_server;
+mod rotation;
 mod scene;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Trial};
 use support::vault::real_vault;
@@ -66,7 +67,7 @@ fn lacks_postgres() -> bool {
 /// A Python with the driver: Debian's may not be the first one on the path.
 fn python() -> Option<&'static str> {
     ["python3", "/usr/bin/python3"].into_iter().find(|python| {
-        let import = std::process::Command::new(python).args(["-c", "import psycopg2"]).output();
+        let import = Command::new(python).args(["-c", "import psycopg2"]).output();
         import.is_ok_and(|import| import.status.success())
     })
 }
@@ -76,9 +77,23 @@ fn has(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
+/// Curl, quiet but for its errors.
+fn curl(arguments: &[&str]) -> Command {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "20"]).args(arguments);
+    command
+}
+
+/// What it printed; it has to succeed.
+fn text(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let cases = http::CASES.into_iter().chain(postgres::CASES);
+    let cases = http::CASES.into_iter().chain(postgres::CASES).chain(rotation::CASES);
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();
         let trial = Trial::test(name, move || {

@@ -52,6 +52,8 @@ struct Doing {
     writing: [bool; 2],
     /// The session should end: no transaction is begun any more.
     due: bool,
+    /// One was, and went no further.
+    refused: bool,
 }
 
 impl Doing {
@@ -64,6 +66,7 @@ impl Doing {
             status: 0,
             writing: [false; 2],
             due: false,
+            refused: false,
         }
     }
 
@@ -120,6 +123,7 @@ where
         let up = copy(&mut from_client, &mut to_server, |bytes, writing| {
             let mut doing = lock(&doing);
             if writing && doing.due && doing.is_idle() && bytes.first() != Some(&b'X') {
+                doing.refused = true;
                 return Err(io::ErrorKind::Interrupted.into());
             }
             doing.writing[0] = writing;
@@ -147,14 +151,15 @@ where
         // What the client has sent already is looked at before it is told to go.
         tokio::select! {
             biased;
-            ended = both(up, down) => match ended {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => End::Retired,
-                _ => End::Itself,
-            },
+            _ = both(up, down) => End::Itself,
             end = due => end,
         }
     };
-    let between = lock(&doing).is_between();
+    let (refused, between) = {
+        let doing = lock(&doing);
+        (doing.refused, doing.is_between())
+    };
+    let end = if refused { End::Retired } else { end };
     if end != End::Itself && between {
         let text = "terminating connection due to administrator command";
         let detail = "The credential of this session ends: connect again.";
@@ -165,11 +170,15 @@ where
     let _ = to_server.shutdown().await;
     let _ = to_client.shutdown().await;
     if end != End::Itself {
-        // Closed with something unread, the last word would be lost.
-        let rest = async { while from_client.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {} };
-        let _ = timeout(LAST_WORD, rest).await;
+        drain(&mut from_client).await;
     }
     end
+}
+
+/// Closed with something unread, the last word would be lost.
+async fn drain(client: &mut (impl AsyncRead + Unpin)) {
+    let rest = async { while client.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
+    let _ = timeout(LAST_WORD, rest).await;
 }
 
 /// Of one task, and never held while it waits.
