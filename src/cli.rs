@@ -158,6 +158,9 @@ pub struct GetArgs {
     /// What to read.
     #[arg(value_name = "NAME[/FIELD]")]
     pub what: String,
+    /// NAME is a certificate, and FIELD one of its forms: cert.pem, key.pem, bundle.pem, …
+    #[arg(long, conflicts_with = "format")]
+    pub certificate: bool,
     /// The sidecar: http://127.0.0.1:PORT, or unix:@NAME.
     #[arg(
         long,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::serve::sources;
+use crate::adapter::ambassador;
 use crate::app::{ENOUGH_MEMORY, first_login};
 use crate::cli::{CheckArgs, HardeningMode, LogArgs};
 use crate::config::{self, Config, Declaration, Environment, TokenSource, VaultConfig};
@@ -48,7 +49,7 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     for warning in &loaded.warnings {
         let _ = writeln!(out, "warning: {warning}");
     }
-    vault::rehearse(&loaded.config.vault).map_err(Error::VaultSettings)?;
+    let trust = rehearse(&loaded.config);
     for (key, file) in credential_files(&loaded.config) {
         if let Err(error) = std::fs::File::open(file) {
             let _ = writeln!(out, "warning: {key} {}: {error}", file.display());
@@ -60,6 +61,12 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
         let _ = write!(out, "{} certificates, ", certificates.len());
     }
     let _ = writeln!(out, "{} callers", callers.len());
+    if let Err(error) = trust {
+        // What was found out up to there is said all the same.
+        out.truncate(out.rfind("configuration: ok").unwrap_or(out.len()));
+        super::print(out.as_bytes())?;
+        return Err(error);
+    }
     super::print(out.as_bytes())?;
     if args.online { super::runtime(1)?.block_on(online(loaded.config)) } else { Ok(()) }
 }
@@ -73,6 +80,13 @@ fn memory() -> String {
         return tier.to_owned();
     }
     format!("{tier}, but only {} KiB of {} KiB", status.bytes >> 10, ENOUGH_MEMORY >> 10)
+}
+
+/// Everything that certificates are judged by, towards Vault and the ambassadors' destinations.
+fn rehearse(config: &Config) -> Result<(), Error> {
+    vault::rehearse(&config.vault).map_err(Error::VaultSettings)?;
+    let mut specs = config.ambassadors.iter();
+    specs.try_for_each(|spec| ambassador::rehearse(spec).map_err(Error::Ambassador))
 }
 
 /// Files that need not be there before they are used.

@@ -79,6 +79,10 @@ fn wanted(args: &ExecArgs) -> Result<Vec<Wanted>, Error> {
     if wanted.is_empty() {
         return Err(Error::Usage("nothing to hand over: give --env or --file".into()));
     }
+    if args.signal_on_change.is_some() && args.file.is_empty() {
+        let why = "--signal-on-change needs --file: an environment cannot change while a program runs (--restart-on-change starts it anew)";
+        return Err(Error::Usage(why.into()));
+    }
     for (at, one) in wanted.iter().enumerate() {
         if wanted.iter().take(at).any(|other| other.variable == one.variable) {
             return Err(Error::Usage(format!("{} is given twice", one.variable)));

@@ -23,8 +23,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &GetArgs) -> Result<(), Error> {
     let token = take_env("SIDEKEY_TOKEN");
-    let asker = Asker { address: Address::parse(&args.addr)?, token, what: &args.what };
-    let path = path(&args.what, args.format.as_deref())?;
+    let asker = Asker { address: Address::parse_local(&args.addr)?, token, what: &args.what };
+    let under = if args.certificate { "/certificates" } else { "/secrets" };
+    let path = format!("{under}{}", path(&args.what, args.format.as_deref())?);
     super::runtime(1)?.block_on(async {
         let first = asker.ask_patiently(&path, None, Some(args.wait)).await?;
         print(&first, args.watch)?;
@@ -42,11 +43,9 @@ fn path(what: &str, format: Option<&str>) -> Result<String, Error> {
         (Some(_), Some(_)) => {
             Err(Error::Usage("--format is for a whole secret, not for one field".into()))
         }
-        (Some(field), None) => {
-            Ok(format!("/secrets/{name}/{}", utf8_percent_encode(field, SEGMENT)))
-        }
-        (None, Some(format)) => Ok(format!("/secrets/{name}?format={format}")),
-        (None, None) => Ok(format!("/secrets/{name}")),
+        (Some(field), None) => Ok(format!("/{name}/{}", utf8_percent_encode(field, SEGMENT))),
+        (None, Some(format)) => Ok(format!("/{name}?format={format}")),
+        (None, None) => Ok(format!("/{name}")),
     }
 }
 
@@ -112,16 +111,20 @@ impl Asker<'_> {
 
     /// Prints every change, until it is stopped or refused.
     async fn watch(&self, path: &str, first: Answer) -> Result<(), Error> {
-        let mut known = first.etag;
+        let mut last = first;
         let joint = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{joint}wait={}s", WATCH.as_secs());
         loop {
             // However long Vault or the sidecar is away: whoever watches wants the next value.
-            let answer = self.ask_patiently(&path, known.as_ref(), None).await?;
-            if answer.status.is_success() && answer.etag != known {
-                print(&answer, true)?;
-                known = answer.etag;
+            let answer = self.ask_patiently(&path, last.etag.as_ref(), None).await?;
+            if !answer.status.is_success() {
+                continue;
             }
+            // A sidecar that was started anew has other entity tags for the same content.
+            if !answer.body.constant_time_eq(last.body.expose()) {
+                print(&answer, true)?;
+            }
+            last = answer;
         }
     }
 
@@ -143,9 +146,9 @@ mod tests {
 
     #[test]
     fn names_and_fields_are_one_segment_each() {
-        assert_eq!(path("db", None).unwrap(), "/secrets/db");
-        assert_eq!(path("db/a/b c", None).unwrap(), "/secrets/db/a%2Fb%20c");
-        assert_eq!(path("db", Some("env")).unwrap(), "/secrets/db?format=env");
+        assert_eq!(path("db", None).unwrap(), "/db");
+        assert_eq!(path("db/a/b c", None).unwrap(), "/db/a%2Fb%20c");
+        assert_eq!(path("db", Some("env")).unwrap(), "/db?format=env");
         assert!(path("db/user", Some("env")).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! Asking a running sidecar, over loopback TCP or its abstract unix socket.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, StatusCode, header};
@@ -64,6 +65,18 @@ impl Address {
         }
     }
 
+    /// The same, where a caller's token may be sent: on this host alone, whoever listens there.
+    pub(super) fn parse_local(text: &str) -> Result<Self, Error> {
+        let address = Self::parse(text)?;
+        match &address {
+            Self::Tcp(authority) if !is_loopback(authority) => Err(Error::Usage(format!(
+                "{text}: a sidecar answers on loopback alone, and the token goes nowhere else: \
+                 expected http://127.0.0.1:PORT or unix:@NAME"
+            ))),
+            _ => Ok(address),
+        }
+    }
+
     /// # Errors
     /// [`Error::Client`] where there is no answer, [`Error::Usage`] where none can come.
     pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, Error> {
@@ -116,6 +129,13 @@ impl Answer {
             Err(_) => self.status.to_string(),
         }
     }
+}
+
+/// An address, not a name: what a name means is up to the resolver.
+fn is_loopback(authority: &str) -> bool {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
+    host.is_ok_and(|host| host.is_loopback())
 }
 
 fn connect_abstract(name: &AbstractName) -> std::io::Result<UnixStream> {
@@ -183,6 +203,16 @@ async fn collect(mut body: Incoming) -> Result<SecretBuf, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_stays_on_this_host() {
+        for good in ["http://127.0.0.1:7433", "127.0.0.2:1", "http://[::1]:7433/", "@s"] {
+            assert!(Address::parse_local(good).is_ok(), "{good}");
+        }
+        for bad in ["http://192.0.2.2:7433", "vault:8200", "localhost:7433", "0.0.0.0:7433"] {
+            assert!(Address::parse_local(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn addresses_of_a_sidecar() {

@@ -203,7 +203,7 @@ pub(super) fn declared_name(
     let problem = Problem::at(&name.at, message);
     context.report.absence(match closest(&name.value, declared.iter().map(String::as_str)) {
         Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-        None => problem.hint("declare it with [secrets.NAME], or take it out of the list"),
+        None => problem.hint("declare it with [secrets.NAME], or leave the name out here"),
     });
     None
 }

@@ -350,6 +350,11 @@ pub fn reload_refused(error: &(dyn Error + 'static)) {
     error!(target: "sidekey", error = %Chain(error), "configuration refused, the running one stays");
 }
 
+/// An ambassador's secret lacks a field that it names, or holds what no header can.
+pub fn credential_unusable(adapter: &SecretName, secret: &SecretName) {
+    warn!(target: "sidekey", %adapter, %secret, "the secret lacks the ambassador's field, or it makes no header");
+}
+
 /// The sandbox is left out, and why.
 pub fn not_sandboxed(why: &str) {
     info!(target: "sidekey", why, "not sandboxed");

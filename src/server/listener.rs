@@ -53,6 +53,15 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
+    /// One of the local door's. Must be called inside a tokio runtime.
+    pub(super) fn door(addr: SocketAddr) -> Result<Self, BindError> {
+        let elsewhere = |BindError { address, source }| {
+            let address = format!("{address} (--listen or [listen] tcp names another address)");
+            BindError { address, source }
+        };
+        Self::tcp(addr).map_err(elsewhere)
+    }
+
     /// Must be called inside a tokio runtime.
     pub(crate) fn tcp(addr: SocketAddr) -> Result<Self, BindError> {
         let bind = || {

@@ -102,7 +102,7 @@ impl Server {
     pub fn bind(listen: &Listen, health: Option<SocketAddr>) -> Result<BoundServer, BindError> {
         let mut listeners = Vec::new();
         for addr in &listen.tcp {
-            listeners.push(Listener::tcp(addr.get())?);
+            listeners.push(Listener::door(addr.get())?);
         }
         if let Some(name) = &listen.unix {
             let tcp = listeners.iter().filter_map(|listener| match listener {

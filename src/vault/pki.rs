@@ -37,7 +37,11 @@ pub(super) async fn issue(
         KeyOrigin::Auto(key_type) => match engine.sign(key_type).await {
             Err(error) if is_about_signing(&error) => {
                 event::key_made_by_vault(&spec.role, &error);
-                engine.generate().await
+                match engine.generate().await {
+                    // Neither is let: what was wrong with the way that we prefer says more.
+                    Err(second) if second.failure == Failure::Denied => Err(error),
+                    outcome => outcome,
+                }
             }
             outcome => outcome,
         },

@@ -50,6 +50,19 @@ pub enum AmbassadorError {
     },
 }
 
+/// Whether the destination's certificate could be judged. Asks nobody.
+///
+/// # Errors
+/// [`AmbassadorError::Trust`].
+pub fn rehearse(spec: &AmbassadorSpec) -> Result<(), AmbassadorError> {
+    connector(spec).map(drop)
+}
+
+fn connector(spec: &AmbassadorSpec) -> Result<Connector, AmbassadorError> {
+    let name = || spec.name.as_str().to_owned();
+    Connector::new(spec).map_err(|source| AmbassadorError::Trust { name: name(), source })
+}
+
 /// What all ambassadors share with the rest of the process.
 #[derive(Clone)]
 pub struct Shared {
@@ -82,10 +95,7 @@ impl Ambassador {
                 Listener::unix(name, OwnNames::unix(std::iter::empty()))
             }
         }?;
-        let connector = Connector::new(&spec).map_err(|source| AmbassadorError::Trust {
-            name: spec.name.as_str().to_owned(),
-            source,
-        })?;
+        let connector = connector(&spec)?;
         Ok(Self { spec, listener, connector })
     }
 

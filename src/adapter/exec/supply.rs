@@ -68,8 +68,9 @@ impl Supply {
         let mut values = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             let Wanted { variable, name, field, by } = wanted;
+            let path = field.as_deref().map(|field| format!("/{field}")).unwrap_or_default();
             let failed =
-                |why: &str| Error::Client(format!("{} {variable}={name}: {why}", by.flag()));
+                |why: &str| Error::Client(format!("{} {variable}={name}{path}: {why}", by.flag()));
             let served = self.patiently(name).await.map_err(|error| failed(&error.to_string()))?;
             let bytes = match field {
                 None => served.secret.json(),

@@ -126,6 +126,7 @@ impl Http {
             return Outcome::refused(Refusal::CredentialUnavailable, None);
         };
         let Some(credential) = Credential::make(&self.header.value, &served.secret) else {
+            event::credential_unusable(&self.station.spec.name, &self.station.spec.secret);
             return Outcome::refused(Refusal::CredentialUnusable, Some(served));
         };
         let is_head = parts.method == Method::HEAD;
