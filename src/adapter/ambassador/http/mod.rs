@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Station, Use};
 use crate::cache::Served;
 use crate::config::{HeaderSpec, SIDEKEY_TOKEN_HEADER};
+use crate::observe::event;
 use crate::server::{Peer, Stream, Timeouts, screen, serve_http};
 
 mod body;
