@@ -19,6 +19,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::json;
+use sidekey::dev::{Fault, Matcher};
 use support::canary::{assert_clean, canary};
 use support::eventually;
 use support::sidecar::binary;
@@ -166,9 +167,11 @@ fn signals_go_through() {
 }
 
 fn only_child_of(pid: u32) -> u32 {
-    let children = children_of(pid);
-    assert_eq!(children.len(), 1, "{children:?}");
-    children[0]
+    // Orphans of a program before it may be on their way out.
+    eventually("one child", || match children_of(pid)[..] {
+        [child] => Some(child),
+        _ => None,
+    })
 }
 
 fn children_of(pid: u32) -> Vec<u32> {
@@ -230,6 +233,42 @@ fn who_does_not_end_for_a_restart_is_killed() {
     assert_eq!(line(&mut lines), password);
     send(only_child_of(child.id()), "KILL");
     child.wait().unwrap();
+}
+
+#[test]
+fn a_stop_is_not_undone_by_a_change() {
+    let stage = Stage::new();
+    let go = stage.folder.path().join("go");
+    let script = format!(
+        "trap 'echo stopping' TERM; echo ready; while [ ! -e {} ]; do sleep 0.05; done; exit 5",
+        go.display()
+    );
+    let mut flags = BOTH.to_vec();
+    flags.extend(["--restart-on-change", "--debounce", "100ms", "--grace", "100ms"]);
+    let (mut child, mut lines) = start(&mut stage.exec(&flags, &script));
+    assert_eq!(line(&mut lines), "ready");
+    send(child.id(), "TERM");
+    assert_eq!(line(&mut lines), "stopping");
+    stage.new_password();
+    let reads = || stage.vault.server.count("GET", "secret/data/app");
+    eventually("the new value is read", || (reads() > 1).then_some(()));
+    let looks = stage.vault.server.requests().len();
+    eventually("another look", || (stage.vault.server.requests().len() > looks).then_some(()));
+    fs::write(go, "").unwrap();
+    assert!(lines.next().is_none(), "it was signalled again, or started again");
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+}
+
+#[test]
+fn it_can_be_stopped_while_it_waits_for_vault() {
+    let stage = Stage::new();
+    let down = Fault::errors(503, &["sealed"]);
+    stage.vault.server.faults().on(Matcher::get("secret/data/app")).respond(down).forever();
+    let (mut child, mut lines) = start(&mut stage.exec(&BOTH, "echo ran"));
+    eventually("a read", || (stage.vault.server.count("GET", "secret/data/app") > 0).then_some(()));
+    send(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+    assert!(lines.next().is_none(), "nothing was run");
 }
 
 #[test]

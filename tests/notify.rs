@@ -235,6 +235,21 @@ fn the_process_of_a_pid_file_gets_its_signal_inside_the_sandbox() {
 }
 
 #[test]
+fn a_pipe_in_place_of_the_pid_file_holds_nobody_up() {
+    let builder = Builder::serve();
+    let file = builder.file("app.pid", "1");
+    std::fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let notify = format!("[[notify]]\nsignal = \"USR1\"\npid_file = \"{file}\"\n");
+    let scene = scene(builder, &notify);
+    scene.rotate("a");
+    let refused = scene.sidecar.wait_for("application not notified");
+    assert!(refused["error"].as_str().unwrap().contains("not a regular file"), "{refused}");
+    assert_eq!(scene.sidecar.health("/livez").status, 200);
+    scene.sidecar.stop();
+}
+
+#[test]
 fn the_oldest_process_of_a_name_gets_its_signal_inside_the_sandbox() {
     let folder = tempfile::tempdir().unwrap();
     let name = format!("app-{}", std::process::id());

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
-use super::serve::gather;
+use super::serve::{gather, listen_to_signals};
 use crate::adapter::exec::{By, Exec, OnChange, Supply, Wanted};
 use crate::cli::{ExecArgs, LogArgs};
 use crate::config::{self, Config, Flags};
@@ -31,7 +31,13 @@ pub(super) fn run(args: ExecArgs, log: &LogArgs, hardening: &Hardening) -> Resul
     let exec = Exec { command: args.command, wanted, withheld, on_change, debounce, grace };
     let runtime = super::runtime(1)?;
     let outcome = runtime.block_on(async {
-        if args.once { once(&exec, config).await } else { watch(&exec, config).await }
+        // As process 1 of a container nothing ends us by itself, a wait for Vault included.
+        let mut signals = listen_to_signals()?;
+        let started = tokio::select! {
+            supply = Supply::start(config) => supply?,
+            _ = signals.next() => return Ok(Outcome::Ended(ExitCode::from(STOPPED))),
+        };
+        if args.once { once(&exec, started).await } else { watch(&exec, started).await }
     });
     runtime.shutdown_background();
     match outcome? {
@@ -45,21 +51,22 @@ pub(super) fn run(args: ExecArgs, log: &LogArgs, hardening: &Hardening) -> Resul
     }
 }
 
+/// Ended by SIGTERM.
+const STOPPED: u8 = 128 + 15;
+
 enum Outcome {
     Ended(ExitCode),
     /// This process is to become the program.
     Replaced(Box<Command>, Vec<File>),
 }
 
-async fn watch(exec: &Exec, config: Config) -> Result<Outcome, Error> {
-    let supply = Supply::start(config).await?;
+async fn watch(exec: &Exec, supply: Supply) -> Result<Outcome, Error> {
     let outcome = exec.supervise(&supply).await;
     supply.hand_back().await;
     outcome.map(Outcome::Ended)
 }
 
-async fn once(exec: &Exec, config: Config) -> Result<Outcome, Error> {
-    let supply = Supply::start(config).await?;
+async fn once(exec: &Exec, supply: Supply) -> Result<Outcome, Error> {
     match exec.prepare(&supply).await {
         Ok((command, files)) => {
             supply.leave_behind(&exec.wanted).await;

@@ -169,7 +169,11 @@ impl<S: Source> Teller<S> {
                 let posted = http::post(url, body);
                 tokio::time::timeout(*timeout, posted).await.unwrap_or(Err(NotTold::Timeout))
             }
-            NotifyTarget::Signal { signal, process } => process::signal(process, *signal),
+            NotifyTarget::Signal { signal, process } => {
+                let (signal, process) = (*signal, process.clone());
+                let told = tokio::task::spawn_blocking(move || process::signal(&process, signal));
+                told.await.unwrap_or(Err(NotTold::Timeout))
+            }
         }
     }
 }

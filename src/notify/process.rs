@@ -1,14 +1,19 @@
 //! A signal to the application.
 
 use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::NotTold;
 use crate::config::{NotifySignal, ProcessSource};
 
-/// Finds the process anew, and signals it. It has to run under our own uid, unless we hold
+/// Room for a number and a line end.
+const LONGEST_PID_FILE: u64 = 32;
+
+/// Finds the process anew, and signals it; blocks while it looks. It has to run under our own uid, unless we hold
 /// `CAP_KILL`, and in a PID namespace that we see.
 pub(super) fn signal(process: &ProcessSource, signal: NotifySignal) -> Result<(), NotTold> {
     let pid = match process {
@@ -37,15 +42,34 @@ fn number(signal: NotifySignal) -> Signal {
 
 /// The first line, which has to be a positive number: 0 and below would be process groups.
 fn from_file(file: &Path) -> Result<i32, NotTold> {
-    let text = fs::read_to_string(file).map_err(NotTold::PidFile)?;
+    let text = read_start(file).map_err(NotTold::PidFile)?;
     let number = text.lines().next().and_then(|line| line.trim().parse().ok());
     number.filter(|pid: &i32| *pid > 0).ok_or(NotTold::NoProcess("the file holds no process id"))
+}
+
+/// The application can write there: nothing but a file is read, and no more than a number of it.
+fn read_start(file: &Path) -> io::Result<String> {
+    // A pipe without a writer would hold up an ordinary open.
+    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(LONGEST_PID_FILE).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The one that started first: the parent, where workers share its name.
 fn oldest_named(name: &str) -> Option<i32> {
     let folders = fs::read_dir("/proc").ok()?.flatten();
-    let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse::<i32>().ok());
+    let ours = geteuid();
+    // Others of that name could not be signalled, and would stand in the way of ours.
+    let reached = folders.filter(|folder| {
+        let owner = folder.metadata().map(|metadata| metadata.uid());
+        ours.is_root() || owner.is_ok_and(|owner| owner == ours.as_raw())
+    });
+    let pids = reached.filter_map(|folder| folder.file_name().to_str()?.parse::<i32>().ok());
     let named = pids.filter_map(|pid| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (comm, started) = parse_stat(&stat)?;

@@ -11,7 +11,7 @@ use super::secrets::random;
 use super::stage::{Stage, settle};
 use super::support::needle::Needles;
 use super::support::scan;
-use super::support::sidecar::Builder;
+use super::support::sidecar::{Builder, program};
 use super::support::vault::{Dev, TestVault};
 use super::support::{eventually, limits};
 
@@ -70,7 +70,7 @@ pub fn by_debugger() {
     let (stage, _client) = loaded(&vault, |builder| builder);
     let image = stage.sidecar.path("image");
     gdb(stage.sidecar.pid(), &[&format!("gcore {}", image.display())]);
-    let found = scan::file(&image, &stage.needles.borrow());
+    let found = scan::file(&image, &program(), &stage.needles.borrow());
     eprintln!("an image of {} KiB", found.bytes >> 10);
     found.assert_nothing("image by gdb");
     stage.end();
@@ -89,7 +89,7 @@ pub fn by_kernel() {
         |builder: Builder| unlimited_core(builder).refused(&[prlimit, prctl], libc::EPERM);
     let (stage, _client) = loaded(&vault, dumpable);
     let core = killed(&stage).expect("a core file");
-    let found = scan::file(&core, &stage.needles.borrow());
+    let found = scan::file(&core, &program(), &stage.needles.borrow());
     eprintln!("a core of {} KiB", found.bytes >> 10);
     found.assert_nothing("core by the kernel");
 
@@ -97,7 +97,7 @@ pub fn by_kernel() {
     let unprotected = |builder: Builder| unlimited_core(builder).refused(&plain, libc::EPERM);
     let (stage, _client) = loaded(&vault, unprotected);
     let core = killed(&stage).expect("a core file");
-    let found = scan::file(&core, &stage.needles.borrow());
+    let found = scan::file(&core, &program(), &stage.needles.borrow());
     let (copies, _) = found.copies_and_fragments();
     assert!(
         copies >= 3,

@@ -93,7 +93,8 @@ fn a_taken_port_is_71_and_named() {
     let flags = [&serve[..], &["--listen", &addr, "--health-listen", "off"]].concat();
     let (status, out, err) = run(&flags, &environment);
     assert_eq!((status, out.as_str()), (71, ""), "{err}");
-    assert!(err.contains(&format!("error: cannot listen on {addr}\n  caused by: ")), "{err}");
+    let said = format!("error: cannot listen on {addr} (--listen or [listen] tcp names another");
+    assert!(err.contains(&said) && err.contains("\n  caused by: "), "{err}");
 
     let flags = [&serve[..], &["--listen", "127.0.0.1:0", "--health-listen", &addr]].concat();
     assert_eq!(run(&flags, &environment).0, 71);

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::needle::{Found, Needles};
+use super::needle::{FRAGMENT, Found, Needles};
 use super::ptrace::Stopped;
 
 /// What a search saw.
@@ -30,6 +30,7 @@ pub struct Hit {
     pub address: u64,
     /// The bytes around it, as far as they can be printed.
     pub around: String,
+    bytes: Vec<u8>,
 }
 
 /// One line of `/proc/PID/maps`.
@@ -59,14 +60,16 @@ pub fn process(pid: u32, needles: &Needles) -> Scan {
         };
         scan.mapping(&memory, &mapping, &place, needles);
     }
+    scan.leave_out_constants(Path::new(&format!("/proc/{pid}/exe")));
     scan
 }
 
-/// Searches a file.
-pub fn file(path: &Path, needles: &Needles) -> Scan {
+/// Searches a file, such as a core image of `program`.
+pub fn file(path: &Path, program: &Path, needles: &Needles) -> Scan {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut scan = Scan { bytes: bytes.len() as u64, ..Scan::default() };
     scan.note(&path.display().to_string(), 0, &bytes, needles.search(&bytes));
+    scan.leave_out_constants(program);
     scan
 }
 
@@ -112,8 +115,23 @@ impl Scan {
             let around =
                 String::from_utf8_lossy(around).replace(|c: char| !c.is_ascii_graphic(), "·");
             let address = base + found.start as u64;
-            self.hits.push(Hit { found, place: place.to_owned(), address, around });
+            let bytes = bytes[found.start..found.start + found.len].to_vec();
+            self.hits.push(Hit { found, place: place.to_owned(), address, around, bytes });
         }
+    }
+
+    /// Forgets short parts that the program's file has as constants: six digits of a random
+    /// secret-id, say, in a table of two-digit numbers. What the file has, no run put there.
+    pub fn leave_out_constants(&mut self, program: &Path) {
+        const SHORT: usize = 2 * FRAGMENT;
+        let is_short = |hit: &Hit| !hit.found.full && hit.bytes.len() < SHORT;
+        if !self.hits.iter().any(is_short) {
+            return;
+        }
+        let program =
+            std::fs::read(program).unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+        let is_constant = |part: &[u8]| program.windows(part.len()).any(|window| window == part);
+        self.hits.retain(|hit| !is_short(hit) || !is_constant(&hit.bytes));
     }
 
     /// How many hits are whole copies, and how many are parts.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -32,8 +33,13 @@ pub const BINARY: &str = "SIDEKEY_TEST_BIN";
 
 /// The binary under test with an empty environment.
 pub fn binary() -> Command {
+    clean(program())
+}
+
+/// The file of the binary under test.
+pub fn program() -> PathBuf {
     let built = || env!("CARGO_BIN_EXE_sidekey").into();
-    clean(std::env::var_os(BINARY).unwrap_or_else(built))
+    std::env::var_os(BINARY).unwrap_or_else(built).into()
 }
 
 /// Any program, with an empty environment and its output caught.

@@ -117,23 +117,37 @@ impl Forwarded {
         let (sender, received) = mpsc::unbounded_channel();
         let tasks = tokio_util::task::TaskTracker::new();
         for forwarded in FORWARDED {
-            let ours = !matches!(forwarded, Signal::INT | Signal::QUIT);
-            if terminal && ours && FROM_TERMINAL.contains(&forwarded) {
+            if terminal && !is_stop(forwarded) && FROM_TERMINAL.contains(&forwarded) {
                 continue;
             }
             let mut stream = listen_to(SignalKind::from_raw(forwarded.as_raw()))?;
-            // Caught, so that it does not end us, and not sent a second time.
-            let swallowed = terminal && !ours;
             let sender = sender.clone();
             tasks.spawn(async move {
                 while stream.recv().await.is_some() {
-                    if !swallowed && sender.send(forwarded).is_err() {
+                    if sender.send(forwarded).is_err() {
                         return;
                     }
                 }
             });
         }
         Ok(Self { received, terminal })
+    }
+
+    /// The terminal sent it to the program too.
+    pub(super) fn is_known_to_child(&self, signal: Signal) -> bool {
+        self.terminal && FROM_TERMINAL.contains(&signal)
+    }
+
+    /// The next signal that asks for an end.
+    ///
+    /// Cancel safety: none is lost but those that ask for nothing.
+    pub(super) async fn stop(&mut self) -> Signal {
+        loop {
+            let signal = self.next().await;
+            if is_stop(signal) {
+                return signal;
+            }
+        }
     }
 
     /// The next signal for the program.
@@ -145,6 +159,11 @@ impl Forwarded {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Asks for an end: the program's, and so ours.
+pub(super) fn is_stop(signal: Signal) -> bool {
+    [Signal::TERM, Signal::INT, Signal::QUIT].contains(&signal)
 }
 
 /// Waits for every child, its own and those that lost their parents.
@@ -181,6 +200,11 @@ impl Reaper {
 fn exit_code(status: WaitStatus) -> Option<u8> {
     let code = status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal))?;
     Some(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// The exit status of whom `signal` ended.
+pub(super) fn killed_by(signal: Signal) -> u8 {
+    u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
 }
 
 fn listen_to(kind: SignalKind) -> Result<Stream, Error> {

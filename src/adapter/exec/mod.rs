@@ -25,8 +25,11 @@ mod wanted;
 pub use supply::Supply;
 pub use wanted::{By, Wanted};
 
-use child::{Child, Forwarded, Reaper};
+use child::{Child, Forwarded, Reaper, is_stop, killed_by};
 use supply::Fingerprint;
+
+/// For values that were there a moment ago.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What is run, and what happens when a value of its changes.
 #[derive(Debug)]
@@ -76,7 +79,11 @@ impl Exec {
         let mut reaper = Reaper::listen()?;
         let mut signals = Forwarded::listen()?;
         loop {
-            let values = supply.values(&self.wanted).await?;
+            let values = tokio::select! {
+                values = supply.values(&self.wanted) => values?,
+                // There is no program yet that could decide.
+                signal = signals.stop() => return Ok(ExitCode::from(killed_by(signal))),
+            };
             let has = values.iter().map(|value| value.fingerprint).collect();
             let (mut command, files) = handover::prepare(&self.command, &values, &self.withheld)?;
             let child = Child::start(&mut command, &signals)?;
@@ -110,21 +117,25 @@ enum End {
 impl Running<'_> {
     async fn until_end(&mut self, reaper: &mut Reaper, signals: &mut Forwarded) -> End {
         let (exec, supply, child) = (self.exec, self.supply, self.child);
-        let mut restarting = false;
+        let (mut restarting, mut ending) = (false, false);
         let mut kill_at = None;
         loop {
             let deadline = kill_at.unwrap_or_else(Instant::now);
-            let is_watched = exec.on_change != OnChange::Nothing && !restarting;
+            let is_watched = exec.on_change != OnChange::Nothing && !restarting && !ending;
             tokio::select! {
                 biased;
                 code = reaper.end_of(child) => {
                     event::child_ended(child.id(), code);
-                    return if restarting { End::Restart } else { End::Itself(code) };
+                    return if restarting && !ending { End::Restart } else { End::Itself(code) };
                 }
                 signal = signals.next() => {
-                    // Whoever asks it to end means us too.
-                    restarting &= ![Signal::TERM, Signal::INT, Signal::QUIT].contains(&signal);
-                    child.signal(signal);
+                    // Whoever asks it to end means us too, and leaves it its time.
+                    if is_stop(signal) {
+                        (ending, kill_at) = (true, None);
+                    }
+                    if !signals.is_known_to_child(signal) {
+                        child.signal(signal);
+                    }
                 }
                 () = sleep_until(deadline), if kill_at.is_some() => {
                     event::child_killed(child.id(), exec.grace);
@@ -147,8 +158,9 @@ impl Running<'_> {
 
     /// Writes the files anew and says so.
     async fn renew(&mut self, signal: NotifySignal) {
-        // What cannot be had now is a change again later.
-        let Ok(values) = self.supply.values(&self.exec.wanted).await else { return };
+        // What cannot be had at once is a change again later.
+        let values = tokio::time::timeout(AT_ONCE, self.supply.values(&self.exec.wanted)).await;
+        let Ok(Ok(values)) = values else { return };
         handover::rewrite(&mut self.files, &values);
         self.has = values.iter().map(|value| value.fingerprint).collect();
         event::child_signalled(self.child.id(), signal);
