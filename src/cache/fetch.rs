@@ -47,8 +47,7 @@ impl SecretCache {
                 return Ok(entry);
             }
             // Declared anew, or not at all any more, while it was fetched.
-            self.revoke(entry.leases(false));
-            entry.retire();
+            self.revoke(entry.retire());
             self.shared.entries.invalidate(key).await;
         }
     }

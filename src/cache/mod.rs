@@ -216,8 +216,7 @@ impl SecretCache {
             if kept && another {
                 entry.hurry();
             } else if !kept {
-                self.revoke(entry.leases(false));
-                entry.retire();
+                self.revoke(entry.retire());
                 self.shared.entries.invalidate(&*key).await;
             }
         }
@@ -325,9 +324,10 @@ impl SecretCache {
             }
             self.shared.entries.run_pending_tasks().await;
             // Not at once: who fetched an entry that found no room is about to answer with it.
-            evicted_before.drain(..).filter_map(|entry| entry.upgrade()).for_each(|entry| {
-                entry.retire();
-            });
+            for entry in evicted_before.drain(..).filter_map(|entry| entry.upgrade()) {
+                // Whoever was answered with them may use their leases to the end.
+                drop(entry.retire());
+            }
             evicted_before.append(&mut evicted.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }

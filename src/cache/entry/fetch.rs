@@ -157,11 +157,7 @@ impl Entry {
             }
             Ok(secret) => {
                 backoff.reset();
-                if self.is_retired() {
-                    Self::give_back(upstream, self.held(&secret, asked)).await;
-                } else {
-                    self.take(secret, asked);
-                }
+                Self::give_back(upstream, self.take(secret, asked)).await;
             }
             Err(error) => self.fail(&error, backoff),
         }
@@ -199,7 +195,11 @@ impl Entry {
         VaultError { retry_after: Some(wait), ..error }
     }
 
-    fn take(&self, secret: Secret, asked: Instant) {
+    /// Returns the lease when nobody wants it any more.
+    fn take(&self, secret: Secret, asked: Instant) -> Option<Held> {
+        if self.is_retired() {
+            return self.held(&secret, asked);
+        }
         // A version asked for by number is no news of the name.
         let (version, rotated) = match self.key.version {
             None => self.declared.version_of(&secret),
@@ -221,8 +221,7 @@ impl Entry {
             lease,
         })));
         if self.is_retired() {
-            self.wipe();
-            return;
+            return self.value.swap(None).and_then(|value| value.lease.clone());
         }
         let recovered = self.failure.swap(None).is_some();
         match &self.declared.what {
@@ -237,6 +236,7 @@ impl Entry {
         if rotated {
             self.common.rotations.record(&self.key.name, version, etag);
         }
+        None
     }
 
     fn note_issued(&self, version: u64) {

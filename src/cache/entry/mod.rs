@@ -199,14 +199,17 @@ impl Entry {
     }
 
     /// Its declaration is not in force any more: it holds nothing from now on, also when a fetch
-    /// under way ends later.
-    pub(super) fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
+    /// under way ends later. Returns the leases that still live; what comes later gives its
+    /// own back.
+    pub(super) fn retire(&self) -> Vec<Handle> {
+        self.retired.store(true, Ordering::SeqCst);
+        let leases = self.leases(false);
         self.wipe();
+        leases
     }
 
     pub(super) fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Acquire)
+        self.retired.load(Ordering::SeqCst)
     }
 
     /// Lets go of the value: it is wiped with its last reader.
