@@ -164,7 +164,7 @@ async fn a_server_that_stops_reading_outlives_no_credential() {
     let (mut client, near) = tokio::io::duplex(1024);
     let start = Instant::now();
     let asking = async {
-        let _ = client.write_all(&message(b'Q', &[b'x'; 1 << 20])).await;
+        let _ = client.write_all(&message(b'Q', &vec![b'x'; 1 << 20])).await;
         std::future::pending::<()>().await;
     };
     let life = Duration::from_secs(5);
