@@ -230,7 +230,8 @@ impl Allow {
 /// Limits of the local listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Connections at once, over all listeners; default 512.
+    /// Connections at once, over all listeners of the local door; each ambassador has as many of its
+    /// own. Default 512.
     pub max_connections: usize,
     /// Time for a request's head to arrive; default 5 s.
     pub header_timeout: Duration,

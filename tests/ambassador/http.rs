@@ -1,8 +1,10 @@
 //! The HTTP ambassador.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::json;
@@ -19,7 +21,7 @@ use crate::{Needs, curl, text};
 /// Who may not.
 const STRANGER: u32 = 4_212;
 
-pub(crate) const CASES: [(&str, Needs, fn()); 15] = [
+pub(crate) const CASES: [(&str, Needs, fn()); 16] = [
     ("http_adds_the_header_and_says_nothing", Needs::Nothing, adds_the_header),
     ("http_basic_and_custom_headers", Needs::Nothing, basic_and_custom),
     ("http_over_tls_to_the_right_name_alone", Needs::Nothing, over_tls),
@@ -28,6 +30,7 @@ pub(crate) const CASES: [(&str, Needs, fn()); 15] = [
     ("http_nothing_is_smuggled", Needs::Nothing, smuggling),
     ("http_web_pages_and_proxies_are_refused", Needs::Nothing, guards),
     ("http_bodies_stream_both_ways", Needs::Curl, bodies),
+    ("http_who_asks_nothing_holds_no_place", Needs::Nothing, no_place),
     ("http_over_the_unix_socket", Needs::Curl, unix_socket),
     ("http_another_uid_is_refused", Needs::Root, another_uid),
     ("http_caller_with_a_token", Needs::Nothing, caller_token),
@@ -183,13 +186,19 @@ fn smuggling() {
     let both = format!(
         "POST /both HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"
     );
-    refused(&both);
+    let answers = client::raw(addr, both.replace("HOST", &addr.to_string()).as_bytes());
+    let answers: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(answers, [200], "the chunked one counts, and nothing is read after it");
+    assert_eq!(destination.last().target, "/both");
     // The application's own headers cannot be turned against ours.
-    let own = "GET /own HTTP/1.1\r\nHost: HOST\r\nConnection: close, authorization, host\r\n\r\n";
+    let own = "GET /own HTTP/1.1\r\nHost: HOST\r\nTransfer_Encoding: chunked\r\nContent_Length: 9\r\nSidekey_Token: t\r\nConnection: close, authorization, host\r\n\r\n";
     assert_eq!(refused(own), 200);
     let asked = destination.last();
     assert_eq!(asked.header("authorization"), [format!("Bearer {}", scene.token)]);
     assert_eq!(asked.header("host"), [destination.addr.to_string()]);
+    for twin in ["transfer_encoding", "content_length", "sidekey_token"] {
+        assert!(asked.header(twin).is_empty(), "{twin}");
+    }
     for asked in destination.asked() {
         assert_eq!(asked.header("authorization").len(), 1, "{}", asked.target);
     }
@@ -236,6 +245,30 @@ fn bodies() {
     assert_eq!(text(early), "413", "an answer before the end of the question");
     // An upgrade to HTTP/2 on the side is passed over.
     assert_eq!(text(curl(&["--http2", &format!("{url}/")])), "hello");
+    scene.stop();
+}
+
+/// Neither who is silent, nor who was refused.
+fn no_place() {
+    let destination = Destination::plain();
+    let lines = format!(
+        "listen = '127.0.0.1:0'\nallow = ['tester']\ncredential = 'bearer'\ndestination = 'http://{}'",
+        destination.addr
+    );
+    let scene = Scene::http(&lines, "[limits]\nheader_timeout = '1s'");
+    let addr = scene.addr();
+    let request = format!("GET / HTTP/1.1\r\nHost: {addr}\r\n");
+    for (asked, status) in
+        [(String::new(), None), (request.clone(), None), (request + "\r\n", Some(401))]
+    {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(asked.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it is closed");
+        let told = answer.split(' ').nth(1).map(|status| status.parse().unwrap());
+        assert_eq!(told, status, "{answer}");
+    }
     scene.stop();
 }
 

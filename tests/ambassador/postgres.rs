@@ -15,7 +15,7 @@ use crate::scene::Scene;
 use crate::support::canary::{assert_clean, canary};
 use crate::support::eventually;
 
-pub(crate) const CASES: [(&str, Needs, fn()); 9] = [
+pub(crate) const CASES: [(&str, Needs, fn()); 10] = [
     ("postgres_every_login_method", Needs::Postgres, login_methods),
     ("postgres_tls_is_judged", Needs::Postgres, tls),
     ("postgres_without_tls_no_password_in_the_clear", Needs::Postgres, no_cleartext),
@@ -23,6 +23,7 @@ pub(crate) const CASES: [(&str, Needs, fn()); 9] = [
     ("postgres_what_the_application_cannot_choose", Needs::Postgres, choices),
     ("postgres_server_down", Needs::Postgres, server_down),
     ("postgres_start_that_makes_no_sense", Needs::Nothing, nonsense),
+    ("postgres_a_silent_stranger_is_refused", Needs::Nothing, silent_stranger),
     ("postgres_queries_can_be_cancelled", Needs::Postgres, cancel),
     ("postgres_sessions_end_in_order_at_the_stop", Needs::Postgres, stop),
 ];
@@ -145,6 +146,22 @@ fn another_uid() {
     let refused = said(stranger).unwrap_err();
     assert!(refused.contains("no caller rule"), "{refused}");
     assert!(said(postgres.psql(port, "by_uid", "scram", "select 1")).is_ok());
+    scene.stop();
+}
+
+/// It holds no place for as long as an application may.
+fn silent_stranger() {
+    let lines = "listen = '127.0.0.1:0'\nallow = ['other']\ndestination = '127.0.0.1:1'";
+    let more =
+        "[limits]\nheader_timeout = '10m'\n[[callers]]\nname = 'other'\nuid = 4213\nallow = []";
+    let fields = json!({ "username": "u", "password": canary("p") });
+    let scene = Scene::of("postgres", lines, more, fields);
+    let mut stream = TcpStream::connect(scene.addr()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("no caller rule"), "{answer}");
     scene.stop();
 }
 

@@ -2,7 +2,7 @@
 //! with TLS judged as a whole: chain, name and dates.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -192,12 +192,24 @@ impl Outbound {
             Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first(),
         }
     }
+
+    /// Whether nobody sits in between: with TLS, or on this host.
+    pub(super) fn is_private(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.peer_addr().is_ok_and(|peer| is_loopback(peer.ip())),
+            Self::Tls(_) => true,
+        }
+    }
 }
 
 impl Connection for Outbound {
     fn connected(&self) -> Connected {
         Connected::new()
     }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 macro_rules! either {
@@ -247,5 +259,20 @@ impl AsyncWrite for Outbound {
     /// Both kinds do, and what is written is copied in user space where one does not.
     fn is_write_vectored(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_this_host_is_private_without_tls() {
+        for here in ["127.0.0.1", "127.0.0.77", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_loopback(here.parse().unwrap()), "{here}");
+        }
+        for elsewhere in ["10.0.0.1", "0.0.0.0", "fe80::1", "::ffff:10.0.0.1"] {
+            assert!(!is_loopback(elsewhere.parse().unwrap()), "{elsewhere}");
+        }
     }
 }

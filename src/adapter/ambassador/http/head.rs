@@ -30,11 +30,6 @@ pub(super) fn fits(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<()
     if *method == Method::TRACE || *method == Method::CONNECT {
         return Err(Refusal::Method);
     }
-    if headers.contains_key(header::CONTENT_LENGTH)
-        && headers.contains_key(header::TRANSFER_ENCODING)
-    {
-        return Err(Refusal::Framing);
-    }
     // Clients offer h2c on the side, and go on without it.
     let other_than_h2c = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"h2c");
     if headers.get_all(header::UPGRADE).iter().any(other_than_h2c) {
@@ -51,10 +46,12 @@ pub(super) fn outgoing(
     (name, value): (&HeaderName, HeaderValue),
 ) -> HeaderMap {
     let mut headers = passed_on(headers);
-    let alike = |other: &HeaderName| is_alike(other.as_str(), name.as_str());
-    retain(&mut headers, |other, _| !alike(other) && other != SIDEKEY_TOKEN_HEADER);
     // Framed anew, by the body that there is.
-    headers.remove(header::CONTENT_LENGTH);
+    let ours = [name.as_str(), SIDEKEY_TOKEN_HEADER, "host", "content-length"];
+    retain(&mut headers, |other, _| {
+        let alike = |ours: &&str| is_alike(other.as_str(), ours);
+        !ours.iter().chain(&OF_ONE_CONNECTION).any(alike)
+    });
     headers.insert(header::HOST, host.clone());
     headers.insert(header::VIA, HeaderValue::from_static("1.1 sidekey"));
     headers.insert(name, value);
@@ -97,7 +94,7 @@ fn passed_on(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Some servers read `X_Api_Key` as `X-Api-Key`.
+/// Some servers read `X_Api_Key` as `X-Api-Key`, and `Transfer_Encoding` likewise.
 fn is_alike(one: &str, other: &str) -> bool {
     let same = |(a, b): (u8, u8)| a == b || matches!((a, b), (b'_', b'-') | (b'-', b'_'));
     one.len() == other.len() && one.bytes().zip(other.bytes()).all(same)
@@ -147,6 +144,7 @@ mod tests {
             ("x-api-key", "again"),
             ("x_api_key", "smuggled"),
             ("sidekey-token", "token"),
+            ("sidekey_token", "token"),
             ("accept", "a"),
             ("accept", "b"),
         ]);
@@ -167,6 +165,10 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("content-length", "5"),
             ("upgrade", "h2c"),
+            ("transfer_encoding", "chunked"),
+            ("content_length", "5"),
+            ("keep_alive", "timeout=5"),
+            ("proxy_authorization", "Basic eDp5"),
         ]);
         assert_eq!(out, ["host=api.example.com", "via=1.1 sidekey", "x-api-key=ours"]);
     }
@@ -199,8 +201,6 @@ mod tests {
         assert_eq!(refusal(Method::OPTIONS, "*", &[]), Some("target_refused"));
         assert_eq!(refusal(Method::CONNECT, "other.example:443", &[]), Some("target_refused"));
         assert_eq!(refusal(Method::TRACE, "/", &[]), Some("method_refused"));
-        let both = [("content-length", "3"), ("transfer-encoding", "chunked")];
-        assert_eq!(refusal(Method::POST, "/", &both), Some("framing_refused"));
         assert_eq!(refusal(Method::GET, "/", &[("upgrade", "websocket")]), Some("upgrade_refused"));
         assert_eq!(refusal(Method::GET, "/", &[("upgrade", "h2c")]), None);
     }

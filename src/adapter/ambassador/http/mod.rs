@@ -14,6 +14,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioTimer;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Station, Use};
@@ -33,8 +35,8 @@ use credential::Credential;
 use pool::{Dial, Spawner};
 use refusal::Refusal;
 
-/// How long a connection of the application may stay unused, or take over a request's head.
-/// Longer than most clients keep theirs, so that it is they who close.
+/// How long a connection of the application may stay unused after its first request, or take over
+/// a later one's head. Longer than most clients keep theirs, so that it is they who close.
 const IDLE: Duration = Duration::from_secs(90);
 
 /// One HTTP ambassador.
@@ -79,14 +81,28 @@ impl Http {
         peer: Peer,
         stop: CancellationToken,
     ) {
-        let write = self.station.shared.policy.load().limits().write_timeout;
+        let (first, write) = {
+            let policy = self.station.shared.policy.load();
+            (policy.limits().header_timeout, policy.limits().write_timeout)
+        };
         let peer = Arc::new(peer);
+        let asked = Notify::new();
         let answer = |request| {
+            asked.notify_one();
             let (http, peer) = (Arc::clone(&self), Arc::clone(&peer));
             async move { Ok::<_, Infallible>(http.respond(&peer, request).await) }
         };
-        // How it ended is the application's to know.
-        let _ = serve_http(stream, Timeouts { head: IDLE, write }, stop, answer).await;
+        // Who has asked for nothing yet may be anybody, and does not hold a place for long.
+        let silent = async {
+            if timeout(first, asked.notified()).await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            // How it ended is the application's to know.
+            _ = serve_http(stream, Timeouts { head: IDLE, write }, stop, answer) => {}
+            () = silent => {}
+        }
     }
 
     async fn respond(&self, peer: &Peer, request: Request<Incoming>) -> Response<Reply> {

@@ -20,7 +20,6 @@ pub(super) enum Refusal {
     CrossSite,
     Target,
     Method,
-    Framing,
     Upgrade,
     CallerUnknown,
     TooManyRequests,
@@ -85,7 +84,6 @@ impl Refusal {
             Self::CrossSite => ("cross_site_refused", 403, "Browser request refused"),
             Self::Target => ("target_refused", 400, "Only a path can be asked for"),
             Self::Method => ("method_refused", 405, "Method refused"),
-            Self::Framing => ("framing_refused", 400, "Ambiguous length refused"),
             Self::Upgrade => ("upgrade_refused", 501, "Upgrades are not supported"),
             Self::CallerUnknown => ("caller_unknown", 401, "Unknown caller"),
             Self::TooManyRequests => ("too_many_requests", 429, "Too many requests"),
@@ -115,6 +113,21 @@ impl Refusal {
         self.row().0
     }
 
+    /// What follows may be a body, or no HTTP at all; and strangers keep no connection.
+    const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Host
+                | Self::Forwarded
+                | Self::CrossSite
+                | Self::Target
+                | Self::Method
+                | Self::Upgrade
+                | Self::CallerUnknown
+                | Self::TooManyRequests
+        )
+    }
+
     /// `application/problem+json`, RFC 9457.
     pub(super) fn response(self) -> Response<Reply> {
         let (code, status, title) = self.row();
@@ -130,8 +143,7 @@ impl Refusal {
         if matches!(status, 429 | 503) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
-        if matches!(self, Self::Framing | Self::Upgrade | Self::Method) {
-            // What follows may be a body, or no HTTP at all.
+        if self.is_final() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

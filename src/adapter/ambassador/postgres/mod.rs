@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use postgres_protocol::message::frontend::ssl_request;
@@ -18,6 +19,7 @@ use super::connect::{ConnectError, Outbound};
 use super::{Station, Use};
 use crate::cache::Served;
 use crate::config::AmbassadorProtocol;
+use crate::lease::now;
 use crate::server::{Peer, Stream};
 
 mod frames;
@@ -36,6 +38,9 @@ use term::Tenure;
 
 /// `SSLRequest` and `GSSENCRequest`, each of which is answered once.
 const MOST_OFFERS: usize = 2;
+/// For the start of a session that is refused anyway. Not at once: clients show no error that
+/// comes in answer to their `SSLRequest`.
+const STRANGERS: Duration = Duration::from_millis(500);
 
 /// One PostgreSQL ambassador.
 pub(super) struct Postgres {
@@ -54,16 +59,23 @@ struct Session {
 impl Postgres {
     /// Serves one connection to its end.
     pub(super) async fn serve(&self, mut stream: Stream, peer: Peer, stop: CancellationToken) {
-        let patience = self.station.shared.policy.load().limits().header_timeout;
         let mut used =
             Use { action: "session", peer: &peer, caller: None, outcome: "ok", served: None };
         let caller = self.station.identify(&peer, None);
+        let patience = match &caller {
+            Ok(_) => self.station.shared.policy.load().limits().header_timeout,
+            Err(_) => STRANGERS,
+        };
         let first = tokio::select! {
             first = timeout(patience, receive(&mut stream)) => first,
             () = stop.cancelled() => return,
         };
         // Who says nothing, or goes away, wants nothing.
-        let Ok(Ok(first)) = first else { return };
+        let first = match (first, &caller) {
+            (Ok(Ok(first)), _) => first,
+            (Err(_), Err(_)) => Err(Unfit::Malformed),
+            _ => return,
+        };
         let started = match (caller, first) {
             (Err(denied), _) => Err(denied.into()),
             (Ok(caller), Ok(First::Startup(startup))) => {
@@ -130,6 +142,8 @@ impl Postgres {
         startup: &Startup,
         stop: &CancellationToken,
     ) -> Result<Session, Refusal> {
+        // What it has left counts from here, not from the end of the login.
+        let since = now();
         let credential = self.credential(&served).ok_or(Refusal::CredentialUnusable)?;
         let database = self.database(startup).ok_or(Refusal::NoDatabase)?;
         let message = startup.encode(&credential.user, database).ok_or(Refusal::Malformed)?;
@@ -155,7 +169,7 @@ impl Postgres {
         };
         self.station.reached(Ok(()));
         let station = Arc::clone(&self.station);
-        let tenure = Tenure::of(station, &served, &credential.user, stop.clone());
+        let tenure = Tenure::of(station, (&served, since), &credential.user, stop.clone());
         Ok(Session { server: outbound, aside, tenure, served })
     }
 

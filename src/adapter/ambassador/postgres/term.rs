@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::super::Station;
@@ -17,6 +17,8 @@ use crate::secret::Etag;
 const SPREAD: Duration = Duration::from_secs(30);
 const LEAST_MARGIN: Duration = Duration::from_millis(500);
 const MOST_MARGIN: Duration = Duration::from_mins(1);
+/// Timers stand still while the host is suspended: how late an end may be noticed after that.
+const MOST_NAP: Duration = Duration::from_secs(30);
 
 /// The credential of one session, without its password.
 pub(super) struct Tenure {
@@ -31,9 +33,10 @@ pub(super) struct Tenure {
 }
 
 impl Tenure {
+    /// Of what was `served` at the moment `since`, by [`now`].
     pub(super) fn of(
         station: Arc<Station>,
-        served: &Served,
+        (served, since): (&Served, Instant),
         user: &[u8],
         stop: CancellationToken,
     ) -> Self {
@@ -43,7 +46,7 @@ impl Tenure {
             stop,
             etag: *served.secret.etag(),
             user: user.into(),
-            ends: served.expires_in.map(|left| now() + left),
+            ends: served.expires_in.map(|left| since + left),
             margin: (life / 10).clamp(LEAST_MARGIN, MOST_MARGIN),
         }
     }
@@ -83,7 +86,7 @@ impl Term for Tenure {
             let wait = if self.is_replaced() {
                 let moment = spread(self.left().map_or(SPREAD, |left| left.min(SPREAD)));
                 tokio::select! {
-                    () = sleep(moment) => {}
+                    () = until(now() + moment, now) => {}
                     () = self.stop.cancelled() => {}
                 }
                 return;
@@ -92,7 +95,7 @@ impl Term for Tenure {
             };
             let ended = async {
                 match wait {
-                    Some(left) => sleep(left).await,
+                    Some(left) => until(now() + left, now).await,
                     None => std::future::pending().await,
                 }
             };
@@ -107,8 +110,39 @@ impl Term for Tenure {
 
     async fn over(&self) {
         match self.ends {
-            Some(end) => sleep_until(end).await,
+            Some(end) => until(end, now).await,
             None => std::future::pending().await,
         }
+    }
+}
+
+/// Ends at `end` by `clock`, which goes on while timers stand still.
+async fn until(end: Instant, clock: impl Fn() -> Instant) {
+    loop {
+        let left = end.saturating_duration_since(clock());
+        if left.is_zero() {
+            return;
+        }
+        sleep(left.min(MOST_NAP)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_came_during_a_suspend_is_noticed() {
+        let start = Instant::now();
+        until(start + Duration::from_mins(2), Instant::now).await;
+        assert_eq!(start.elapsed(), Duration::from_mins(2));
+        // An hour's suspend, ten seconds from now.
+        let start = Instant::now();
+        let clock = || {
+            let slept = start.elapsed() > Duration::from_secs(10);
+            Instant::now() + if slept { Duration::from_hours(1) } else { Duration::ZERO }
+        };
+        until(start + Duration::from_hours(1), clock).await;
+        assert_eq!(start.elapsed(), MOST_NAP);
     }
 }

@@ -16,7 +16,7 @@ const BUFFER: usize = 16 << 10;
 /// is told in answer to its next question, which is not passed on: told right behind an answer,
 /// drivers miss it.
 const QUIET: Duration = Duration::from_millis(200);
-/// For the application to take note of the end.
+/// For both sides to take note of the end.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// When a session has to end.
@@ -160,25 +160,27 @@ where
         (doing.refused, doing.is_between())
     };
     let end = if refused { End::Retired } else { end };
-    if end != End::Itself && between {
-        let text = "terminating connection due to administrator command";
-        let detail = "The credential of this session ends: connect again.";
-        let _ = to_client.write_all(&fatal("57P01", text, detail)).await;
-        let _ = to_client.flush().await;
-        let _ = to_server.write_all(&TERMINATE).await;
-    }
-    let _ = to_server.shutdown().await;
-    let _ = to_client.shutdown().await;
-    if end != End::Itself {
-        drain(&mut from_client).await;
-    }
+    let told = end != End::Itself && between;
+    let client = async {
+        if told {
+            let text = "terminating connection due to administrator command";
+            let detail = "The credential of this session ends: connect again.";
+            let _ = to_client.write_all(&fatal("57P01", text, detail)).await;
+            let _ = to_client.flush().await;
+        }
+        let _ = to_client.shutdown().await;
+        // Closed with something unread, the last word would be lost.
+        while end != End::Itself && from_client.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {}
+    };
+    let server = async {
+        if told {
+            let _ = to_server.write_all(&TERMINATE).await;
+        }
+        let _ = to_server.shutdown().await;
+    };
+    // A side that reads nothing any more would hold the session for ever: both are dropped then.
+    let _ = timeout(LAST_WORD, async { tokio::join!(client, server) }).await;
     end
-}
-
-/// Closed with something unread, the last word would be lost.
-async fn drain(client: &mut (impl AsyncRead + Unpin)) {
-    let rest = async { while client.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
-    let _ = timeout(LAST_WORD, rest).await;
 }
 
 /// Of one task, and never held while it waits.
@@ -226,120 +228,4 @@ async fn copy(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-        [&[tag][..], &length, body].concat()
-    }
-
-    #[test]
-    fn idle_is_between_transactions_alone() {
-        let mut doing = Doing::new();
-        assert!(!doing.is_idle(), "the start");
-        doing.server_says(&message(b'Z', b"I")).unwrap();
-        assert!(doing.is_idle());
-        doing.client_says(&message(b'Q', b"begin\0")).unwrap();
-        assert!(!doing.is_idle());
-        doing.server_says(&message(b'Z', b"T")).unwrap();
-        assert!(!doing.is_idle(), "in a transaction");
-        doing.client_says(&message(b'Q', b"commit\0")).unwrap();
-        doing.server_says(&message(b'Z', b"I")).unwrap();
-        assert!(doing.is_idle());
-        doing.client_says(&message(b'P', b"\0select 1\0\0\0")).unwrap();
-        assert!(!doing.is_idle(), "without its sync");
-        // Two at once are owed two answers.
-        doing.client_says(&message(b'S', b"")).unwrap();
-        doing.client_says(&message(b'S', b"")).unwrap();
-        doing.server_says(&message(b'Z', b"I")).unwrap();
-        assert!(!doing.is_idle());
-        doing.server_says(&message(b'Z', b"I")).unwrap();
-        assert!(doing.is_idle());
-        doing.client_says(b"Q").unwrap();
-        assert!(!doing.is_idle(), "a query begins");
-    }
-
-    struct Now;
-
-    impl Term for Now {
-        async fn due(&mut self) {}
-        async fn over(&self) {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_session_that_is_due_ends_when_it_is_idle() {
-        let (mut client, near) = tokio::io::duplex(1024);
-        let (far, mut server) = tokio::io::duplex(1024);
-        let ended = async { relay(near, far, &mut Now).await };
-        let talk = async {
-            server.write_all(&message(b'Z', b"T")).await.unwrap();
-            client.read_exact(&mut [0; 6]).await.unwrap();
-            client.write_all(&message(b'Q', b"commit\0")).await.unwrap();
-            server.read_exact(&mut [0; 12]).await.unwrap();
-            server.write_all(&message(b'Z', b"I")).await.unwrap();
-            let mut rest = Vec::new();
-            client.read_to_end(&mut rest).await.unwrap();
-            assert!(rest.starts_with(&message(b'Z', b"I")));
-            assert!(rest.windows(7).any(|part| part == b"C57P01\0"));
-            drop(client);
-            let mut rest = Vec::new();
-            server.read_to_end(&mut rest).await.unwrap();
-            assert_eq!(rest, TERMINATE);
-        };
-        assert_eq!(tokio::join!(ended, talk).0, End::Retired);
-    }
-
-    struct Never;
-
-    impl Term for Never {
-        async fn due(&mut self) {
-            std::future::pending::<()>().await;
-        }
-        async fn over(&self) {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_busy_session_that_is_due_is_told_instead_of_an_answer() {
-        let (mut client, near) = tokio::io::duplex(1024);
-        let (far, mut server) = tokio::io::duplex(1024);
-        let ended = async { relay(near, far, &mut Now).await };
-        let talk = async {
-            server.write_all(&message(b'Z', b"I")).await.unwrap();
-            client.read_exact(&mut [0; 6]).await.unwrap();
-            client.write_all(&message(b'Q', b"begin\0")).await.unwrap();
-            let mut rest = Vec::new();
-            client.read_to_end(&mut rest).await.unwrap();
-            assert!(rest.windows(7).any(|part| part == b"C57P01\0"));
-            drop(client);
-            let mut asked = Vec::new();
-            server.read_to_end(&mut asked).await.unwrap();
-            assert_eq!(asked, TERMINATE, "the question was not passed on");
-        };
-        assert_eq!(tokio::join!(ended, talk).0, End::Retired);
-    }
-
-    #[tokio::test]
-    async fn a_half_closed_client_still_gets_its_answer() {
-        let (mut client, near) = tokio::io::duplex(1024);
-        let (far, mut server) = tokio::io::duplex(1024);
-        let ended = async { relay(near, far, &mut Never).await };
-        let talk = async {
-            client.write_all(&message(b'X', b"")).await.unwrap();
-            client.shutdown().await.unwrap();
-            let mut asked = Vec::new();
-            server.read_to_end(&mut asked).await.unwrap();
-            assert_eq!(asked, message(b'X', b""));
-            server.write_all(&message(b'N', b"bye\0")).await.unwrap();
-            drop(server);
-            let mut answer = Vec::new();
-            client.read_to_end(&mut answer).await.unwrap();
-            assert_eq!(answer, message(b'N', b"bye\0"));
-        };
-        assert_eq!(tokio::join!(ended, talk).0, End::Itself);
-    }
-}
+mod tests;
