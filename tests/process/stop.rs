@@ -144,7 +144,8 @@ fn a_slow_reader_and_a_vault_that_hangs_do_not_hold_the_deadline_up() {
     assert_eq!(sidecar.wait().code(), Some(0));
     let took = since.elapsed();
     let said = sidecar.stderr();
-    assert!(took < Duration::from_millis(2800), "{took:?}\n{said}");
+    // Without the deadline it would take the timeouts of both, ten seconds each.
+    assert!(took < Duration::from_secs(6), "{took:?}\n{said}");
     assert!(said.contains("connections cut"), "{said}");
     let left = sidecar.events().into_iter().find(|event| event["message"] == "token not revoked");
     assert!(left.expect("it is said")["accessor"].is_string());
