@@ -10,7 +10,7 @@ use super::mode::Mode;
 use super::support::eventually;
 use super::support::needle::Needles;
 use super::support::scan::{self, Hit, Scan};
-use super::support::sidecar::Sidecar;
+use super::support::sidecar::{Sidecar, program};
 
 /// What the name of a needle starts with that callers present.
 pub const CALLER: &str = "caller";
@@ -91,6 +91,7 @@ impl Stage {
             self.seen.borrow_mut().extend(found.hits.into_iter().map(|hit| hit.found.canary));
             return;
         }
+        found.leave_out_constants(&program());
         let (passing, found_there): (Vec<_>, Vec<_>) =
             std::mem::take(&mut found.hits).into_iter().partition(may_be_there);
         for hit in passing {
