@@ -109,12 +109,12 @@ impl Listener {
                 let (stream, peer) = accepted?;
                 stream.set_nodelay(true)?;
                 let peer = Peer::tcp(peer, stream.local_addr()?, Arc::clone(names));
-                Ok((Stream::Tcp(stream), peer))
+                Ok((Stream::Left(stream), peer))
             }),
             Self::Unix { socket, names, .. } => socket.poll_accept(cx).map(|accepted| {
                 let (stream, _) = accepted?;
                 let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-                Ok((Stream::Unix(stream), Peer::unix(uid, Arc::clone(names))))
+                Ok((Stream::Right(stream), Peer::unix(uid, Arc::clone(names))))
             }),
         }
     }

@@ -155,7 +155,7 @@ pub async fn serve_connection<S: Source>(
     let peer = peer::Peer::unix(None, Arc::new(OwnNames::unix(std::iter::empty())));
     let session = Arc::new(Session { door, peer });
     let answer = |request| Arc::clone(&session).respond(request);
-    let stream = stream::Stream::Unix(stream);
+    let stream = stream::Stream::Right(stream);
     let _ = connection::serve(stream, timeouts, CancellationToken::new(), answer).await;
 }
 
