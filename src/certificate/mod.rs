@@ -7,12 +7,17 @@
 
 mod assemble;
 mod inspect;
+mod keystore;
 mod key;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use assemble::{Issued, assemble, public_key};
 pub use inspect::{Inspected, Unfit, inspect};
+pub use keystore::{
+    Container, Holds, KeystoreForm, KeystorePassword, KeystoreThread, Made, Order,
+    PasswordRefused, Profile, Unmade as KeystoreUnmade,
+};
 pub use key::{PrivateKey, Unmade};
 
 /// A form that a certificate is served in, besides JSON.
