@@ -14,11 +14,11 @@ pub(crate) mod tests;
 
 pub use assemble::{Issued, assemble, public_key};
 pub use inspect::{Inspected, Unfit, inspect};
-pub use keystore::{
-    Container, Holds, KeystoreForm, KeystorePassword, KeystoreThread, Made, Order,
-    PasswordRefused, Profile, Unmade as KeystoreUnmade,
-};
 pub use key::{PrivateKey, Unmade};
+pub use keystore::{
+    Container, Holds, KeystoreForm, KeystorePassword, KeystoreThread, Made, Order, PasswordRefused,
+    Profile, Unmade as KeystoreUnmade,
+};
 
 /// A form that a certificate is served in, besides JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

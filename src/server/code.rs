@@ -86,11 +86,9 @@ impl Code {
             Self::ForwardedRefused => {
                 ("forwarded_refused", StatusCode::BAD_REQUEST, "Forwarded request refused")
             }
-            Self::KeystorePasswordRefused => (
-                "keystore_password_refused",
-                StatusCode::BAD_REQUEST,
-                "Keystore password refused",
-            ),
+            Self::KeystorePasswordRefused => {
+                ("keystore_password_refused", StatusCode::BAD_REQUEST, "Keystore password refused")
+            }
             Self::CallerUnknown => ("caller_unknown", StatusCode::UNAUTHORIZED, "Unknown caller"),
             Self::CallerDenied => ("caller_denied", StatusCode::FORBIDDEN, "Not for this caller"),
             Self::CrossSiteRefused => {

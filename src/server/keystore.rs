@@ -36,8 +36,7 @@ pub(super) async fn answer<S: Source>(
     let (profile, wanted) = asked(admitted, form.container)?;
     let password = password(head)?;
     let (served, tags) = wanted.fetch(source, declared, head, "", waiting).await?;
-    let label =
-        Label { content_type: form.content_type(), etag_suffix: "", negotiated: false };
+    let label = Label { content_type: form.content_type(), etag_suffix: "", negotiated: false };
     if head.knows(&tags.etag(label.etag_suffix)) {
         return Answer::value(&served, tags, label, Some(head), || Ok(Bytes::new()));
     }
@@ -46,8 +45,8 @@ pub(super) async fn answer<S: Source>(
     let mut answer = Answer::value(&served, tags, label, None, || Ok(share_all(made.keystore)))?;
     if let Some(generated) = made.generated {
         // A generated one is made of letters, digits, `-` and `_`.
-        let mut value = HeaderValue::from_bytes(generated.expose())
-            .map_err(|_| Problem::KeystoreFailed)?;
+        let mut value =
+            HeaderValue::from_bytes(generated.expose()).map_err(|_| Problem::KeystoreFailed)?;
         value.set_sensitive(true);
         answer.response.headers_mut().insert(PASSWORD, value);
     }

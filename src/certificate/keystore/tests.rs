@@ -13,9 +13,13 @@ use crate::certificate::tests::served_with;
 
 const PASSWORD: &str = "canary: pass \"word\" ~!";
 
-fn keys() -> [rcgen::KeyPair; 3] {
-    [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519]
-        .map(|algorithm| rcgen::KeyPair::generate_for(algorithm).unwrap())
+fn keys() -> [rcgen::KeyPair; 4] {
+    let [p256, p384, ed25519] =
+        [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519]
+            .map(|algorithm| rcgen::KeyPair::generate_for(algorithm).unwrap());
+    let rsa = Command::new("openssl").args(["genpkey", "-quiet", "-algorithm", "RSA"]).output();
+    let rsa = String::from_utf8(rsa.expect("openssl, as .ci/run names it").stdout).unwrap();
+    [p256, p384, ed25519, rcgen::KeyPair::from_pem(&rsa).unwrap()]
 }
 
 fn p256() -> Arc<Secret> {
