@@ -48,7 +48,7 @@ const FORMS: [(&str, &str); 6] = [
 const NAME: &str = "app.example.io";
 
 /// A root in `pki/` with a role `web` for names below example.io.
-fn engine(vault: &Vault, role: Value) {
+pub(crate) fn engine(vault: &Vault, role: Value) {
     mount(vault, "pki");
     let root = json!({ "common_name": "root", "ttl": "8760h", "key_type": "ec" });
     vault.set_up("POST", "pki/root/generate/internal", root);
@@ -78,7 +78,7 @@ fn token(vault: &Vault, paths: &[&str]) -> String {
     vault.create_token(json!({ "policies": ["pki"] }))
 }
 
-fn web(more: &str) -> String {
+pub(crate) fn web(more: &str) -> String {
     format!("role = \"web\"\ncommon_name = \"{NAME}\"\n{more}")
 }
 
@@ -289,7 +289,7 @@ fn an_intermediate_between(vault: &Vault) {
     sidecar.stop();
 }
 
-/// A new one in time, a long poll and an event that say so, and the old one is left alone.
+/// A new one in time, a long poll that says so, and the old one is left alone.
 fn replaced_before_its_end_and_told(vault: &Vault) {
     engine(vault, json!({}));
     let lines = web("ttl = \"9s\"\nrenew_at_percent = 50");
