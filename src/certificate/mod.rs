@@ -3,7 +3,8 @@
 //! The private key is made here ([`PrivateKey`]) or by Vault; what Vault issued is looked at
 //! before anybody gets it ([`inspect`]); then key, certificate and chain are written once into
 //! one buffer ([`assemble`]), and every form is a range of it: all of them are of one issuance
-//! and carry one entity tag. All of this runs on the fetch thread.
+//! and carry one entity tag. All of this runs on the fetch thread. Keystores alone are made when
+//! somebody asks, of such an issuance, by a thread of their own ([`KeystoreThread`]).
 
 mod assemble;
 mod inspect;

@@ -30,7 +30,7 @@ pub(super) fn run(args: &GetArgs) -> Result<(), Error> {
     let under = if args.certificate { "/certificates" } else { "/secrets" };
     let mut path = format!("{under}{}", path(&args.what, args.format.as_deref())?);
     if let Some(profile) = &args.profile {
-        path += &format!("?profile={profile}");
+        path = format!("{path}?profile={profile}");
     }
     super::runtime(1)?.block_on(async {
         let first = asker.ask_patiently(&path, None, Some(args.wait)).await?;

@@ -91,12 +91,11 @@ impl Problem {
             Self::UnknownField => Code::UnknownField,
             Self::UnknownForm => Code::UnknownForm,
             Self::KeystorePasswordRefused => Code::KeystorePasswordRefused,
-            Self::KeystoresBusy => Code::TooManyRequests,
             Self::KeystoreFailed => Code::KeystoreFailed,
             Self::NotAcceptable => Code::NotAcceptable,
             Self::Unrepresentable(_) => Code::Unrepresentable,
             Self::NotBase64 => Code::NotBase64,
-            Self::RefreshedJustNow(_) => Code::TooManyRequests,
+            Self::RefreshedJustNow(_) | Self::KeystoresBusy => Code::TooManyRequests,
             Self::Read(error) => read_code(error),
         }
     }

@@ -41,7 +41,7 @@ fn next(stream: &mut BufReader<TcpStream>) -> (String, Value) {
     loop {
         let line = line(stream);
         if let Some(value) = line.strip_prefix("id: ") {
-            id = value.trim().to_owned();
+            value.trim().clone_into(&mut id);
         }
         if let Some(data) = line.strip_prefix("data: ") {
             return (id, serde_json::from_str(data).unwrap());

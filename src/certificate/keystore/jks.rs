@@ -1,6 +1,6 @@
-//! JKS, as `sun.security.provider.JavaKeyStore` and `KeyProtector` of OpenJDK read it.
+//! JKS, as `sun.security.provider.JavaKeyStore` and `KeyProtector` of `OpenJDK` read it.
 //!
-//! All numbers are big-endian. The key is XORed with a chain of SHA-1 hashes of the password and
+//! All numbers are big-endian. The key is xored with a chain of SHA-1 hashes of the password and
 //! a salt, one round for 20 bytes; the file ends in a SHA-1 of password and content. That is as
 //! weak as it sounds: whoever has such a file guesses passwords at the speed of SHA-1.
 
@@ -119,6 +119,8 @@ fn protect(pkcs8: &SecretBuf, password: &SecretBuf) -> Result<Vec<u8>, Unmade> {
 
 fn hash(parts: &[&[u8]]) -> Digest {
     let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
-    parts.iter().for_each(|part| context.update(part));
+    for part in parts {
+        context.update(part);
+    }
     context.finish()
 }

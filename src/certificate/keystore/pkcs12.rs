@@ -122,7 +122,9 @@ fn write_bag(
         writer.next().write_tagged(Tag::context(0), value);
         if !attributes.is_empty() {
             writer.next().write_set_of(|writer| {
-                attributes.iter().for_each(|attribute| writer.next().write_der(attribute));
+                for attribute in attributes {
+                    writer.next().write_der(attribute);
+                }
             });
         }
     });

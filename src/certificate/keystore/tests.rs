@@ -183,7 +183,7 @@ fn no_two_are_alike() {
     }
 }
 
-/// The reverse of what `jks.rs` does, by the letter of OpenJDK's `KeyProtector.recover`.
+/// The reverse of what `jks.rs` does, by the letter of `KeyProtector.recover`.
 #[test]
 fn a_jks_gives_its_key_back_under_its_password_alone() {
     fn wide(password: &str) -> Vec<u8> {
