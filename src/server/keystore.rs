@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 use super::Source;
 use super::answer::{Answer, Label};
@@ -15,6 +16,7 @@ use super::problem::{Problem, QueryProblem};
 use super::query;
 use super::secret::share_all;
 use super::wanted::{Waiting, Wanted};
+use crate::cache::ReadError;
 use crate::certificate::{
     Container, KeystoreForm, KeystorePassword, KeystoreThread, Order, Profile,
 };
@@ -40,8 +42,12 @@ pub(super) async fn answer<S: Source>(
     if head.knows(&tags.etag(label.etag_suffix)) {
         return Answer::value(&served, tags, label, Some(head), || Ok(Bytes::new()));
     }
+    let asked = Instant::now();
     let (secret, alias) = (Arc::clone(&served.secret), declared.name.as_str().into());
     let made = keystores.make(Order { secret, alias, form, profile, password }).await?;
+    if served.expires_in.is_some_and(|left| asked.elapsed() >= left) {
+        return Err(ReadError::Expired.into());
+    }
     let mut answer = Answer::value(&served, tags, label, None, || Ok(share_all(made.keystore)))?;
     if let Some(generated) = made.generated {
         // A generated one is made of letters, digits, `-` and `_`.

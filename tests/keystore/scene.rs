@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use crate::support::canary::canary;
+use crate::support::canary::{assert_clean, canary};
 use crate::support::client::{self, Response};
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::vault::TestVault;
@@ -66,12 +66,24 @@ impl<V: TestVault> Scene<V> {
         answer
     }
 
+    /// A password that no keystore can have, which is neither repeated nor logged.
+    fn refuses(&self) {
+        let bearer = format!("Bearer {}", self.token);
+        let long = self.password.repeat(4);
+        let headers = [("Authorization", &*bearer), ("Sidekey-Keystore-Password", &*long)];
+        let path = format!("/certificates/{}/keystore.p12", self.names[0]);
+        let answer = client::request(self.sidecar.addr(), "GET", &path, &headers);
+        assert_eq!(answer.code(), "keystore_password_refused");
+        assert_clean("the refusal", &answer.text());
+    }
+
     /// A clean end, and no line of a key in what was said.
     pub(crate) fn stop(self) {
+        self.refuses();
         let keys: Vec<_> =
             self.names.iter().map(|name| self.get(&format!("{name}/key.pem")).text()).collect();
         let metrics = self.sidecar.health("/metrics").text();
-        crate::support::canary::assert_clean("metrics", &metrics);
+        assert_clean("metrics", &metrics);
         let said = self.sidecar.stop();
         assert!(said.contains("keystore."), "reads are in the audit log");
         for line in keys.iter().flat_map(|key| key.lines()) {

@@ -1,4 +1,4 @@
-//! An issuance as a keystore, for what reads neither PEM nor JSON: Java, browsers, Windows.
+//! An issuance as a keystore, for what reads neither PEM nor JSON: Java and browsers.
 //!
 //! Two containers: PKCS #12 ([`Profile`] says how it is encrypted) and JKS, the older one of
 //! Java. Each is made for one answer under the password of one caller, by a thread of its own

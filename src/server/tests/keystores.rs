@@ -7,6 +7,11 @@ use crate::certificate::tests::served_with;
 const CANARY: &str = "canary keystore password";
 
 fn door() -> Running {
+    door_with(Duration::from_secs(59))
+}
+
+/// With an issuance that lives so long yet.
+fn door_with(left: Duration) -> Running {
     let rules = vec![rule("app", Some("t-app"), &["db"]), everything("all", "t-all")];
     let door = start(rules, limits());
     let secret = Arc::new(served_with(rcgen::KeyPair::generate().unwrap()));
@@ -15,7 +20,7 @@ fn door() -> Running {
         version: 3,
         freshness: Freshness::Fresh,
         age: Duration::ZERO,
-        expires_in: Some(Duration::from_secs(59)),
+        expires_in: Some(left),
     };
     door.source.set("cert", Ok(served));
     door
@@ -135,6 +140,16 @@ async fn profiles_are_for_pkcs12() {
         let reply = door.get(&format!("/certificates/cert/{target}")).await;
         assert_eq!(reply.status, status, "{target}");
     }
+    door.stop().await;
+}
+
+/// A derivation takes longer than that.
+#[tokio::test]
+async fn what_ends_while_it_is_made_is_not_served() {
+    let door = door_with(Duration::from_micros(1));
+    let reply = door.get("/certificates/cert/keystore.p12").await;
+    assert_eq!((reply.status, &*reply.code()), (503, "expired"));
+    assert_eq!(reply.header("sidekey-keystore-password"), None);
     door.stop().await;
 }
 
