@@ -116,15 +116,15 @@ fn refusals(stage: &Stage, client: &mut Client) {
 
 fn load(stage: &Stage, clients: &mut [Client]) {
     let host = stage.addr().to_string();
-    let work = |client: &mut Client, password: &str| {
-        for path in paths() {
-            assert_eq!(client.send("GET", &host, &path, &header(password)), 200, "{path}");
-        }
-    };
+    let host = &host;
     let load = clients.iter_mut().map(|client| {
-        let password = password(stage);
-        let work = &work;
-        Box::new(move || work(client, &password)) as Load<'_>
+        let header = header(&password(stage));
+        let paths: Vec<_> = paths().collect();
+        let mut paths = paths.into_iter().cycle();
+        Box::new(move || {
+            let path = paths.next().expect("a cycle");
+            assert_eq!(client.send("GET", host, &path, &header), 200, "{path}");
+        }) as Load<'_>
     });
     stage.under_load("under load by keystores", load.collect());
 }
