@@ -8,7 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::Source;
-use super::answer::{Answer, Label};
+use super::answer::{Answer, Label, tagged};
 use super::guard::Admitted;
 use super::head::Head;
 use super::policy::Declared;
@@ -39,7 +39,7 @@ pub(super) async fn answer<S: Source>(
     let password = password(head)?;
     let (served, tags) = wanted.fetch(source, declared, head, "", waiting).await?;
     let label = Label { content_type: form.content_type(), etag_suffix: "", negotiated: false };
-    if head.knows(&tags.etag(label.etag_suffix)) {
+    if head.knows(&tagged(served.secret.etag(), label.etag_suffix)) {
         return Answer::value(&served, tags, label, Some(head), || Ok(Bytes::new()));
     }
     let asked = Instant::now();

@@ -183,6 +183,10 @@ fn every_form_of_one_issuance(vault: &Vault) {
         assert_eq!(answer.header("etag"), Some(&*etag), "{form}");
         assert_eq!(answer.header("content-type"), Some(content_type), "{form}");
     }
+    for form in ["keystore.p12", "truststore.p12", "keystore.jks", "truststore.jks"] {
+        let answer = sidecar.get(&format!("/certificates/web/{form}"));
+        assert_eq!((answer.status, answer.header("etag")), (200, Some(&*etag)), "{form}");
+    }
     let pem = |field: &str| format!("{}\n", json[field].as_str().unwrap());
     assert_eq!(served(&sidecar, "/cert.pem"), pem("certificate"));
     assert_eq!(served(&sidecar, "/key.pem"), pem("private_key"));
@@ -454,7 +458,7 @@ fn callers_see_what_is_theirs(vault: &Vault) {
     assert_eq!(sidecar.get("/secrets/web/key.pem").code(), "unknown_name");
     assert_eq!(sidecar.get("/certificates/db").code(), "unknown_name");
     assert_eq!(sidecar.get("/certificates/web/key.der").code(), "unknown_form");
-    assert_eq!(sidecar.get("/certificates/web/keystore.p12").code(), "unknown_form");
+    assert_eq!(sidecar.get("/certificates/web/keystore.pfx").code(), "unknown_form");
     let unknown = client::get(sidecar.sidecar.addr(), "/certificates/web/key.pem", "nobody's");
     assert_eq!(unknown.status, 401);
     sidecar.stop();
