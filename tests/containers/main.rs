@@ -20,6 +20,7 @@ mod support;
 
 mod attacks;
 mod cluster;
+mod control;
 mod engine;
 mod flaws;
 mod inside;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
             docker.as_ref(),
             serving::compose_project,
         ),
-        trial("the_attacks_are_real", docker.as_ref(), attacks::control_project),
+        trial("the_attacks_are_real", docker.as_ref(), control::attacked),
         trial("the_image_is_what_it_should_be", docker.as_ref(), serving::image),
         trial("serve_refuses_the_host_network", docker.as_ref(), flaws::host_network),
         trial("serve_insists_on_hardening", docker.as_ref(), flaws::insisting),

@@ -12,6 +12,7 @@ use crate::engine::{image, images};
 pub struct Project {
     pub name: String,
     folder: TempDir,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Project {
@@ -23,7 +24,13 @@ impl Project {
         let copied = Command::new("cp").arg("-r").arg(from).arg(copy.path()).status().unwrap();
         assert!(copied.success());
         let _ = std::fs::remove_dir_all(copy.path().join("run"));
-        Self { name: format!("{name}{}", std::process::id()), folder: copy }
+        Self { name: format!("{name}{}", std::process::id()), folder: copy, variables: Vec::new() }
+    }
+
+    /// With a variable in its environment.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
     }
 
     /// A program in the project's folder, with the project's environment.
@@ -35,6 +42,7 @@ impl Project {
         command.env("SIDEKEY_IMAGE", image()).env("APP_IMAGE", "sidekey-test/app");
         command.env("VAULT_IMAGE", "sidekey-test/vault");
         command.env("POSTGRES_IMAGE", "sidekey-test/postgres");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
