@@ -49,7 +49,7 @@ memory-release *args:
 memory-musl *args: musl
     SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
 
-# The static binary of the container image: without the dev server, and the same bytes wherever it is built.
+# The static binary of the container image: without the dev server, with the list of its crates for scanners, and the same bytes wherever it is built. Needs `cargo install cargo-auditable`.
 musl:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -57,7 +57,7 @@ musl:
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
     export RUSTFLAGS="--remap-path-prefix=$PWD=/sidekey --remap-path-prefix=$cargo_home=/cargo"
     export CFLAGS="-ffile-prefix-map=$cargo_home=/cargo"
-    cargo build --locked --release --no-default-features --target {{ musl_target }}
+    cargo auditable build --locked --release --no-default-features --target {{ musl_target }}
     sha256sum "${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey"
 
 # The cases that the dev server and a real Vault must answer alike.
@@ -148,6 +148,10 @@ image: musl
         --build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD)" \
         --build-arg "CREATED=$(date --utc --date="@$epoch" +%FT%TZ)" target/image
     "$engine" image inspect -f '{{{{ .Id }} {{{{ .Size }} bytes' sidekey
+
+# Known vulnerabilities in the image's binary, by the list of crates in it. Not part of CI, as `advisories`. Needs `cargo install cargo-audit`.
+scan *args: musl
+    cargo audit {{ args }} bin "${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey"
 
 # A bill of materials of the image (CycloneDX), in target/image/sidekey.cdx.json. Needs `cargo install cargo-cyclonedx`.
 sbom:
