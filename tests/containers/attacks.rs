@@ -21,8 +21,8 @@ pub fn host_administrator(victim: &Victim<'_>) -> Vec<String> {
         let told = inspect(container).to_string();
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let environment = String::from_utf8_lossy(&environment);
+        places.extend(search(&victim.secrets, &format!("/proc/{pid}/root/")));
         for secret in &victim.secrets {
-            places.extend(search(secret, &[format!("/proc/{pid}/root/")]));
             places.extend(told.contains(secret).then(|| "docker inspect".to_owned()));
             places.extend(environment.contains(secret).then(|| "environment".to_owned()));
         }
@@ -32,8 +32,7 @@ pub fn host_administrator(victim: &Victim<'_>) -> Vec<String> {
 
 /// A2: what is left on the host's disk; the engine's whole folder is searched.
 pub fn leftovers(victim: &Victim<'_>) -> Vec<String> {
-    let root = docker(&["info", "-f", "{{.DockerRootDir}}"]);
-    victim.secrets.iter().flat_map(|secret| search(secret, std::slice::from_ref(&root))).collect()
+    search(&victim.secrets, &docker(&["info", "-f", "{{.DockerRootDir}}"]))
 }
 
 /// A3: another compose project declares as its own what the engine says that the victim's has,

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use crate::attacks::{self, Neighbour, Victim};
-use crate::engine::attempt;
+use crate::engine::{attempt, docker};
 use crate::project::Project;
 use crate::support::canary::canary;
 use crate::support::eventually;
@@ -42,7 +42,7 @@ pub fn attacked() {
     }
     let login = || attacks::login(&postgres, "app", &secret);
     eventually("the database", || (login().0 == 0).then_some(()));
-    project.compose(&["stop", "app", "helper"]);
+    docker(&["stop", &app, &helper]);
     assert_eq!(login(), (0, "1\n".into()), "A8");
 
     project.compose(&["down"]);

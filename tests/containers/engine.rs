@@ -78,8 +78,8 @@ pub fn pid(container: &str) -> String {
     inspect(container)["State"]["Pid"].to_string()
 }
 
-/// Files under `folders` that hold `needle`, found by a search of all their bytes.
-pub fn search(needle: &str, folders: &[String]) -> Vec<String> {
+/// Files under `folder` that hold one of `needles`, found by a search of all their bytes.
+pub fn search(needles: &[String], folder: &str) -> Vec<String> {
     // Mounted layers show the same files again; the kernel's own folders hold none.
     let output = Command::new("grep")
         .args([
@@ -89,10 +89,9 @@ pub fn search(needle: &str, folders: &[String]) -> Vec<String> {
             "--exclude-dir=merged",
             "--exclude-dir=proc",
             "--exclude-dir=sys",
-            "-e",
-            needle,
         ])
-        .args(folders)
+        .args(needles.iter().flat_map(|needle| ["-e", needle]))
+        .arg(folder)
         .stdin(Stdio::null())
         .output()
         .unwrap();

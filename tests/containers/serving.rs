@@ -85,7 +85,7 @@ fn no_secret_is_configured(project: &Project) {
 
 /// The audit at the start: a line in the log, and a metric.
 fn told_of_its_hardening(project: &Project) {
-    let log = project.compose(&["logs", "--no-color", "sidekey"]);
+    let log = engine::said("docker", &["logs", &project.container("sidekey")]).1;
     assert!(log.contains("\"message\":\"container hardened\""), "{log}");
     let sidecar = pid(&project.container("sidekey"));
     let (_, metrics) = ask_at(&sidecar, APP, "127.0.0.1:7434", "GET /metrics");
@@ -156,7 +156,7 @@ fn stolen_credentials_end(project: &Project) {
     let postgres = project.container("postgres");
     let login = || attacks::login(&postgres, &user, &password);
     assert_eq!(login(), (0, "1\n".into()), "the thief gets in while they are good");
-    project.compose(&["stop", "app", "sidekey"]);
+    docker(&["stop", &project.container("app"), &project.container("sidekey")]);
     let (status, said) = login();
     assert!(status != 0 && said.contains("authentication failed"), "{said}");
 }
