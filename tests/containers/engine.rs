@@ -11,7 +11,9 @@ pub fn missing_docker() -> Option<String> {
     if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
         return Some("takes root".into());
     }
-    for program in [&["docker", "info"][..], &["docker-compose", "version"], &["busybox", "true"]] {
+    // docker-compose's own `version` takes a second.
+    let compose = ["sh", "-c", "command -v docker-compose"];
+    for program in [&["docker", "info"][..], &compose, &["busybox", "true"]] {
         let status = Command::new(program[0])
             .args(&program[1..])
             .stdout(Stdio::null())

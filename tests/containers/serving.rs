@@ -119,7 +119,8 @@ fn neighbours_are_refused(sidecar: &str) {
             assert!(status == 0 && said.contains("refused"), "{port}: {said}");
         }
         let options = ["run", "--rm", "--user", "10001", "--network", &neighbour.network];
-        let (status, said) = engine::said("docker", &[&options[..], &get(&engine::image())].concat());
+        let (status, said) =
+            engine::said("docker", &[&options[..], &get(&engine::image())].concat());
         assert!(status != 0 && said.contains("no sidecar answers"), "{said}");
     }
 }
