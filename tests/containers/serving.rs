@@ -182,6 +182,8 @@ pub fn image() {
     let container = docker(&["create", &image]);
     let list = "docker export \"$1\" | tar -t";
     let files = succeed("sh", &["-c", list, "sh", &container]);
+    let binary = "docker cp \"$1\":/sidekey - | tar -xO | grep -c -a -F .dep-v0";
+    assert_ne!(succeed("sh", &["-c", binary, "sh", &container]), "0", "its crates are listed");
     docker(&["rm", &container]);
     // The engine adds empty mount points.
     let engines = ["dev/", "etc/", "proc/", "sys/", ".dockerenv"];
