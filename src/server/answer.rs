@@ -62,7 +62,9 @@ impl Answer {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = code.status();
         let headers = response.headers_mut();
-        headers.reserve(12);
+        // No more than there will be: the room is wiped with each answer.
+        let more = usize::from(served.expires_in.is_some()) + usize::from(label.negotiated);
+        headers.reserve(6 + more);
         if !known {
             insert(headers, header::CONTENT_TYPE, HeaderValue::from_static(label.content_type));
         }
