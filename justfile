@@ -191,7 +191,7 @@ manifests: linters
     score() { # FOLDER OPTION...
         "$kubernetes" kustomize build "k8s/$1" | "{{ cache }}/kube-score-{{ kube_score }}/kube-score" score \
             --kubernetes-version v1.33 --output-format ci --enable-optional-test container-seccomp-profile \
-            --ignore-test "$not_ours${2:+,$2}" -
+            --ignore-test "$not_ours${2:+,$2}" - | sed '/^\[OK\]/d; /^\[SKIPPED\]/d'
     }
     kubernetes=$(tests/kubernetes/build.sh)
     # How many there are, where, and through which disruptions is the application's; an image by digest need not be pulled again.
