@@ -28,7 +28,7 @@ pub fn attacked() {
     let found = attacks::host_administrator(&victim);
     assert!(found.iter().any(|place| place.ends_with("/_data/password")), "A1: {found:?}");
     assert!(found.iter().any(|place| place.ends_with("/root/secrets/password")), "A1: {found:?}");
-    assert_eq!(attacks::malicious_project(&victim), [secret.clone()], "A3");
+    assert_eq!(attacks::malicious_project(&victim), victim.secrets, "A3");
     let neighbours = Neighbour::of(&helper);
     assert_eq!(neighbours.len(), 1);
     for neighbour in neighbours {
