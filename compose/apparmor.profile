@@ -1,5 +1,5 @@
 # AppArmor profile of the container's one program: read its settings and credentials, talk TCP and
-# UDP, and nothing else. Landlock and seccomp, which sidekey puts on itself, are narrower; this one
+# UDP, and write its log. Landlock and seccomp, which sidekey puts on itself, are narrower; this one
 # holds from before its first instruction, and is the operator's.
 #
 #   sudo apparmor_parser -r -W compose/apparmor.profile
@@ -16,7 +16,7 @@ profile sidekey flags=(attach_disconnected, mediate_deleted) {
   /etc/** r,
   /run/** r,
   /var/run/secrets/** r,
-  /usr/share/ca-certificates/** r,
+  /{usr/share,usr/local/share,var/lib}/ca-certificates/** r,
 
   # What the kernel says about the process and the container: the audit at the start.
   / r,
@@ -26,8 +26,10 @@ profile sidekey flags=(attach_disconnected, mediate_deleted) {
   /sys/class/net/ r,
   /sys/fs/cgroup/** r,
   /sys/module/apparmor/parameters/enabled r,
-  /dev/{null,urandom,random} r,
+  /dev/{urandom,random} r,
 
+  # Vault and names, the local door, a TLS listener on any address, ambassadors and their
+  # destinations; netlink tells whose connection it is. Ports are Landlock's to name.
   network inet stream,
   network inet dgram,
   network inet6 stream,
@@ -36,13 +38,15 @@ profile sidekey flags=(attach_disconnected, mediate_deleted) {
   network netlink raw,
   unix,
 
-  # The engine stops it; `docker exec` starts it again for health checks.
+  # The log: a pipe as a rule, a terminal with `docker run -t`.
+  /dev/{null,tty,console} rw,
+  /dev/pts/[0-9]* rw,
+
+  # The engine stops it; `docker exec` starts it again for health checks. A [[notify]] with a signal
+  # needs the application's profile too: signal (send) set=(hup) peer=docker-default,
   signal (receive),
   signal (send) peer=sidekey,
 
-  deny @{PROC}/sys/** w,
-  deny /** wl,
-  deny ptrace,
-  deny mount,
-  deny capability,
+  # Everything else is refused, and the kernel's log says what: other files, any writing, other
+  # programs (so `sidekey exec` needs a rule for its program), capabilities, ptrace, mounts.
 }

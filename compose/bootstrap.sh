@@ -6,8 +6,18 @@
 set -eu
 exec 3>&1 >&2
 
+# wait_for COMMAND...: a minute at most.
+wait_for() {
+    tries=300
+    until "$@" 2>/dev/null; do
+        [ $((tries -= 1)) -gt 0 ] || { echo "in a minute there was no success of: $*"; exit 1; }
+        sleep 0.2
+    done
+}
+
 # 2 is "sealed", which is an answer.
-until vault status >/dev/null 2>&1 || [ $? -eq 2 ]; do sleep 0.2; done
+answers() { vault status >/dev/null || [ $? -eq 2 ]; }
+wait_for answers
 
 # An operator's part. Root token and unseal key stay in this shell, and end with it.
 keys=$(vault operator init -key-shares=1 -key-threshold=1)
@@ -17,10 +27,13 @@ export VAULT_TOKEN
 unset keys
 
 vault secrets enable database
-until printf %s "$POSTGRES_PASSWORD" | vault write database/config/app \
-    plugin_name=postgresql-database-plugin allowed_roles=app password_authentication=scram-sha-256 \
-    connection_url='postgresql://{{username}}:{{password}}@postgres:5432/app?sslmode=disable' \
-    username=vault password=- 2>/dev/null; do sleep 0.2; done
+connect() {
+    printf %s "$POSTGRES_PASSWORD" | vault write database/config/app \
+        plugin_name=postgresql-database-plugin allowed_roles=app password_authentication=scram-sha-256 \
+        connection_url='postgresql://{{username}}:{{password}}@postgres:5432/app?sslmode=disable' \
+        username=vault password=-
+}
+wait_for connect
 # From here on Vault alone knows that password.
 vault write -force database/rotate-root/app
 vault write database/roles/app db_name=app default_ttl="$DATABASE_TTL" max_ttl=24h \

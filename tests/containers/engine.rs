@@ -11,7 +11,9 @@ pub fn missing_docker() -> Option<String> {
     if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
         return Some("takes root".into());
     }
-    for program in [&["docker", "info"][..], &["docker-compose", "version"], &["busybox", "true"]] {
+    // docker-compose's own `version` takes a second.
+    let compose = ["sh", "-c", "command -v docker-compose"];
+    for program in [&["docker", "info"][..], &compose, &["busybox", "true"]] {
         let status = Command::new(program[0])
             .args(&program[1..])
             .stdout(Stdio::null())
@@ -78,8 +80,8 @@ pub fn pid(container: &str) -> String {
     inspect(container)["State"]["Pid"].to_string()
 }
 
-/// Files under `folders` that hold `needle`, found by a search of all their bytes.
-pub fn search(needle: &str, folders: &[String]) -> Vec<String> {
+/// Files under `folder` that hold one of `needles`, found by a search of all their bytes.
+pub fn search(needles: &[String], folder: &str) -> Vec<String> {
     // Mounted layers show the same files again; the kernel's own folders hold none.
     let output = Command::new("grep")
         .args([
@@ -89,10 +91,9 @@ pub fn search(needle: &str, folders: &[String]) -> Vec<String> {
             "--exclude-dir=merged",
             "--exclude-dir=proc",
             "--exclude-dir=sys",
-            "-e",
-            needle,
         ])
-        .args(folders)
+        .args(needles.iter().flat_map(|needle| ["-e", needle]))
+        .arg(folder)
         .stdin(Stdio::null())
         .output()
         .unwrap();

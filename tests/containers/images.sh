@@ -40,30 +40,47 @@ with_libraries() { # FOLDER PROGRAM...
         done
 }
 
-busybox=$(command -v busybox)
+shell=$(command -v busybox)
 
-mkdir -p "$work/busybox/bin"
-cp -L "$busybox" "$work/busybox/bin/busybox"
-image busybox "$work/busybox"
+busybox() {
+    mkdir -p "$work/busybox/bin"
+    cp -L "$shell" "$work/busybox/bin/busybox"
+    image busybox "$work/busybox"
+}
 
-mkdir -p "$work/vault/bin" "$work/vault/tmp"
-cp -L "$busybox" "$work/vault/bin/busybox"
-cp "$("$root/tests/vault/build.sh")" "$work/vault/bin/vault"
-image vault "$work/vault"
+vault() {
+    mkdir -p "$work/vault/bin" "$work/vault/tmp"
+    cp -L "$shell" "$work/vault/bin/busybox"
+    cp "$("$root/tests/vault/build.sh")" "$work/vault/bin/vault"
+    image vault "$work/vault"
+}
 
-mkdir -p "$work/app"
-(cd "$root/compose/app" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
-    go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$work/app/app" .)
-image app "$work/app"
+app() {
+    mkdir -p "$work/app"
+    (cd "$root/compose/app" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
+        go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$work/app/app" .)
+    image app "$work/app"
+}
 
-postgres=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
-mkdir -p "$work/postgres/bin" "$work/postgres/etc"
-cp -L "$busybox" "$work/postgres/bin/busybox"
-cp "$here/images/postgres.sh" "$work/postgres/start"
-with_libraries "$work/postgres" "$postgres"/{postgres,initdb,psql} "${postgres%bin}lib"/{dict_snowball,plpgsql}.so
-mkdir -p "$work/postgres/usr/share/postgresql" "$work/postgres/usr/share/zoneinfo"
-cp -Lr "/usr/share/postgresql/$(basename "$(dirname "$postgres")")" "$work/postgres/usr/share/postgresql/"
-cp -L /usr/share/zoneinfo/UTC "$work/postgres/usr/share/zoneinfo/" 2>/dev/null || true
-echo 'postgres:x:999:999::/:/bin/sh' >"$work/postgres/etc/passwd"
-ln -s "$postgres" "$work/postgres/postgresql"
-image postgres "$work/postgres"
+postgres() {
+    local folder=$work/postgres programs
+    programs=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+    mkdir -p "$folder/bin" "$folder/etc"
+    cp -L "$shell" "$folder/bin/busybox"
+    cp "$here/images/postgres.sh" "$folder/start"
+    with_libraries "$folder" "$programs"/{postgres,initdb,psql} "${programs%bin}lib"/{dict_snowball,plpgsql}.so
+    mkdir -p "$folder/usr/share/postgresql" "$folder/usr/share/zoneinfo"
+    cp -Lr "/usr/share/postgresql/$(basename "$(dirname "$programs")")" "$folder/usr/share/postgresql/"
+    cp -L /usr/share/zoneinfo/UTC "$folder/usr/share/zoneinfo/" 2>/dev/null || true
+    echo 'postgres:x:999:999::/:/bin/sh' >"$folder/etc/passwd"
+    ln -s "$programs" "$folder/postgresql"
+    image postgres "$folder"
+}
+
+# Side by side: most of it is waiting for the disk.
+building=()
+for name in busybox vault app postgres; do
+    "$name" &
+    building+=($!)
+done
+for child in "${building[@]}"; do wait "$child"; done

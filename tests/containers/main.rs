@@ -20,6 +20,7 @@ mod support;
 
 mod attacks;
 mod cluster;
+mod control;
 mod engine;
 mod flaws;
 mod inside;
@@ -27,6 +28,7 @@ mod pod;
 mod project;
 mod relay;
 mod serving;
+mod signature;
 
 use std::process::ExitCode;
 
@@ -37,8 +39,8 @@ fn main() -> ExitCode {
         return status;
     }
     let mut arguments = Arguments::from_args();
-    // The cases look at the engine as a whole.
-    arguments.test_threads.get_or_insert(1);
+    // Each waits for the engine most of the time; more at once would make the others' waits end.
+    arguments.test_threads.get_or_insert(2);
     let docker = engine::missing_docker();
     let kubernetes = cluster::missing();
     let pods = docker.clone().or_else(pod::missing).or_else(|| kubernetes.clone());
@@ -54,7 +56,12 @@ fn main() -> ExitCode {
             docker.as_ref(),
             serving::compose_project,
         ),
-        trial("the_attacks_are_real", docker.as_ref(), attacks::control_project),
+        trial(
+            "a_signature_of_vault_is_verified",
+            signature::missing().as_ref(),
+            signature::of_a_rotated_key,
+        ),
+        trial("the_attacks_are_real", docker.as_ref(), control::attacked),
         trial("the_image_is_what_it_should_be", docker.as_ref(), serving::image),
         trial("serve_refuses_the_host_network", docker.as_ref(), flaws::host_network),
         trial("serve_insists_on_hardening", docker.as_ref(), flaws::insisting),

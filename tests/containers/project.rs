@@ -6,12 +6,13 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::engine::{image, images};
+use crate::engine::{attempt, docker, image, images};
 
 /// A copy of a project's folder, and the name under which it runs.
 pub struct Project {
     pub name: String,
     folder: TempDir,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Project {
@@ -23,7 +24,13 @@ impl Project {
         let copied = Command::new("cp").arg("-r").arg(from).arg(copy.path()).status().unwrap();
         assert!(copied.success());
         let _ = std::fs::remove_dir_all(copy.path().join("run"));
-        Self { name: format!("{name}{}", std::process::id()), folder: copy }
+        Self { name: format!("{name}{}", std::process::id()), folder: copy, variables: Vec::new() }
+    }
+
+    /// With a variable in its environment.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
     }
 
     /// A program in the project's folder, with the project's environment.
@@ -35,6 +42,7 @@ impl Project {
         command.env("SIDEKEY_IMAGE", image()).env("APP_IMAGE", "sidekey-test/app");
         command.env("VAULT_IMAGE", "sidekey-test/vault");
         command.env("POSTGRES_IMAGE", "sidekey-test/postgres");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -59,14 +67,25 @@ impl Project {
         panic!("{}\n{}", text(&output.stderr), text(&logs.stdout));
     }
 
+    /// What the engine has under this project's label. To ask it takes milliseconds, to ask
+    /// docker-compose seconds.
+    fn labelled(&self, list: &[&str], more: &[&str]) -> Vec<String> {
+        let label = format!("label=com.docker.compose.project={}", self.name);
+        let listed = attempt("docker", &[list, &["-q", "--filter", &label], more].concat());
+        String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()
+    }
+
     /// The container of a service.
     pub fn container(&self, service: &str) -> String {
-        self.compose(&["ps", "-q", service])
+        let service = format!("label=com.docker.compose.service={service}");
+        let found = self.labelled(&["ps", "-a", "--no-trunc"], &["--filter", &service]);
+        assert_eq!(found.len(), 1, "{service}: {found:?}");
+        found[0].clone()
     }
 
     /// Where a service's port is published.
     pub fn address(&self, service: &str, port: &str) -> SocketAddr {
-        self.compose(&["port", service, port]).parse().unwrap()
+        docker(&["port", &self.container(service), port]).parse().unwrap()
     }
 
     /// Path of a file of the project.
@@ -77,6 +96,15 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        let _ = self.command("docker-compose").args(["down", "-v", "-t", "1"]).output();
+        let kinds: [(&[&str], &[&str]); 3] = [
+            (&["ps", "-a"], &["rm", "-f", "-v"]),
+            (&["network", "ls"], &["network", "rm"]),
+            (&["volume", "ls"], &["volume", "rm"]),
+        ];
+        for (list, remove) in kinds {
+            for found in self.labelled(list, &[]) {
+                let _ = attempt("docker", &[remove, &[found.as_str()]].concat());
+            }
+        }
     }
 }

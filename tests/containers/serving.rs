@@ -30,11 +30,11 @@ pub fn compose_project() {
     let victim =
         Victim { secrets: vec![old, new], containers: services.to_vec(), project: &project.name };
     assert_eq!(attacks::host_administrator(&victim), Vec::<String>::new(), "A1");
-    assert_eq!(attacks::volumes(&victim), Vec::<String>::new(), "A3");
-    attacks::neighbour(&project);
-    attacks::forged_request(&project, &victim.secrets);
-    attacks::container_in_the_same_pod(&project);
-    attacks::stolen_credentials(&project);
+    assert_eq!(attacks::malicious_project(&victim), Vec::<String>::new(), "A3");
+    neighbours_are_refused(&victim.containers[0]);
+    forged_requests_find_no_secret(&victim);
+    other_users_in_the_pod_are_unknown(&victim.containers[0]);
+    stolen_credentials_end(&project);
 
     project.compose(&["down"]);
     assert_eq!(attacks::leftovers(&victim), Vec::<String>::new(), "A2");
@@ -85,7 +85,7 @@ fn no_secret_is_configured(project: &Project) {
 
 /// The audit at the start: a line in the log, and a metric.
 fn told_of_its_hardening(project: &Project) {
-    let log = project.compose(&["logs", "--no-color", "sidekey"]);
+    let log = engine::said("docker", &["logs", &project.container("sidekey")]).1;
     assert!(log.contains("\"message\":\"container hardened\""), "{log}");
     let sidecar = pid(&project.container("sidekey"));
     let (_, metrics) = ask_at(&sidecar, APP, "127.0.0.1:7434", "GET /metrics");
@@ -109,6 +109,64 @@ fn rotation_reaches_the_application(project: &Project, first: &str) {
     assert_eq!((&before["Pid"], &before["StartedAt"]), (&after["Pid"], &after["StartedAt"]));
 }
 
+/// A4: the application's port alone is there for others.
+fn neighbours_are_refused(sidecar: &str) {
+    for neighbour in attacks::Neighbour::of(sidecar) {
+        let (status, page) = neighbour.ask(8080, "GET /");
+        assert_eq!(status, 200, "the neighbour reaches the page: {page}");
+        for port in [7433, 7434] {
+            let (status, said) = neighbour.ask(port, "GET /");
+            assert!(status == 0 && said.contains("refused"), "{port}: {said}");
+        }
+        let options = ["run", "--rm", "--user", "10001", "--network", &neighbour.network];
+        let (status, said) =
+            engine::said("docker", &[&options[..], &get(&engine::image())].concat());
+        assert!(status != 0 && said.contains("no sidecar answers"), "{said}");
+    }
+}
+
+/// A5: nothing listens for TCP but health and metrics, which hold no secret.
+fn forged_requests_find_no_secret(victim: &Victim<'_>) {
+    let app = &victim.containers[1];
+    let path = "GET /secrets/db/password";
+    let (status, said) = attacks::forged_request(app, "127.0.0.1:7433", path);
+    assert!(status == 0 && said.contains("refused"), "{said}");
+    for what in ["GET /metrics", "GET /readyz", path] {
+        let (_, said) = attacks::forged_request(app, "127.0.0.1:7434", what);
+        let found = victim.secrets.iter().any(|secret| said.contains(secret));
+        assert!(!said.is_empty() && !found, "{what}");
+    }
+}
+
+/// A6: by the kernel's word. The same tool serves the user who may.
+fn other_users_in_the_pod_are_unknown(sidecar: &str) {
+    let image = engine::image();
+    for user in ["10002:10002", "0:0", "65532:65532"] {
+        let (status, said) = attacks::in_the_same_pod(sidecar, user, &get(&image));
+        assert!(status != 0 && said.contains("caller_unknown"), "{user}: {said}");
+    }
+    let (status, said) = attacks::in_the_same_pod(sidecar, "10001:10001", &get(&image));
+    assert_eq!(status, 0, "{said}");
+}
+
+/// A8: they are good while the sidecar runs, and of no use once it stopped.
+fn stolen_credentials_end(project: &Project) {
+    let sidecar = pid(&project.container("sidekey"));
+    let field = |name: &str| ask(&sidecar, APP, &format!("GET /secrets/db/{name}")).1;
+    let (user, password) = (field("username"), field("password"));
+    let postgres = project.container("postgres");
+    let login = || attacks::login(&postgres, &user, &password);
+    assert_eq!(login(), (0, "1\n".into()), "the thief gets in while they are good");
+    docker(&["stop", &project.container("app"), &project.container("sidekey")]);
+    let (status, said) = login();
+    assert!(status != 0 && said.contains("authentication failed"), "{said}");
+}
+
+/// `sidekey get` in a container of its own.
+fn get(image: &str) -> [&str; 5] {
+    [image, "get", "--addr", "unix:@sidekey", "db/password"]
+}
+
 /// One file, no shell, a user by number, small.
 pub fn image() {
     let image = engine::image();
@@ -124,6 +182,8 @@ pub fn image() {
     let container = docker(&["create", &image]);
     let list = "docker export \"$1\" | tar -t";
     let files = succeed("sh", &["-c", list, "sh", &container]);
+    let binary = "docker cp \"$1\":/sidekey - | tar -xO | grep -c -a -F .dep-v0";
+    assert_ne!(succeed("sh", &["-c", binary, "sh", &container]), "0", "its crates are listed");
     docker(&["rm", &container]);
     // The engine adds empty mount points.
     let engines = ["dev/", "etc/", "proc/", "sys/", ".dockerenv"];
