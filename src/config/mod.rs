@@ -24,7 +24,9 @@ mod identity;
 mod limits;
 mod listen;
 mod notify;
+mod scope;
 mod secrets;
+mod tls;
 mod vault;
 
 // What they are read with.
@@ -51,6 +53,10 @@ pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load, load_text};
 pub use notify::{LoopbackUrl, NotifyRule, NotifyTarget, ProcessSource};
 pub(crate) use quantity::parse_duration;
+pub use tls::access::{
+    AccessSpec, ClaimTest, ClaimValue, JwtSpec, KeyAddress, KeySource, RuleSpec, SanPattern,
+    SpiffeId, SpiffePattern,
+};
 pub use types::{AbstractName, LoopbackAddr, NotifySignal, SecretName, VaultPath};
 
 /// The header in which a caller of an ambassador shows its token, in lower case. It never leaves

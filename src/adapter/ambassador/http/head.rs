@@ -6,6 +6,7 @@ use http::{Method, Uri};
 use super::credential::Credential;
 use super::refusal::Refusal;
 use crate::config::SIDEKEY_TOKEN_HEADER;
+use crate::scope::is_alike;
 
 /// They speak of one connection, whether or not `Connection` says so.
 const OF_ONE_CONNECTION: [&str; 9] = [
@@ -92,12 +93,6 @@ fn passed_on(mut headers: HeaderMap) -> HeaderMap {
         headers.remove(name);
     }
     headers
-}
-
-/// Some servers read `X_Api_Key` as `X-Api-Key`, and `Transfer_Encoding` likewise.
-fn is_alike(one: &str, other: &str) -> bool {
-    let same = |(a, b): (u8, u8)| a == b || matches!((a, b), (b'_', b'-') | (b'-', b'_'));
-    one.len() == other.len() && one.bytes().zip(other.bytes()).all(same)
 }
 
 fn retain(headers: &mut HeaderMap, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) {

@@ -21,6 +21,8 @@ pub(super) enum Refusal {
     Target,
     Method,
     Upgrade,
+    Ambiguous,
+    OutOfScope,
     CallerUnknown,
     TooManyRequests,
     RequestCutOff,
@@ -85,6 +87,8 @@ impl Refusal {
             Self::Target => ("target_refused", 400, "Only a path can be asked for"),
             Self::Method => ("method_refused", 405, "Method refused"),
             Self::Upgrade => ("upgrade_refused", 501, "Upgrades are not supported"),
+            Self::Ambiguous => ("request_ambiguous", 400, "The request can be read in two ways"),
+            Self::OutOfScope => ("out_of_scope", 403, "This method and path are not let through"),
             Self::CallerUnknown => ("caller_unknown", 401, "Unknown caller"),
             Self::TooManyRequests => ("too_many_requests", 429, "Too many requests"),
             Self::RequestCutOff => ("request_cut_off", 400, "The request's body was cut off"),
@@ -123,6 +127,8 @@ impl Refusal {
                 | Self::Target
                 | Self::Method
                 | Self::Upgrade
+                | Self::Ambiguous
+                | Self::OutOfScope
                 | Self::CallerUnknown
                 | Self::TooManyRequests
         )

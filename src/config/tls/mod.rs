@@ -1,0 +1,3 @@
+//! `[adapters.tls.NAME]`.
+
+pub(super) mod access;
