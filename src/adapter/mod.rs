@@ -2,3 +2,6 @@
 
 pub mod ambassador;
 pub mod exec;
+pub mod tls;
+
+mod problem;

@@ -42,11 +42,7 @@ impl<'r> Target<'r> {
     ///
     /// # Errors
     /// [`Ambiguous`], for a path with more than one reading, or headers that stand for another.
-    pub fn read(
-        method: &'r Method,
-        uri: &'r Uri,
-        headers: &HeaderMap,
-    ) -> Result<Self, Ambiguous> {
+    pub fn read(method: &'r Method, uri: &'r Uri, headers: &HeaderMap) -> Result<Self, Ambiguous> {
         if headers.keys().any(|name| OVERRIDES.iter().any(|other| is_alike(name.as_str(), other))) {
             return Err(Ambiguous::Override);
         }

@@ -141,7 +141,8 @@ fn both_have_to_fit() {
 
 /// How servers have been seen to read a path.
 fn readings(raw: &str) -> Vec<String> {
-    let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let decode =
+        |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
     let slashes = |text: &str| text.replace('\\', "/");
     let parameters = |text: &str| {
         let bare = text.split('/').map(|segment| segment.split(';').next().unwrap_or_default());

@@ -229,7 +229,8 @@ fn scope() {
     assert_eq!(ask("GET", "/v1/users/7", &[]), denied("out_of_scope"));
     assert_eq!(ask("GET", "/v1/items", &[]), denied("out_of_scope"));
     let unclear = (400, "request_ambiguous".to_owned());
-    for path in ["/v1/items/../users", "/v1/items/%2e%2e/users", "/v1/items/..%2fusers", "//health"] {
+    for path in ["/v1/items/../users", "/v1/items/%2e%2e/users", "/v1/items/..%2fusers", "//health"]
+    {
         assert_eq!(ask("GET", path, &[]), unclear, "{path}");
     }
     assert_eq!(ask("GET", "/health", &[("X-HTTP-Method-Override", "DELETE")]), unclear);

@@ -173,11 +173,7 @@ fn secret(
     declared_name(&name, others.secrets, context)
 }
 
-fn scope(
-    section: &mut Section<'_>,
-    protocol: Option<Protocol>,
-    context: &Context<'_>,
-) -> Scope {
+fn scope(section: &mut Section<'_>, protocol: Option<Protocol>, context: &Context<'_>) -> Scope {
     let scope = scope::read(section, context);
     if protocol.is_some_and(|protocol| protocol != Protocol::Http) {
         for key in ["methods", "paths"].into_iter().filter(|key| section.has(key)) {

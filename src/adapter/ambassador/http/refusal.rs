@@ -2,14 +2,12 @@
 
 use std::error::Error as _;
 
-use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
-use http_body_util::Full;
-use serde::Serialize;
 
 use super::super::connect::ConnectError;
 use super::body::Reply;
+use crate::adapter::problem;
 use crate::server::Denied;
 
 /// The names are stable: clients, metrics and the audit log use them.
@@ -32,14 +30,6 @@ pub(super) enum Refusal {
     DestinationUntrusted,
     DestinationFailed,
     DestinationTimeout,
-}
-
-#[derive(Serialize)]
-struct Document {
-    r#type: String,
-    title: &'static str,
-    status: u16,
-    code: &'static str,
 }
 
 impl Refusal {
@@ -137,18 +127,8 @@ impl Refusal {
     /// `application/problem+json`, RFC 9457.
     pub(super) fn response(self) -> Response<Reply> {
         let (code, status, title) = self.row();
-        let document =
-            Document { r#type: format!("urn:sidekey:problem:{code}"), title, status, code };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = Response::new(Reply::Whole(Full::new(Bytes::from(body))));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+        let mut response = problem::response(code, status, title).map(Reply::Whole);
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if matches!(status, 429 | 503) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        }
         if self.is_final() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

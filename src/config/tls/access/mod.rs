@@ -39,7 +39,8 @@ pub(in crate::config) fn read(
         let problem = Problem::at(&here, "there are no requests that could carry a token");
         context.report.problem(problem.hint("take mode = \"http\", or take the section out"));
     }
-    let sees = rule::Sees { certificate: learns.certificate, token: has_jwt, requests: learns.requests };
+    let sees =
+        rule::Sees { certificate: learns.certificate, token: has_jwt, requests: learns.requests };
     let rules = rule::read(section.tables("rules"), sees, context);
     Some(AccessSpec { jwt: jwt?, rules: rules? })
 }

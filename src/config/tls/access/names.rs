@@ -29,7 +29,8 @@ impl SanPattern {
 
 fn is_name(name: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
-    name.split('.').all(|label| !label.is_empty() && label.len() <= 63 && label.bytes().all(allowed))
+    name.split('.')
+        .all(|label| !label.is_empty() && label.len() <= 63 && label.bytes().all(allowed))
 }
 
 impl fmt::Display for SanPattern {

@@ -28,7 +28,9 @@ pub(super) fn read(
         let Some(rule) = rule(section, sees, context) else { continue };
         if rules.iter().any(|other| other.name == rule.name) {
             let message = format!("another rule is called {}", quoted(&rule.name));
-            context.report.problem(Problem::at(&at, message).hint("the log tells them apart by it"));
+            context
+                .report
+                .problem(Problem::at(&at, message).hint("the log tells them apart by it"));
         }
         rules.push(rule);
     }

@@ -1,0 +1,3 @@
+//! TLS in front of an application that has none.
+
+pub mod access;
