@@ -26,6 +26,7 @@ mod listen;
 mod notify;
 mod scope;
 mod secrets;
+#[cfg_attr(not(test), expect(dead_code, reason = "the adapter's section will read it"))]
 mod tls;
 mod vault;
 

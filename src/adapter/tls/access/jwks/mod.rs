@@ -17,6 +17,8 @@ use crate::observe::event;
 
 mod fetch;
 #[cfg(test)]
+pub(super) mod issuer;
+#[cfg(test)]
 mod tests;
 
 use fetch::Issuer;
@@ -102,6 +104,12 @@ impl Keys {
     /// What is known now.
     pub(super) fn seen(&self) -> Seen {
         self.shared.seen(now())
+    }
+
+    /// As if the last look was long ago.
+    #[cfg(test)]
+    pub(super) fn forget_last_look(&self) {
+        self.shared.state.send_modify(|state| state.looked = None);
     }
 
     /// What the issuer says after `seen`; `None` when it was asked a moment ago, or does not

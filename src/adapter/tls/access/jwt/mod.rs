@@ -163,3 +163,8 @@ pub fn fuzz(keys: &[u8], token: &str) {
     // Whoever has no private key makes no token that counts.
     assert!(verifier.verify(token, &keys, SystemTime::now()).is_err());
 }
+
+#[cfg(test)]
+pub(super) mod signer;
+#[cfg(test)]
+mod tests;
