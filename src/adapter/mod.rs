@@ -2,3 +2,7 @@
 
 pub mod ambassador;
 pub mod exec;
+pub mod tls;
+
+mod activity;
+mod hop;
