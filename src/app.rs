@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::adapter::ambassador::{self, Ambassador};
+use crate::adapter::tls::{self, TlsAdapter};
 use crate::cache::SecretCache;
 use crate::config::{
     AbstractName, AmbassadorSpec, AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded,
-    Protection, VaultConfig,
+    Protection, TlsSpec, VaultConfig,
 };
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
@@ -37,6 +38,7 @@ pub struct App;
 pub struct Bound {
     server: BoundServer,
     ambassadors: Vec<Ambassador>,
+    tls: Vec<TlsAdapter>,
     upstream: Upstream,
     fetch_thread: FetchThread,
     cache: SecretCache,
@@ -50,7 +52,8 @@ pub struct Bound {
 }
 
 /// What a reload does not change.
-type AtStart = (Listen, Option<SocketAddr>, Vec<AmbassadorSpec>, usize, Life, Protection);
+type AtStart =
+    (Listen, Option<SocketAddr>, Vec<AmbassadorSpec>, Vec<TlsSpec>, usize, Life, Protection);
 
 /// What a reload compares with.
 struct Running {
@@ -75,6 +78,7 @@ impl App {
             callers,
             notify,
             ambassadors,
+            tls,
             limits,
             life,
             protection,
@@ -83,6 +87,8 @@ impl App {
         let server = Server::bind(&listen, health)?;
         let bound = ambassadors.iter().cloned().map(Ambassador::bind);
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
+        let bound_tls = tls.iter().cloned().map(TlsAdapter::bind);
+        let bound_tls = bound_tls.collect::<Result<Vec<_>, _>>()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
         let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
@@ -102,6 +108,7 @@ impl App {
                 listen,
                 health,
                 ambassadors,
+                tls,
                 limits.max_connections,
                 life.clone(),
                 protection,
@@ -111,6 +118,7 @@ impl App {
         Ok(Bound {
             server,
             ambassadors: bound,
+            tls: bound_tls,
             upstream,
             fetch_thread,
             cache,
@@ -186,6 +194,14 @@ impl Bound {
             };
             ambassador.serve(shared, &connections, no_more_connections.clone());
         }
+        for adapter in self.tls {
+            let shared = tls::Shared {
+                cache: cache.clone(),
+                upstream: upstream.clone(),
+                metrics: self.metrics.clone(),
+            };
+            adapter.serve(&shared, &connections, no_more_connections.clone());
+        }
         let context =
             Context { policy: self.policy, metrics: self.metrics, audit: self.audit.clone() };
         server.serve(Arc::new(cache.clone()), context, &connections, no_more_connections.clone());
@@ -259,6 +275,7 @@ impl Reloader {
             callers,
             notify,
             ambassadors,
+            tls,
             limits,
             life,
             protection,
@@ -276,7 +293,7 @@ impl Reloader {
         }
         *self.running.upstream.lock().unwrap_or_else(PoisonError::into_inner) = (vault, auth);
         let most = limits.max_connections;
-        if self.running.at_start != (listen, health, ambassadors, most, life, protection) {
+        if self.running.at_start != (listen, health, ambassadors, tls, most, life, protection) {
             event::configuration_warning(
                 "[listen], [health], [adapters], [life], [memory], [sandbox] and max_connections change with a restart",
             );

@@ -4,4 +4,6 @@ pub mod ambassador;
 pub mod exec;
 pub mod tls;
 
+mod activity;
+mod hop;
 mod problem;

@@ -26,7 +26,6 @@ mod listen;
 mod notify;
 mod scope;
 mod secrets;
-#[cfg_attr(not(test), expect(dead_code, reason = "the adapter's section will read it"))]
 mod tls;
 mod vault;
 
@@ -58,6 +57,10 @@ pub use tls::access::{
     AccessSpec, ClaimTest, ClaimValue, JwtSpec, KeyAddress, KeySource, RuleSpec, SanPattern,
     SpiffeId, SpiffePattern,
 };
+pub use tls::{
+    ClientAuth, ClientAuthority, ClientTrust, Forward, Revocation, RevocationSource, TlsHttp,
+    TlsLimits, TlsMode, TlsSpec, TlsVersion,
+};
 pub use types::{AbstractName, LoopbackAddr, NotifySignal, SecretName, VaultPath};
 
 /// The header in which a caller of an ambassador shows its token, in lower case. It never leaves
@@ -85,6 +88,8 @@ pub struct Config {
     pub notify: Vec<NotifyRule>,
     /// Where the application gets to without a credential of its own.
     pub ambassadors: Vec<AmbassadorSpec>,
+    /// Where the outside gets to the application with TLS.
+    pub tls: Vec<TlsSpec>,
     /// Limits of the local listener.
     pub limits: Limits,
     /// Start, stop and audit settings.

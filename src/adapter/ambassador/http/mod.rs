@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Station, Use};
+use crate::adapter::activity::Activity;
 use crate::cache::Served;
 use crate::config::{HeaderSpec, SIDEKEY_TOKEN_HEADER};
 use crate::observe::event;
@@ -31,7 +32,7 @@ mod head;
 mod pool;
 mod refusal;
 
-use body::{Activity, Data, Reply};
+use body::{Data, Reply};
 use credential::Credential;
 use pool::{Dial, Spawner};
 use refusal::Refusal;

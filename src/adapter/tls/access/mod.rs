@@ -13,12 +13,12 @@ use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Identity;
 use crate::adapter::ambassador::connect::TrustError;
 use crate::config::{AccessSpec, JwtSpec, RuleSpec, SecretName};
 use crate::observe::event;
 use crate::scope::Target;
 
-mod identity;
 mod jwks;
 mod jwt;
 mod outgoing;
@@ -27,7 +27,6 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-pub use identity::{Identity, UnreadableCertificate};
 pub use refusal::Refusal;
 
 use jwks::{Keys, Seen};

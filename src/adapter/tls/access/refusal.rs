@@ -31,7 +31,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const fn row(self) -> (&'static str, u16, &'static str) {
+    pub(in super::super) const fn row(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::RequestAmbiguous => {
                 ("request_ambiguous", 400, "The request can be read in two ways")

@@ -1,6 +1,6 @@
 //! One rule against one request.
 
-use super::Identity;
+use super::super::Identity;
 use super::jwt::Claims;
 use crate::config::RuleSpec;
 use crate::scope::Target;

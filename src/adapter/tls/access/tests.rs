@@ -6,14 +6,13 @@ use http_body_util::{BodyExt as _, Full};
 use jsonwebtoken::Algorithm;
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 
 use super::jwks::issuer::TestIssuer;
 use super::jwt::signer::Signer;
 use super::*;
-use crate::config::{
-    ClaimTest, ClaimValue, KeyAddress, KeySource, SanPattern, SpiffeId, SpiffePattern,
-};
+use crate::config::{ClaimTest, ClaimValue, KeyAddress, KeySource, SanPattern, SpiffePattern};
 use crate::scope::{PathPattern, Scope};
 
 const ISSUER: &str = "https://id.example.com";
@@ -130,10 +129,10 @@ fn rules_alone(rules: Vec<RuleSpec>) -> Access {
     Access::new(name(), AccessSpec { jwt: None, rules }).unwrap()
 }
 
-fn certificate(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+fn certificate(change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
     let mut params = CertificateParams::default();
     change(&mut params);
-    params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
 }
 
 fn uri(text: &str) -> SanType {
@@ -145,30 +144,11 @@ fn dns(text: &str) -> SanType {
 }
 
 #[test]
-fn names_of_a_certificate() {
-    let der = certificate(|params| {
-        params.distinguished_name.push(DnType::CommonName, "ops.example.com");
-        let mail = SanType::Rfc822Name(Ia5String::try_from("a@example.com").unwrap());
-        params.subject_alt_names =
-            vec![dns("jobs.example.com"), uri("spiffe://example.org/ns/shop"), mail];
-    });
-    let identity = Identity::of_certificate(&der).unwrap();
-    assert_eq!(&*identity.dns, ["jobs.example.com".into()]);
-    assert_eq!(&*identity.emails, ["a@example.com".into()]);
-    assert_eq!(identity.common_name.as_deref(), Some("ops.example.com"));
-    assert_eq!(identity.spiffe, SpiffeId::parse("spiffe://example.org/ns/shop"));
-    let trailing = [&*der, &[0]].concat();
-    for broken in [&b""[..], b"abc", &der[..der.len() - 1], &trailing] {
-        assert_eq!(Identity::of_certificate(broken), Err(UnreadableCertificate));
-    }
-}
-
-#[test]
 fn a_certificate_with_two_ids_has_none() {
     let ids = ["spiffe://example.org/a", "spiffe://example.org/b"];
     for others in [vec![uri(ids[0]), uri(ids[1])], vec![uri(ids[0]), uri("https://example.org")]] {
         let der = certificate(|params| params.subject_alt_names = others);
-        let identity = Identity::of_certificate(&der).unwrap();
+        let identity = Identity::of(&der);
         assert_eq!((identity.uris.len(), identity.spiffe), (2, None));
     }
 }
@@ -186,7 +166,7 @@ async fn certificates_against_rules() {
             // No rule goes by it.
             params.distinguished_name.push(DnType::CommonName, "a.ops.example.com");
         });
-        let identity = Identity::of_certificate(&der).unwrap();
+        let identity = Identity::of(&der);
         let decided = access.decide(&identity, &request("GET", path, &[])).await;
         decided.map(|admitted| admitted.rule.unwrap().to_string())
     };
