@@ -230,10 +230,6 @@ async fn serve(
     let ended = match service {
         Service::Http(http) => http.serve(secured, hold, tracker, stop).await,
         Service::Tcp { application, announce } => {
-            if let Err(refusal) = station.access.decide_connection(&secured.identity) {
-                station.numbers.refused(refusal.code());
-                return station.numbers.ended(refusal.code());
-            }
             let ended = tcp::serve(station, &application, announce, secured).await;
             drop(hold);
             ended

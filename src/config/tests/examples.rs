@@ -34,6 +34,7 @@ fn every_example_loads() {
         "jwt",
         "kubernetes",
         "minimal",
+        "tls-access",
         "token",
     ];
     assert_eq!(names, all);
