@@ -178,7 +178,7 @@ fn token_header(section: &mut Section<'_>, context: &Context<'_>) -> Option<Head
 /// Claims and the headers that they go into.
 fn forward(
     section: &mut Section<'_>,
-    token: Option<&HeaderName>,
+    of_token: Option<&HeaderName>,
     context: &Context<'_>,
 ) -> Option<Vec<(Box<str>, HeaderName)>> {
     let mut table = section.table("forward");
@@ -192,7 +192,7 @@ fn forward(
         let name = HeaderName::from_bytes(text.value.as_bytes()).ok().filter(is_free);
         let taken = |name: &HeaderName| {
             let alike = |other: &HeaderName| is_alike(other.as_str(), name.as_str());
-            token.is_some_and(alike) || found.iter().any(|(_, other)| alike(other))
+            of_token.is_some_and(alike) || found.iter().any(|(_, other)| alike(other))
         };
         match name {
             Some(name) if !taken(&name) => found.push((claim.into(), name)),

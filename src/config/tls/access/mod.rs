@@ -34,7 +34,12 @@ pub(in crate::config) fn read(
     let has_jwt = section.has("jwt");
     let here = section.at("jwt");
     let table = section.table("jwt");
-    let jwt = if has_jwt { jwt::read(table, context).map(Some) } else { empty(table) };
+    let jwt = if has_jwt {
+        jwt::read(table, context).map(Some)
+    } else {
+        table.finish();
+        Some(None)
+    };
     if has_jwt && !learns.requests {
         let problem = Problem::at(&here, "there are no requests that could carry a token");
         context.report.problem(problem.hint("take mode = \"http\", or take the section out"));
@@ -43,12 +48,6 @@ pub(in crate::config) fn read(
         rule::Sees { certificate: learns.certificate, token: has_jwt, requests: learns.requests };
     let rules = rule::read(section.tables("rules"), sees, context);
     Some(AccessSpec { jwt: jwt?, rules: rules? })
-}
-
-#[expect(clippy::option_option, reason = "nothing to read, and nothing wrong")]
-fn empty(section: Section<'_>) -> Option<Option<JwtSpec>> {
-    section.finish();
-    Some(None)
 }
 
 /// A key that has to be there.

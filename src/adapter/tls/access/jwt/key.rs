@@ -19,7 +19,7 @@ pub(in super::super) struct KeySet(Vec<Key>);
 
 struct Key {
     id: Option<Box<str>>,
-    key: DecodingKey,
+    material: DecodingKey,
     algorithms: Vec<Algorithm>,
 }
 
@@ -58,7 +58,7 @@ impl KeySet {
             key.algorithms.contains(&algorithm) && (id.is_none() || key.id.as_deref() == id)
         };
         let several = id.is_none() && self.0.iter().filter(fit).count() > 1;
-        self.0.iter().filter(fit).filter(move |_| !several).map(|key| &key.key)
+        self.0.iter().filter(fit).filter(move |_| !several).map(|key| &key.material)
     }
 }
 
@@ -75,13 +75,13 @@ fn key(value: &Value) -> Option<Key> {
     if !for_signatures || !common.key_operations.as_ref().is_none_or(verifies) {
         return None;
     }
-    let (key, mut algorithms) = material(&jwk.algorithm)?;
+    let (material, mut algorithms) = material(&jwk.algorithm)?;
     if let Some(named) = common.key_algorithm {
         let named = Algorithm::try_from(named).ok()?;
         algorithms.retain(|algorithm| *algorithm == named);
     }
     let id = common.key_id.as_deref().map(Into::into);
-    (!algorithms.is_empty()).then_some(Key { id, key, algorithms })
+    (!algorithms.is_empty()).then_some(Key { id, material, algorithms })
 }
 
 fn material(parameters: &AlgorithmParameters) -> Option<(DecodingKey, Vec<Algorithm>)> {

@@ -145,9 +145,8 @@ fn reason(error: &jsonwebtoken::errors::Error) -> BadToken {
     match error.kind() {
         ErrorKind::InvalidSignature => BadToken::Signature,
         ErrorKind::InvalidIssuer => BadToken::Issuer,
-        ErrorKind::InvalidAudience => BadToken::Audience,
         ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => BadToken::Issuer,
-        ErrorKind::MissingRequiredClaim(_) => BadToken::Audience,
+        ErrorKind::InvalidAudience | ErrorKind::MissingRequiredClaim(_) => BadToken::Audience,
         ErrorKind::InvalidAlgorithm => BadToken::Algorithm,
         _ => BadToken::Unreadable,
     }

@@ -46,6 +46,7 @@ enum By {
     Bytes(UnparsedPublicKey<Vec<u8>>),
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the library's signature")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     // A key of one kind never verifies a token of another.
     if key.family() != algorithm.family() {
