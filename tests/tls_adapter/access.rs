@@ -113,7 +113,10 @@ fn tokens() {
         assert_eq!(status, 200, "{body}");
         let asked = application.last();
         assert_eq!(asked.target, "/api/x?q=1");
-        assert_eq!((asked.header("x-user"), asked.header("x-groups")), (vec!["alice"], vec!["dev,ops"]));
+        assert_eq!(
+            (asked.header("x-user"), asked.header("x-groups")),
+            (vec!["alice"], vec!["dev,ops"])
+        );
         assert!(asked.header("x_user").is_empty() && asked.header("authorization").is_empty());
         // A client that has it taken out again does not succeed.
         let hidden = [good, ("connection", "x-user, x-groups"), ("x-user", "root")];
@@ -130,9 +133,27 @@ fn tokens() {
         let old = format!("Bearer {}", token(&signer, json!({ "exp": 1_000_000_000 })));
         for (path, headers, status, expected, challenge) in [
             ("/api/x", vec![], 401, "token_missing", "Bearer realm="),
-            ("/api/x", vec![("authorization", "Bearer a.b.c")], 401, "token_invalid", "invalid_token"),
-            ("/api/x", vec![("authorization", other.as_str())], 401, "token_invalid", "invalid_token"),
-            ("/api/x", vec![("authorization", old.as_str())], 401, "token_expired", "invalid_token"),
+            (
+                "/api/x",
+                vec![("authorization", "Bearer a.b.c")],
+                401,
+                "token_invalid",
+                "invalid_token",
+            ),
+            (
+                "/api/x",
+                vec![("authorization", other.as_str())],
+                401,
+                "token_invalid",
+                "invalid_token",
+            ),
+            (
+                "/api/x",
+                vec![("authorization", old.as_str())],
+                401,
+                "token_expired",
+                "invalid_token",
+            ),
             ("/api/x", vec![good, good], 400, "token_malformed", "invalid_request"),
             ("/api/x", vec![("authorization", dev.as_str())], 403, "access_denied", ""),
             ("/other", vec![good], 403, "access_denied", ""),
@@ -150,7 +171,10 @@ fn tokens() {
         }
         assert_eq!(application.asked().len(), before);
     });
-    assert_eq!(scene.counted("sidekey_tls_refusals_total{adapter=\"web\",error=\"access_denied\"}"), 2);
+    assert_eq!(
+        scene.counted("sidekey_tls_refusals_total{adapter=\"web\",error=\"access_denied\"}"),
+        2
+    );
     // Under the sandbox: the port of the issuer is open.
     assert!(scene.stop().contains("keys of the issuer read"));
 }

@@ -39,7 +39,8 @@ fn judged() {
     let asked = application.last();
     let xfcc = asked.header("x-forwarded-client-cert");
     assert_eq!(xfcc.len(), 1, "{xfcc:?}");
-    let rest = "Subject=\"CN=good.example.io\";URI=\"spiffe://example.io/good\";DNS=\"good.example.io\"";
+    let rest =
+        "Subject=\"CN=good.example.io\";URI=\"spiffe://example.io/good\";DNS=\"good.example.io\"";
     assert!(xfcc[0].starts_with("Hash=") && xfcc[0].ends_with(rest), "{xfcc:?}");
 
     // What somebody says about himself is not passed on, in either version.
@@ -133,10 +134,8 @@ fn file() {
     let own = Authority::new("own");
     let file = folder.path().join("clients.pem");
     std::fs::write(&file, own.pem()).unwrap();
-    let lines = format!(
-        "client_auth = 'required'\nclient_ca = '{}'\nclient_crl = 'none'",
-        file.display()
-    );
+    let lines =
+        format!("client_auth = 'required'\nclient_ca = '{}'\nclient_crl = 'none'", file.display());
     let scene = Scene::http(application.addr, &lines);
     let authority = scene.authority();
     let pair = own.client("app");

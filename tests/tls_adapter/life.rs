@@ -56,7 +56,9 @@ fn replaced_under_load() {
     assert_eq!(serials.len(), REPLACEMENTS + 1);
     let metrics = scene.metrics();
     let other = metrics.lines().filter(|line| {
-        line.starts_with("sidekey_tls_requests_total") && !line.contains("2xx") && !line.ends_with(" 0")
+        line.starts_with("sidekey_tls_requests_total")
+            && !line.contains("2xx")
+            && !line.ends_with(" 0")
     });
     assert_eq!(other.collect::<Vec<_>>(), Vec::<&str>::new());
     scene.stop();
@@ -142,7 +144,10 @@ fn expired() {
     let fault = scene.vault.server.faults().on(Matcher::post("pki/sign/web"));
     fault.respond(Fault::status(500)).forever();
     let ended = eventually("its end", || run(client.connect(None)).err());
-    assert!(ended.to_string().contains("AccessDenied"), "an alert, not an old certificate: {ended}");
+    assert!(
+        ended.to_string().contains("AccessDenied"),
+        "an alert, not an old certificate: {ended}"
+    );
     scene.vault.server.faults().clear();
     eventually("another one", || run(client.is_let_in()).ok());
     scene.stop();

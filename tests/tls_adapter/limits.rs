@@ -50,7 +50,8 @@ fn half_a_head() {
     let scene = Scene::http(application.addr, "header_timeout = '300ms'");
     let client = Client::new(scene.addr(), &scene.authority());
     run(async {
-        for (alpn, start) in [("http/1.1", "GET / HTTP/1.1\r\nHost:"), ("http/1.1", ""), ("h2", "")] {
+        for (alpn, start) in [("http/1.1", "GET / HTTP/1.1\r\nHost:"), ("http/1.1", ""), ("h2", "")]
+        {
             let mut stream = client.connect(Some(alpn)).await.unwrap();
             stream.write_all(start.as_bytes()).await.unwrap();
             let mut rest = Vec::new();
@@ -116,8 +117,7 @@ fn bodies() {
         let fine = chunked(&format!("{piece}{piece}0\r\n\r\n"));
         let answer = client.exchange(fine.as_bytes()).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        let announced =
-            format!("POST / HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 1001\r\n\r\n");
+        let announced = format!("POST / HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 1001\r\n\r\n");
         for (long, status) in [
             (announced, "HTTP/1.1 413"),
             (chunked(&format!("{piece}{piece}1\r\nx\r\n0\r\n\r\n")), "HTTP/1.1 413"),

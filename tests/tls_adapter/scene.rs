@@ -57,8 +57,7 @@ impl Setting<'_> {
              [[callers]]\nname = 'tester'\ntoken_file = '{token_file}'\nallow = ['web']\n{more}\n",
             vault.url(),
         );
-        let sidecar =
-            builder.config(&config).env("VAULT_TOKEN", &vault.root_token()).spawn();
+        let sidecar = builder.config(&config).env("VAULT_TOKEN", &vault.root_token()).spawn();
         Scene { sidecar, vault, token }
     }
 }

@@ -65,7 +65,8 @@ fn cut() {
 
 fn announced() {
     let application = Bytewise::start(true);
-    let lines = "mode = 'tcp'\nproxy_protocol = 'v2'\nclient_auth = 'optional'\nclient_ca = 'vault'";
+    let lines =
+        "mode = 'tcp'\nproxy_protocol = 'v2'\nclient_auth = 'optional'\nclient_ca = 'vault'";
     let scene = Scene::http(application.addr, lines);
     let pair = scene.client("a", "1h");
     let client = Client::with(scene.addr(), &scene.authority(), Some(&pair));
@@ -77,7 +78,13 @@ fn announced() {
     });
     let header = application.headers.lock().unwrap().last().unwrap().clone();
     let ports = [local.port().to_be_bytes(), scene.addr().port().to_be_bytes()].concat();
-    let expected = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..], &header[14..16], &[127, 0, 0, 1, 127, 0, 0, 1], &ports].concat();
+    let expected = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..],
+        &header[14..16],
+        &[127, 0, 0, 1, 127, 0, 0, 1],
+        &ports,
+    ]
+    .concat();
     assert!(header.starts_with(&expected), "{header:?}");
     let text = String::from_utf8_lossy(&header[expected.len()..]).into_owned();
     for part in [NAME, "TLSv1.3", "a.example.io"] {

@@ -91,7 +91,8 @@ fn versions() {
         let (said, ok) = s_client(&scene, &arguments, "");
         assert!(ok && said.contains(expected) && said.contains("Verification: OK"), "{said}");
     }
-    for arguments in [["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], ["-tls1", "-cipher", "ALL:@SECLEVEL=0"]]
+    for arguments in
+        [["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], ["-tls1", "-cipher", "ALL:@SECLEVEL=0"]]
     {
         let (said, ok) = s_client(&scene, &arguments, "");
         assert!(!ok && said.contains("alert protocol version"), "{said}");
@@ -138,13 +139,9 @@ fn no_resumption() {
 
 fn check() {
     let application = Application::start();
-    let scene = Setting {
-        forward: &application.addr.to_string(),
-        lines: "",
-        certificate: "",
-        more: "",
-    }
-    .start();
+    let scene =
+        Setting { forward: &application.addr.to_string(), lines: "", certificate: "", more: "" }
+            .start();
     let mut command = crate::support::sidecar::binary();
     command.args(["check", "--config"]).arg(scene.sidecar.path("sidekey.toml"));
     command.env("VAULT_TOKEN", "t");

@@ -22,7 +22,7 @@ use crate::observe::{Metrics, OpenConnection, TlsMetrics, tls as event};
 use crate::server::{BindError, Listener, Stream, accept_loop};
 use crate::vault::Upstream;
 
-pub mod access;
+mod access;
 mod application;
 mod clients;
 mod handshake;
@@ -35,14 +35,16 @@ mod tcp;
 
 use access::Access;
 use application::Application;
-use clients::{Keeper, Terms};
+use clients::{Identity, Keeper, Terms};
 use handshake::Secured;
 use http::Http;
 use proxy::Ends;
 use settings::server_config;
 use shelf::Shelf;
 
-pub use clients::{ClientsError, Identity};
+#[doc(hidden)]
+pub use access::fuzz_token;
+pub use clients::ClientsError;
 #[doc(hidden)]
 pub use proxy::{Ends as ProxyEnds, Said as ProxySaid, parse_proxy_header};
 

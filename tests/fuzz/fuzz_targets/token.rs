@@ -2,6 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sidekey::adapter::tls::access::fuzz_token;
+use sidekey::adapter::tls::fuzz_token;
 
 fuzz_target!(|input: (&[u8], &str)| fuzz_token(input.0, input.1));

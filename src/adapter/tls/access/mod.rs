@@ -27,7 +27,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-pub use refusal::Refusal;
+pub(super) use refusal::Refusal;
 
 use jwks::{Keys, Seen};
 use jwt::{BadToken, Claims, Verifier};
@@ -41,7 +41,7 @@ pub use jwt::fuzz as fuzz_token;
 const LONGEST_TOKEN: usize = 8 * 1024;
 
 /// The rules of one adapter, at work.
-pub struct Access {
+pub(super) struct Access {
     name: SecretName,
     tokens: Option<Tokens>,
     rules: Vec<(Arc<str>, RuleSpec)>,
@@ -58,9 +58,9 @@ struct Tokens {
 
 /// What was let in.
 #[derive(Debug)]
-pub struct Admitted {
+pub(super) struct Admitted {
     /// The rule that let it in; `None` where there are no rules.
-    pub rule: Option<Arc<str>>,
+    pub(super) rule: Option<Arc<str>>,
     outgoing: Arc<Outgoing>,
     told: Vec<(HeaderName, HeaderValue)>,
 }
@@ -70,7 +70,7 @@ impl Access {
     ///
     /// # Errors
     /// Certificates that cannot be used.
-    pub fn new(name: SecretName, spec: AccessSpec) -> Result<Self, TrustError> {
+    pub(super) fn new(name: SecretName, spec: AccessSpec) -> Result<Self, TrustError> {
         let outgoing = Arc::new(Outgoing::new(spec.jwt.as_ref()));
         let tokens = spec.jwt.map(|spec| {
             let keys = Keys::new(&name, &spec)?;
@@ -83,7 +83,7 @@ impl Access {
     }
 
     /// Keeps the issuer's keys fresh in the background until `cancel`.
-    pub fn start(&self, tracker: &TaskTracker, cancel: CancellationToken) {
+    pub(super) fn start(&self, tracker: &TaskTracker, cancel: CancellationToken) {
         if let Some(tokens) = &self.tokens {
             tokens.keys.start(tracker, cancel);
         }
@@ -96,7 +96,11 @@ impl Access {
     ///
     /// # Errors
     /// [`Refusal`], with the answer to give.
-    pub async fn decide(&self, identity: &Identity, parts: &Parts) -> Result<Admitted, Refusal> {
+    pub(super) async fn decide(
+        &self,
+        identity: &Identity,
+        parts: &Parts,
+    ) -> Result<Admitted, Refusal> {
         let target = if self.limits_requests {
             let target = Target::read(&parts.method, &parts.uri, &parts.headers);
             Some(target.map_err(|_| Refusal::RequestAmbiguous)?)
@@ -114,7 +118,7 @@ impl Access {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn decide_connection(&self, identity: &Identity) -> Result<Admitted, Refusal> {
+    pub(super) fn decide_connection(&self, identity: &Identity) -> Result<Admitted, Refusal> {
         self.admit(identity, None, None)
     }
 
@@ -225,7 +229,7 @@ impl Admitted {
     /// Sets what the application is told, and takes out what only we may say: to be called once
     /// all that belongs to one connection is out, so that no `Connection` header can take it out
     /// again.
-    pub fn apply(self, headers: &mut HeaderMap) {
+    pub(super) fn apply(self, headers: &mut HeaderMap) {
         self.outgoing.apply(self.told, headers);
     }
 }

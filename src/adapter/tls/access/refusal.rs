@@ -11,7 +11,7 @@ use crate::adapter::problem;
 /// The codes are stable: clients, metrics and the audit log use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.code())]
-pub enum Refusal {
+pub(in super::super) enum Refusal {
     /// Method or path could be read in two ways.
     RequestAmbiguous,
     /// More than one token, or a header that is no text.
@@ -51,7 +51,7 @@ impl Refusal {
     }
 
     /// The stable code.
-    pub const fn code(self) -> &'static str {
+    pub(in super::super) const fn code(self) -> &'static str {
         self.row().0
     }
 
@@ -73,7 +73,7 @@ impl Refusal {
 
     /// `application/problem+json`, RFC 9457, with `WWW-Authenticate` or `Retry-After` where
     /// there is to be one.
-    pub fn response(self) -> Response<Full<Bytes>> {
+    pub(in super::super) fn response(self) -> Response<Full<Bytes>> {
         let (code, status, title) = self.row();
         let mut response = problem::response(code, status, title);
         if let Some(challenge) = self.challenge() {

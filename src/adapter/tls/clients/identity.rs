@@ -12,29 +12,29 @@ use crate::config::SpiffeId;
 
 /// Names of a client, from its certificate. Empty for a client without one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Identity {
+pub(in super::super) struct Identity {
     /// It showed a certificate, which was found good.
-    pub is_authenticated: bool,
+    pub(in super::super) is_authenticated: bool,
     /// The whole subject, as `CN=app, O=example`.
-    pub subject: String,
+    pub(in super::super) subject: String,
     /// Common names of the subject; usually one or none.
-    pub common_names: Vec<String>,
+    pub(in super::super) common_names: Vec<String>,
     /// DNS names.
-    pub dns: Vec<String>,
+    pub(in super::super) dns: Vec<String>,
     /// URIs, SPIFFE ids among them.
-    pub uris: Vec<String>,
+    pub(in super::super) uris: Vec<String>,
     /// The SPIFFE id: the one URI, when it is one. A certificate with several URIs has none
     /// (X.509-SVID, 2).
-    pub spiffe: Option<SpiffeId>,
+    pub(in super::super) spiffe: Option<SpiffeId>,
     /// Mail addresses.
-    pub emails: Vec<String>,
+    pub(in super::super) emails: Vec<String>,
     /// SHA-256 of the certificate, hexadecimal.
-    pub fingerprint: String,
+    pub(in super::super) fingerprint: String,
 }
 
 impl Identity {
     /// Of a certificate; without names when it cannot be read, which a good one can.
-    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+    pub(in super::super) fn of(certificate: &CertificateDer<'_>) -> Self {
         let mut identity = Self {
             is_authenticated: true,
             fingerprint: hex(digest(&SHA256, certificate).as_ref()),
@@ -63,7 +63,7 @@ impl Identity {
 
     /// As Envoy writes it into `X-Forwarded-Client-Cert`; `None` for a client without a
     /// certificate.
-    pub fn forwarded(&self) -> Option<String> {
+    pub(in super::super) fn forwarded(&self) -> Option<String> {
         if !self.is_authenticated {
             return None;
         }

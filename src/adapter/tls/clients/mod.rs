@@ -26,7 +26,7 @@ use crate::vault::{Upstream, VaultError};
 mod identity;
 mod timely;
 
-pub use identity::Identity;
+pub(super) use identity::Identity;
 use timely::Timely;
 
 /// After a list could not be read.
