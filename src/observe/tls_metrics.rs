@@ -33,6 +33,12 @@ struct ErrorLabel {
     error: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabel {
+    adapter: String,
+    rule: String,
+}
+
 /// What all TLS adapters count in.
 #[derive(Default)]
 pub(super) struct TlsFamilies {
@@ -42,6 +48,7 @@ pub(super) struct TlsFamilies {
     requests: Family<StatusLabel, Counter>,
     application_errors: Family<ErrorLabel, Counter>,
     refusals: Family<ErrorLabel, Counter>,
+    admissions: Family<RuleLabel, Counter>,
     list_read: Family<AdapterLabel, Gauge>,
 }
 
@@ -60,6 +67,8 @@ impl TlsFamilies {
         registry.register("tls_application_errors", help, self.application_errors.clone());
         let help = "Requests and connections that a TLS adapter did not let in";
         registry.register("tls_refusals", help, self.refusals.clone());
+        let help = "Requests and connections that a rule of a TLS adapter let in";
+        registry.register("tls_admissions", help, self.admissions.clone());
         let help = "When the list of revoked certificates was last read, in seconds since 1970";
         registry.register("tls_crl_read_timestamp_seconds", help, self.list_read.clone());
     }
@@ -77,6 +86,7 @@ impl TlsFamilies {
             connections: self.connections.clone(),
             application_errors: self.application_errors.clone(),
             refusals: self.refusals.clone(),
+            admissions: self.admissions.clone(),
             list_read: self.list_read.clone(),
             adapter,
         }
@@ -94,6 +104,7 @@ pub struct TlsMetrics {
     connections: Family<OutcomeLabel, Counter>,
     application_errors: Family<ErrorLabel, Counter>,
     refusals: Family<ErrorLabel, Counter>,
+    admissions: Family<RuleLabel, Counter>,
     list_read: Family<AdapterLabel, Gauge>,
 }
 
@@ -131,6 +142,12 @@ impl TlsMetrics {
     pub fn refused(&self, error: &'static str) {
         let label = ErrorLabel { adapter: self.adapter.clone(), error };
         self.refusals.get_or_create(&label).inc();
+    }
+
+    /// Counts a request or a connection that `rule` let in.
+    pub fn admitted(&self, rule: &str) {
+        let label = RuleLabel { adapter: self.adapter.clone(), rule: rule.to_owned() };
+        self.admissions.get_or_create(&label).inc();
     }
 
     /// The list of revoked certificates was read at `now`.

@@ -175,6 +175,7 @@ fn tokens() {
         scene.counted("sidekey_tls_refusals_total{adapter=\"web\",error=\"access_denied\"}"),
         2
     );
+    assert_eq!(scene.counted("sidekey_tls_admissions_total{adapter=\"web\",rule=\"ops\"}"), 3);
     // Under the sandbox: the port of the issuer is open.
     assert!(scene.stop().contains("keys of the issuer read"));
 }

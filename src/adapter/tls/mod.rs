@@ -33,7 +33,7 @@ mod shelf;
 mod signing;
 mod tcp;
 
-use access::Access;
+use access::{Access, Admitted};
 use application::Application;
 use clients::{Identity, Keeper, Terms};
 use handshake::Secured;
@@ -280,6 +280,13 @@ impl Station {
         match &self.terms {
             None => Arc::clone(&self.open),
             Some(terms) => terms.load_full().unwrap_or_else(|| Arc::clone(&self.closed)),
+        }
+    }
+
+    /// Counts what a rule let in.
+    fn count(&self, admitted: &Admitted) {
+        if let Some(rule) = &admitted.rule {
+            self.numbers.admitted(rule);
         }
     }
 

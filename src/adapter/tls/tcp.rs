@@ -42,11 +42,14 @@ pub(super) async fn serve(
     announce: bool,
     secured: Secured,
 ) -> &'static str {
-    if let Err(refusal) = station.access.decide_connection(&secured.identity) {
-        station.numbers.refused(refusal.code());
-        let mut tls = secured.tls;
-        let _ = tls.shutdown().await;
-        return refusal.code();
+    match station.access.decide_connection(&secured.identity) {
+        Ok(admitted) => station.count(&admitted),
+        Err(refusal) => {
+            station.numbers.refused(refusal.code());
+            let mut tls = secured.tls;
+            let _ = tls.shutdown().await;
+            return refusal.code();
+        }
     }
     let mut inside = match application.connect().await {
         Ok(inside) => inside,

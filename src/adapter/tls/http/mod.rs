@@ -213,6 +213,7 @@ impl Connection {
     ) -> Result<Response<Content>, Refusal> {
         let host = head::fits(&parts)?;
         let admitted = self.http.station.access.decide(&self.identity, &parts).await?;
+        self.http.station.count(&admitted);
         let limits = &self.http.limits;
         let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok());
         let length: Option<u64> = length.and_then(|length| length.parse().ok());
