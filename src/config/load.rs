@@ -10,7 +10,8 @@ use super::identity::Identity;
 use super::report::Report;
 use super::section::Section;
 use super::{
-    Config, ambassador, auth, callers, certificates, file, limits, listen, notify, secrets, tls, vault,
+    Config, ambassador, auth, callers, certificates, file, limits, listen, notify, secrets, tls,
+    vault,
 };
 
 /// Where settings come from. Flags go before the environment, and the environment before the

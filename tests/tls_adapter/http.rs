@@ -55,7 +55,11 @@ fn streaming() {
             }
             let request = request.body(body).unwrap();
             let response = async {
-                if version == 1 { one.send_request(request).await } else { two.send_request(request).await }
+                if version == 1 {
+                    one.send_request(request).await
+                } else {
+                    two.send_request(request).await
+                }
             };
             let first = pieces.send(Frame::data(Bytes::from_static(b"piece 0")));
             let (response, first) = tokio::join!(response, first);
@@ -80,7 +84,10 @@ fn trailers() {
     let client = client(&scene);
     run(async {
         // Out of the application, to both kinds of clients.
-        let response = client.http2().await.get("/trailers").await.unwrap();
+        let mut http2 = client.http2().await;
+        let request = Request::get(format!("https://{NAME}/trailers")).header("te", "trailers");
+        let request = request.body(Full::default()).unwrap();
+        let response = http2.sender.send_request(request).await.unwrap();
         let body = response.into_body().collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()["x-sum"], "42");
         let asks = format!(
@@ -133,7 +140,7 @@ fn upgrade() {
             assert_eq!(back, sent.as_bytes());
         }
         // It counts as open, and the end of one way is not that of the other.
-        assert_eq!(scene.counted("sidekey_tls_open_connections{adapter=\"web\"}"), 1);
+        scene.counted("sidekey_tls_open_connections{adapter=\"web\"}", 1);
         stream.shutdown().await.unwrap();
         let mut rest = String::new();
         stream.read_to_string(&mut rest).await.unwrap();
@@ -173,15 +180,19 @@ fn smuggling() {
     let head = |lines: &str| format!("POST /outer HTTP/1.1\r\nHost: {NAME}\r\n{lines}\r\n");
     let cases = [
         // Both lengths, in both orders, and in disguise.
-        head(&format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n")) + "0\r\n\r\n" + &inner,
-        head(&format!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n")) + "0\r\n\r\n" + &inner,
+        head(&format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"))
+            + "0\r\n\r\n"
+            + &inner,
+        head(&format!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n"))
+            + "0\r\n\r\n"
+            + &inner,
         head("Transfer-Encoding : chunked\r\n") + "0\r\n\r\n" + &inner,
         head("Transfer-Encoding: xchunked\r\n") + "0\r\n\r\n" + &inner,
         head("Transfer-Encoding: chunked, identity\r\n") + "0\r\n\r\n" + &inner,
         head("Transfer_Encoding: chunked\r\nContent-Length: 0\r\n") + &inner,
         head(&format!("Content-Length: 0\r\nContent-Length: {length}\r\n")) + &inner,
         head("Content-Length: +0\r\n") + &inner,
-        head("Content-Length: 0\r\nX: a\n\r\n") + &inner,
+        head("Content-Length: 0\r\nY: a\n\r\n") + &inner,
         head("Host: other.example\r\nContent-Length: 0\r\n"),
         head(" Content-Length: 0\r\n"),
         format!("GET /outer HTTP/1.1\r\nHost: {NAME}\r\nX: y\rZ: w\r\n\r\n"),
@@ -209,12 +220,15 @@ fn smuggling() {
             let refused = answer.is_empty()
                 || answer.starts_with("HTTP/1.1 4")
                 || answer.starts_with("HTTP/1.1 501");
-            let fine = case.contains("Transfer_Encoding") || case.contains("\r\nContent-Length: 0\r\nX");
+            let fine = case.contains("Transfer_Encoding") || case.contains("Y: a");
             assert!(refused || fine || framed_by_chunks(case), "{case}: {answer}");
         }
     });
     let targets: Vec<_> = application.asked().into_iter().map(|asked| asked.target).collect();
-    assert!(targets.iter().all(|target| target == "/outer" || target == "/smuggled"), "{targets:?}");
+    assert!(
+        targets.iter().all(|target| target == "/outer" || target == "/smuggled"),
+        "{targets:?}"
+    );
     scene.stop();
 }
 
@@ -258,9 +272,7 @@ fn application_down() {
     // The runtime's threads are joined, and with it the port is free.
     std::thread::spawn(move || drop(application)).join().unwrap();
     run(async {
-        for response in
-            [client.http1().await.get("/").await, client.http2().await.get("/").await]
-        {
+        for response in [client.http1().await.get("/").await, client.http2().await.get("/").await] {
             let response = response.unwrap();
             assert_eq!(response.status(), 502);
             assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -268,8 +280,9 @@ fn application_down() {
             assert_eq!(problem["code"], "application_unreachable");
         }
     });
-    let line = "sidekey_tls_application_errors_total{adapter=\"web\",error=\"application_unreachable\"}";
-    assert_eq!(scene.counted(line), 2);
+    let line =
+        "sidekey_tls_application_errors_total{adapter=\"web\",error=\"application_unreachable\"}";
+    scene.counted(line, 2);
     scene.sidecar.wait_for("application out of reach");
     let application = Application::start_at(addr);
     run(async {
@@ -297,9 +310,8 @@ fn application_silent() {
         application.go.notify_one();
         assert_eq!(text(response).await, "first half, second half");
         // An answer before the request's end is passed on.
-        let early = format!(
-            "POST /early HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 1000000\r\n\r\nbegin"
-        );
+        let early =
+            format!("POST /early HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 1000000\r\n\r\nbegin");
         let mut stream = client.connect(Some("http/1.1")).await.unwrap();
         stream.write_all(early.as_bytes()).await.unwrap();
         let mut answer = [0; 12];

@@ -56,7 +56,9 @@ fn replaced_under_load() {
     assert_eq!(serials.len(), REPLACEMENTS + 1);
     let metrics = scene.metrics();
     let other = metrics.lines().filter(|line| {
-        line.starts_with("sidekey_tls_requests_total") && !line.contains("2xx") && !line.ends_with(" 0")
+        line.starts_with("sidekey_tls_requests_total")
+            && !line.contains("2xx")
+            && !line.ends_with(" 0")
     });
     assert_eq!(other.collect::<Vec<_>>(), Vec::<&str>::new());
     scene.stop();
@@ -124,7 +126,7 @@ fn not_ready() {
     assert_eq!(ready.status, 503);
     assert!(ready.text().contains("web"), "{}", ready.text());
     let line = "sidekey_tls_handshakes_total{adapter=\"web\",outcome=\"no_certificate\"}";
-    assert!(scene.counted(line) >= 1);
+    assert!(scene.count(line) >= Some(1));
     scene.vault.server.faults().clear();
     scene.sidecar.wait_for("certificate in use");
     run(client.is_let_in()).unwrap();
@@ -142,7 +144,10 @@ fn expired() {
     let fault = scene.vault.server.faults().on(Matcher::post("pki/sign/web"));
     fault.respond(Fault::status(500)).forever();
     let ended = eventually("its end", || run(client.connect(None)).err());
-    assert!(ended.to_string().contains("AccessDenied"), "an alert, not an old certificate: {ended}");
+    assert!(
+        ended.to_string().contains("AccessDenied"),
+        "an alert, not an old certificate: {ended}"
+    );
     scene.vault.server.faults().clear();
     eventually("another one", || run(client.is_let_in()).ok());
     scene.stop();

@@ -40,7 +40,7 @@ fn half_close() {
         assert!(answer.ends_with(b"goodbye\n"));
     });
     eventually("the end", || (*application.ends.lock().unwrap() == [true]).then_some(()));
-    assert_eq!(scene.counted("sidekey_tls_connections_total{adapter=\"web\",outcome=\"done\"}"), 1);
+    scene.counted("sidekey_tls_connections_total{adapter=\"web\",outcome=\"done\"}", 1);
     scene.stop();
 }
 
@@ -59,13 +59,14 @@ fn cut() {
         eventually("the cut", || (*application.ends.lock().unwrap() == [false]).then_some(()));
     });
     let line = "sidekey_tls_connections_total{adapter=\"web\",outcome=\"broken\"}";
-    assert_eq!(scene.counted(line), 1);
+    scene.counted(line, 1);
     scene.stop();
 }
 
 fn announced() {
     let application = Bytewise::start(true);
-    let lines = "mode = 'tcp'\nproxy_protocol = 'v2'\nclient_auth = 'optional'\nclient_ca = 'vault'";
+    let lines =
+        "mode = 'tcp'\nproxy_protocol = 'v2'\nclient_auth = 'optional'\nclient_ca = 'vault'";
     let scene = Scene::http(application.addr, lines);
     let pair = scene.client("a", "1h");
     let client = Client::with(scene.addr(), &scene.authority(), Some(&pair));
@@ -77,7 +78,13 @@ fn announced() {
     });
     let header = application.headers.lock().unwrap().last().unwrap().clone();
     let ports = [local.port().to_be_bytes(), scene.addr().port().to_be_bytes()].concat();
-    let expected = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..], &header[14..16], &[127, 0, 0, 1, 127, 0, 0, 1], &ports].concat();
+    let expected = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..],
+        &header[14..16],
+        &[127, 0, 0, 1, 127, 0, 0, 1],
+        &ports,
+    ]
+    .concat();
     assert!(header.starts_with(&expected), "{header:?}");
     let text = String::from_utf8_lossy(&header[expected.len()..]).into_owned();
     for part in [NAME, "TLSv1.3", "a.example.io"] {
@@ -129,7 +136,7 @@ fn balancer() {
         assert!(client.connect(None).await.is_err());
     });
     let line = "sidekey_tls_handshakes_total{adapter=\"web\",outcome=\"proxy_header\"}";
-    assert_eq!(scene.counted(line), 1);
+    scene.counted(line, 1);
     scene.stop();
 
     // From anybody else the header is not TLS.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::load::{self, Sources, load};
 use super::super::report::Report;
 use super::*;
-use crate::config::{Allow, AuthMethod};
+use crate::config::{Allow, AuthMethod, TlsHttp, TlsMode};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/config")
@@ -34,6 +34,7 @@ fn every_example_loads() {
         "jwt",
         "kubernetes",
         "minimal",
+        "tls-adapter",
         "token",
     ];
     assert_eq!(names, all);
@@ -64,7 +65,8 @@ fn each_login_example_uses_its_method() {
 }
 
 /// Their keys are the operator's names.
-const HOLD_NAMES: [&str; 5] = ["", "adapters", "adapters.ambassador", "certificates", "secrets"];
+const HOLD_NAMES: [&str; 6] =
+    ["", "adapters", "adapters.ambassador", "adapters.tls", "certificates", "secrets"];
 
 #[test]
 fn the_certificate_example_says_whom_it_is_for() {
@@ -124,6 +126,15 @@ fn the_complete_example_shows_the_defaults() {
     assert_eq!(complete.vault.timeout, bare.vault.timeout);
     assert_eq!(complete.vault.skip_verify, bare.vault.skip_verify);
     assert_eq!(complete.vault.max_requests_per_second, bare.vault.max_requests_per_second);
+    let web = "[certificates.web]\nrole = 'r'\ncommon_name = 'n'\n[adapters.tls.web]\nlisten = '0.0.0.0:1'\n\
+               forward = '127.0.0.1:2'\ncertificate = 'web'\nclient_auth = 'required'\nclient_ca = 'vault'\n";
+    let bare_tls = config(&format!("{web}{REST}")).tls.remove(0);
+    let TlsMode::Http(http) = &complete.tls[0].mode else { panic!("not http") };
+    let http = TlsHttp { max_request_body: None, ..http.clone() };
+    assert_eq!(TlsMode::Http(http), bare_tls.mode);
+    assert_eq!(complete.tls[0].limits, bare_tls.limits);
+    assert_eq!(complete.tls[0].min_version, bare_tls.min_version);
+    assert_eq!(complete.tls[0].clients, bare_tls.clients);
     let (explicit, default) = (&complete.secrets["db"], &bare.secrets["db"]);
     assert_eq!(explicit.path.as_str(), "secret/data/timeline/db");
     assert_eq!(complete.secrets["mail"].path.as_str(), "secret/data/eu-1/mail");

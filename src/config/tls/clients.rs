@@ -34,11 +34,7 @@ pub(super) fn read(
         context.report.absence(problem.hint(hint));
     }
     let trust = ClientTrust { authority: authority?, revocation: revocation? };
-    Some(if word == "required" {
-        ClientAuth::Required(trust)
-    } else {
-        ClientAuth::Optional(trust)
-    })
+    Some(if word == "required" { ClientAuth::Required(trust) } else { ClientAuth::Optional(trust) })
 }
 
 fn refuse_rest(section: &Section<'_>, context: &Context<'_>) {

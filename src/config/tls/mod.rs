@@ -204,9 +204,8 @@ fn networks(section: &mut Section<'_>, context: &Context<'_>) -> Option<Vec<IpNe
 
 fn limits(section: &mut Section<'_>, is_http: bool) -> TlsLimits {
     let max_connections = section.count("max_connections").unwrap_or(1024);
-    let mut timeout = |key, default| {
-        section.duration(key, MOMENT).unwrap_or(Duration::from_secs(default))
-    };
+    let mut timeout =
+        |key, default| section.duration(key, MOMENT).unwrap_or(Duration::from_secs(default));
     TlsLimits {
         max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
         handshake_timeout: timeout("handshake_timeout", 10),

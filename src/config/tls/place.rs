@@ -70,17 +70,16 @@ impl Places {
     pub(super) fn check(self, context: &Context<'_>) {
         for Located { value, at } in &self.forwards {
             let own = match value {
-                Forward::Tcp(addr) => {
-                    self.taken.iter().any(|taken| overlap(*taken, addr.get()))
-                }
+                Forward::Tcp(addr) => self.taken.iter().any(|taken| overlap(*taken, addr.get())),
                 Forward::Abstract(name) => self.taken_names.contains(name),
                 Forward::Socket(_) => false,
             };
             if own {
                 let problem = Problem::at(at, format!("{value} is a listener of the sidecar"));
-                context.report.problem(problem.hint(
-                    "it is the application that is to be reached, on a port of its own",
-                ));
+                context.report.problem(
+                    problem
+                        .hint("it is the application that is to be reached, on a port of its own"),
+                );
             }
         }
     }

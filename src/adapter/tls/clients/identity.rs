@@ -10,26 +10,26 @@ use x509_parser::prelude::FromDer as _;
 
 /// Names of a client, from its certificate. Empty for a client without one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Identity {
+pub(in super::super) struct Identity {
     /// It showed a certificate, which was found good.
-    pub is_authenticated: bool,
+    pub(in super::super) is_authenticated: bool,
     /// The whole subject, as `CN=app, O=example`.
-    pub subject: String,
+    pub(in super::super) subject: String,
     /// Common names of the subject; usually one or none.
-    pub common_names: Vec<String>,
+    pub(in super::super) common_names: Vec<String>,
     /// DNS names.
-    pub dns: Vec<String>,
+    pub(in super::super) dns: Vec<String>,
     /// URIs, SPIFFE ids among them.
-    pub uris: Vec<String>,
+    pub(in super::super) uris: Vec<String>,
     /// Mail addresses.
-    pub emails: Vec<String>,
+    pub(in super::super) emails: Vec<String>,
     /// SHA-256 of the certificate, hexadecimal.
-    pub fingerprint: String,
+    pub(in super::super) fingerprint: String,
 }
 
 impl Identity {
     /// Of a certificate; without names when it cannot be read, which a good one can.
-    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+    pub(in super::super) fn of(certificate: &CertificateDer<'_>) -> Self {
         let mut identity = Self {
             is_authenticated: true,
             fingerprint: hex(digest(&SHA256, certificate).as_ref()),
@@ -54,7 +54,7 @@ impl Identity {
 
     /// As Envoy writes it into `X-Forwarded-Client-Cert`; `None` for a client without a
     /// certificate.
-    pub fn forwarded(&self) -> Option<String> {
+    pub(in super::super) fn forwarded(&self) -> Option<String> {
         if !self.is_authenticated {
             return None;
         }
@@ -121,7 +121,8 @@ mod tests {
     fn a_subject_does_not_break_out_of_its_quotes() {
         let text = identity().forwarded().unwrap();
         let (_, after) = text.split_once(";Subject=\"").unwrap();
-        let expected = "CN=app\\\";URI=\\\"spiffe://evil\";URI=\"spiffe://example/app\";DNS=\"a.example\"";
+        let expected =
+            "CN=app\\\";URI=\\\"spiffe://evil\";URI=\"spiffe://example/app\";DNS=\"a.example\"";
         assert_eq!(after, expected);
     }
 

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::settings::{provider, server_config};
 use super::shelf::Shelf;
-use crate::config::{ClientAuth, ClientAuthority, ClientTrust, Revocation, RevocationSource, TlsSpec};
+use crate::config::{
+    ClientAuth, ClientAuthority, ClientTrust, Revocation, RevocationSource, TlsSpec,
+};
 use crate::observe::{TlsMetrics, tls as event};
 use crate::vault::{Upstream, VaultError};
 
@@ -168,9 +170,8 @@ impl Keeper {
                 roots
             }
         };
-        let mut builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-                .only_check_end_entity_revocation();
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .only_check_end_entity_revocation();
         if let Some(lists) = lists {
             builder = builder.with_crls(lists.content.iter().cloned());
         }
@@ -198,7 +199,8 @@ fn roots_of(file: &Path) -> Result<RootCertStore, ClientsError> {
 
 fn lists_of(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, ClientsError> {
     let broken = |source| ClientsError::File { file: file.to_owned(), source };
-    let pem = std::fs::read(file).map_err(|error| broken(rustls::pki_types::pem::Error::Io(error)))?;
+    let pem =
+        std::fs::read(file).map_err(|error| broken(rustls::pki_types::pem::Error::Io(error)))?;
     parse_lists(&pem, &file.display().to_string())
 }
 

@@ -70,9 +70,7 @@ impl Refusal {
             Self::Failed => {
                 ("application_failed", 502, "The application broke off or answered nonsense")
             }
-            Self::Timeout => {
-                ("application_timeout", 504, "The application did not answer in time")
-            }
+            Self::Timeout => ("application_timeout", 504, "The application did not answer in time"),
         }
     }
 
