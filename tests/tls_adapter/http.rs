@@ -84,7 +84,10 @@ fn trailers() {
     let client = client(&scene);
     run(async {
         // Out of the application, to both kinds of clients.
-        let response = client.http2().await.get("/trailers").await.unwrap();
+        let mut http2 = client.http2().await;
+        let request = Request::get(format!("https://{NAME}/trailers")).header("te", "trailers");
+        let request = request.body(Full::default()).unwrap();
+        let response = http2.sender.send_request(request).await.unwrap();
         let body = response.into_body().collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()["x-sum"], "42");
         let asks = format!(
@@ -137,7 +140,7 @@ fn upgrade() {
             assert_eq!(back, sent.as_bytes());
         }
         // It counts as open, and the end of one way is not that of the other.
-        assert_eq!(scene.counted("sidekey_tls_open_connections{adapter=\"web\"}"), 1);
+        scene.counted("sidekey_tls_open_connections{adapter=\"web\"}", 1);
         stream.shutdown().await.unwrap();
         let mut rest = String::new();
         stream.read_to_string(&mut rest).await.unwrap();
@@ -189,7 +192,7 @@ fn smuggling() {
         head("Transfer_Encoding: chunked\r\nContent-Length: 0\r\n") + &inner,
         head(&format!("Content-Length: 0\r\nContent-Length: {length}\r\n")) + &inner,
         head("Content-Length: +0\r\n") + &inner,
-        head("Content-Length: 0\r\nX: a\n\r\n") + &inner,
+        head("Content-Length: 0\r\nY: a\n\r\n") + &inner,
         head("Host: other.example\r\nContent-Length: 0\r\n"),
         head(" Content-Length: 0\r\n"),
         format!("GET /outer HTTP/1.1\r\nHost: {NAME}\r\nX: y\rZ: w\r\n\r\n"),
@@ -217,8 +220,7 @@ fn smuggling() {
             let refused = answer.is_empty()
                 || answer.starts_with("HTTP/1.1 4")
                 || answer.starts_with("HTTP/1.1 501");
-            let fine =
-                case.contains("Transfer_Encoding") || case.contains("\r\nContent-Length: 0\r\nX");
+            let fine = case.contains("Transfer_Encoding") || case.contains("Y: a");
             assert!(refused || fine || framed_by_chunks(case), "{case}: {answer}");
         }
     });
@@ -280,7 +282,7 @@ fn application_down() {
     });
     let line =
         "sidekey_tls_application_errors_total{adapter=\"web\",error=\"application_unreachable\"}";
-    assert_eq!(scene.counted(line), 2);
+    scene.counted(line, 2);
     scene.sidecar.wait_for("application out of reach");
     let application = Application::start_at(addr);
     run(async {

@@ -134,15 +134,16 @@ impl Scene {
         String::from_utf8(self.sidecar.health("/metrics").body).unwrap()
     }
 
-    /// The number of this line of the metrics, once it is there and not zero.
-    pub(crate) fn counted(&self, line: &str) -> u64 {
-        eventually(line, || self.count(line))
+    /// Waits until this line of the metrics counts `expected`.
+    pub(crate) fn counted(&self, line: &str, expected: u64) {
+        let what = format!("{line} {expected}");
+        eventually(&what, || (self.count(line) == Some(expected)).then_some(()));
     }
 
     pub(crate) fn count(&self, line: &str) -> Option<u64> {
         let metrics = self.metrics();
         let found = metrics.lines().find_map(|found| found.strip_prefix(line))?;
-        found.trim().parse().ok().filter(|count| *count > 0)
+        found.trim().parse().ok()
     }
 
     /// Nothing secret in metrics and logs, and a clean end.

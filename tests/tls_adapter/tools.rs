@@ -56,8 +56,8 @@ fn both_versions() {
         assert_eq!(asked.header("via"), [via]);
         assert_eq!(asked.header("content-length"), ["12"]);
     }
-    assert_eq!(scene.counted("sidekey_tls_requests_total{adapter=\"web\",status=\"2xx\"}"), 2);
-    assert_eq!(scene.counted("sidekey_tls_handshakes_total{adapter=\"web\",outcome=\"ok\"}"), 2);
+    scene.counted("sidekey_tls_requests_total{adapter=\"web\",status=\"2xx\"}", 2);
+    scene.counted("sidekey_tls_handshakes_total{adapter=\"web\",outcome=\"ok\"}", 2);
     scene.stop();
 }
 
@@ -95,12 +95,9 @@ fn versions() {
         [["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], ["-tls1", "-cipher", "ALL:@SECLEVEL=0"]]
     {
         let (said, ok) = s_client(&scene, &arguments, "");
-        assert!(!ok && said.contains("alert protocol version"), "{said}");
+        assert!(!ok && said.contains("alert handshake failure"), "{said}");
     }
-    assert_eq!(
-        scene.counted("sidekey_tls_handshakes_total{adapter=\"web\",outcome=\"incompatible\"}"),
-        2
-    );
+    scene.counted("sidekey_tls_handshakes_total{adapter=\"web\",outcome=\"incompatible\"}", 2);
     let (said, _) = s_client(&scene, &http2, "");
     assert!(said.contains("ALPN protocol: h2"), "{said}");
     let (said, ok) = s_client(&scene, &["-alpn", "gopher"], "");

@@ -33,6 +33,7 @@ pub(super) struct Shelf {
 /// One issuance.
 pub(super) struct Held {
     key: Arc<CertifiedKey>,
+    issuer: CertificateDer<'static>,
     etag: Etag,
     ends: Instant,
     ends_at: Option<SystemTime>,
@@ -57,7 +58,7 @@ impl Shelf {
 
     /// The authority that issued what is in use.
     pub(super) fn issuer(&self) -> Option<CertificateDer<'static>> {
-        self.held()?.key.cert.get(1).cloned()
+        Some(self.held()?.issuer.clone())
     }
 
     /// Follows the certificate in `cache` until `stop`. `changed` hears of each new one.
@@ -113,8 +114,11 @@ impl Held {
         let key = in_secret_memory(|| certified_key(&served.secret));
         // What the parsers left on the stack.
         scrub();
+        let (chain, _) = served.secret.field(Form::Chain.name()).ok_or(Unusable::Unreadable)?;
+        let issuer = CertificateDer::from_pem_slice(&chain).map_err(|_| Unusable::Unreadable)?;
         Ok(Self {
             key: Arc::new(key?),
+            issuer,
             etag: *served.secret.etag(),
             ends: Instant::now() + left,
             ends_at: served.secret.lease().and_then(|lease| lease.ends_at),

@@ -4,6 +4,8 @@
 //! understood reaches the application; bodies pass piece by piece.
 
 use std::convert::Infallible;
+use std::error::Error as _;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,16 +180,22 @@ fn word(ended: &hyper::Result<()>) -> &'static str {
     match ended {
         Ok(()) => "done",
         Err(error) if error.is_parse() => "malformed",
-        Err(error) if error.is_timeout() => "write_timeout",
+        Err(error) if is_stuck(error) => Over::Stuck.as_str(),
         Err(_) => "broken",
     }
+}
+
+/// A write made no progress.
+fn is_stuck(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
 }
 
 impl Connection {
     /// Answers one request; a failure is an answer too.
     async fn respond(&self, mut request: Request<Incoming>) -> Response<Reply> {
         let under_way = self.pulse.begin();
-        let upgrade = Upgrade::wanted(&mut request);
+        let upgrade = Upgrade::offered(&mut request);
         let (parts, body) = request.into_parts();
         let numbers = &self.http.station.numbers;
         let response = match self.forward(parts, body, upgrade).await {
@@ -231,23 +239,26 @@ impl Connection {
             answered = self.http.client.request(request) => answered,
             () = activity.quiet_for(limits.response_timeout) => return Err(Refusal::Timeout),
         };
-        match (answered, upgrade) {
-            (Ok(response), Some(upgrade)) if is_switching(&response) => {
-                self.switch(response, upgrade)
+        let outcome = match answered {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return self.switch(response, upgrade.ok_or(Refusal::Failed)?);
             }
-            (Ok(response), _) if is_switching(&response) => Err(Refusal::Failed),
-            (Ok(response), _) => {
+            Ok(response) => {
                 self.http.station.reached(Ok(()));
                 Ok(incoming(response, is_head))
             }
-            (Err(error), _) => {
+            Err(error) => {
                 let refusal = Refusal::of_client(&error);
                 if refusal.is_of_application() {
                     self.http.station.reached(Err(&error));
                 }
                 Err(refusal)
             }
+        };
+        if let Some(upgrade) = upgrade {
+            self.tracker.spawn(upgrade.given_up());
         }
+        outcome
     }
 
     fn outgoing(
@@ -265,7 +276,7 @@ impl Connection {
         uri.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
         let mut request = Request::new(body);
         *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Refusal::Target)?;
-        let protocol = upgrade.map(|upgrade| upgrade.protocol.clone());
+        let protocol = upgrade.and_then(|upgrade| upgrade.protocol.clone());
         *request.headers_mut() = head::outgoing(&mut parts, host, protocol, &self.origin);
         *request.method_mut() = parts.method;
         Ok(request)
@@ -277,7 +288,7 @@ impl Connection {
         mut response: Response<Incoming>,
         upgrade: Upgrade,
     ) -> Result<Response<Content>, Refusal> {
-        let protocol = upgrade.protocol.clone();
+        let protocol = upgrade.protocol.clone().ok_or(Refusal::Failed)?;
         let sides = upgrade.agreed(&mut response).ok_or(Refusal::Failed)?;
         self.http.station.reached(Ok(()));
         let (idle, hold) = (UPGRADED_IDLE, Arc::clone(&self.hold));
@@ -299,10 +310,6 @@ const UPGRADED_IDLE: Duration = Duration::from_hours(1);
 async fn copy([outside, inside]: [OnUpgrade; 2], idle: Duration) {
     let (Ok(outside), Ok(inside)) = tokio::join!(outside, inside) else { return };
     relay(&mut TokioIo::new(outside), &mut TokioIo::new(inside), idle).await;
-}
-
-fn is_switching(response: &Response<Incoming>) -> bool {
-    response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
 fn incoming(response: Response<Incoming>, is_head: bool) -> Response<Content> {

@@ -5,29 +5,41 @@ use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 
-/// An upgrade that a client asks for.
+/// An upgrade that a client offers.
 pub(super) struct Upgrade {
-    pub(super) protocol: HeaderValue,
     outside: OnUpgrade,
+    /// What the application is asked for; `None` for HTTP/2, which is left out as if it had not
+    /// been offered: through it requests would pass that nobody looked at.
+    pub(super) protocol: Option<HeaderValue>,
 }
 
 impl Upgrade {
-    /// `None` where none is asked for. HTTP/2 over an upgrade is left out as if it had not been
-    /// offered: through it requests would pass that nobody looked at.
-    pub(super) fn wanted(request: &mut Request<Incoming>) -> Option<Self> {
-        if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
+    /// `None` where nothing is offered.
+    pub(super) fn offered(request: &mut Request<Incoming>) -> Option<Self> {
+        if request.version() != Version::HTTP_11 || !request.headers().contains_key(header::UPGRADE)
+        {
             return None;
         }
-        let protocol = protocol(request.headers())?;
-        Some(Self { protocol, outside: hyper::upgrade::on(request) })
+        let protocol = protocol(request.headers()).filter(|_| request.body().is_end_stream());
+        Some(Self { outside: hyper::upgrade::on(request), protocol })
     }
 
-    /// Both sides, once the application agreed to this very protocol.
+    /// Both sides, when the application agreed to what it was asked for.
     pub(super) fn agreed(self, response: &mut Response<Incoming>) -> Option<[OnUpgrade; 2]> {
         let agreed = response.headers().get(header::UPGRADE)?;
-        let same = agreed.as_bytes().eq_ignore_ascii_case(self.protocol.as_bytes());
+        let same = agreed.as_bytes().eq_ignore_ascii_case(self.protocol?.as_bytes());
         same.then(|| [self.outside, hyper::upgrade::on(response)])
+    }
+
+    /// Nothing comes of it. hyper hands the connection over all the same where it was to end
+    /// with this request; then TLS is still to be told of the end.
+    pub(super) async fn given_up(self) {
+        if let Ok(outside) = self.outside.await {
+            let _ = TokioIo::new(outside).shutdown().await;
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Said {
 /// Not a header of the PROXY protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no PROXY header, or a malformed one")]
-pub struct Malformed;
+pub(super) struct Malformed;
 
 /// Reads a header of version 1 or 2, and nothing behind it.
 ///
