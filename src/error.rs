@@ -135,7 +135,7 @@ impl Error {
             | Self::NotHardened(_) => 71,
             Self::LoginRefused { .. } | Self::NoCredential { .. } => 77,
             Self::Ambassador(AmbassadorError::Trust { .. })
-            | Self::Tls(TlsError::Clients { .. })
+            | Self::Tls(TlsError::Clients { .. } | TlsError::Issuer { .. })
             | Self::Config(_)
             | Self::VaultSettings(_) => 78,
             // As shells have it.

@@ -2,6 +2,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+pub(super) use crate::scope::is_alike;
+
 /// They speak of one connection, whether or not `Connection` says so.
 pub(super) const OF_ONE_CONNECTION: [&str; 9] = [
     "connection",
@@ -30,12 +32,6 @@ pub(super) fn passed_on(mut headers: HeaderMap) -> HeaderMap {
         headers.remove(name);
     }
     headers
-}
-
-/// Some servers read `X_Api_Key` as `X-Api-Key`, and `Transfer_Encoding` likewise.
-pub(super) fn is_alike(one: &str, other: &str) -> bool {
-    let same = |(a, b): (u8, u8)| a == b || matches!((a, b), (b'_', b'-') | (b'-', b'_'));
-    one.len() == other.len() && one.bytes().zip(other.bytes()).all(same)
 }
 
 /// Drops what `keep` says no to.

@@ -6,3 +6,4 @@ pub mod tls;
 
 mod activity;
 mod hop;
+mod problem;

@@ -24,6 +24,7 @@ mod identity;
 mod limits;
 mod listen;
 mod notify;
+mod scope;
 mod secrets;
 mod tls;
 mod vault;
@@ -52,6 +53,10 @@ pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load, load_text};
 pub use notify::{LoopbackUrl, NotifyRule, NotifyTarget, ProcessSource};
 pub(crate) use quantity::parse_duration;
+pub use tls::access::{
+    AccessSpec, ClaimTest, ClaimValue, JwtSpec, KeyAddress, KeySource, RuleSpec, SanPattern,
+    SpiffeId, SpiffePattern,
+};
 pub use tls::{
     ClientAuth, ClientAuthority, ClientTrust, Forward, Revocation, RevocationSource, TlsHttp,
     TlsLimits, TlsMode, TlsSpec, TlsVersion,

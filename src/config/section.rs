@@ -52,6 +52,11 @@ impl<'a> Section<'a> {
         matches!(self.get(key), Some(DeValue::Boolean(false)))
     }
 
+    /// Whether the key is in the file as `true` or `false`.
+    pub(super) fn is_boolean(&self, key: &str) -> bool {
+        matches!(self.get(key), Some(DeValue::Boolean(_)))
+    }
+
     /// Whether the key is in the file with this word.
     pub(super) fn is_word(&self, key: &str, word: &str) -> bool {
         matches!(self.get(key), Some(DeValue::String(text)) if text == word)

@@ -33,6 +33,12 @@ struct ErrorLabel {
     error: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabel {
+    adapter: String,
+    rule: String,
+}
+
 /// What all TLS adapters count in.
 #[derive(Default)]
 pub(super) struct TlsFamilies {
@@ -41,6 +47,8 @@ pub(super) struct TlsFamilies {
     connections: Family<OutcomeLabel, Counter>,
     requests: Family<StatusLabel, Counter>,
     application_errors: Family<ErrorLabel, Counter>,
+    refusals: Family<ErrorLabel, Counter>,
+    admissions: Family<RuleLabel, Counter>,
     list_read: Family<AdapterLabel, Gauge>,
 }
 
@@ -57,6 +65,10 @@ impl TlsFamilies {
         registry.register("tls_requests", help, self.requests.clone());
         let help = "Failures of the application behind a TLS adapter";
         registry.register("tls_application_errors", help, self.application_errors.clone());
+        let help = "Requests and connections that a TLS adapter did not let in";
+        registry.register("tls_refusals", help, self.refusals.clone());
+        let help = "Requests and connections that a rule of a TLS adapter let in";
+        registry.register("tls_admissions", help, self.admissions.clone());
         let help = "When the list of revoked certificates was last read, in seconds since 1970";
         registry.register("tls_crl_read_timestamp_seconds", help, self.list_read.clone());
     }
@@ -73,6 +85,8 @@ impl TlsFamilies {
             handshakes: self.handshakes.clone(),
             connections: self.connections.clone(),
             application_errors: self.application_errors.clone(),
+            refusals: self.refusals.clone(),
+            admissions: self.admissions.clone(),
             list_read: self.list_read.clone(),
             adapter,
         }
@@ -89,6 +103,8 @@ pub struct TlsMetrics {
     handshakes: Family<OutcomeLabel, Counter>,
     connections: Family<OutcomeLabel, Counter>,
     application_errors: Family<ErrorLabel, Counter>,
+    refusals: Family<ErrorLabel, Counter>,
+    admissions: Family<RuleLabel, Counter>,
     list_read: Family<AdapterLabel, Gauge>,
 }
 
@@ -120,6 +136,18 @@ impl TlsMetrics {
     pub fn application_error(&self, error: &'static str) {
         let label = ErrorLabel { adapter: self.adapter.clone(), error };
         self.application_errors.get_or_create(&label).inc();
+    }
+
+    /// Counts a request or a connection that was not let in.
+    pub fn refused(&self, error: &'static str) {
+        let label = ErrorLabel { adapter: self.adapter.clone(), error };
+        self.refusals.get_or_create(&label).inc();
+    }
+
+    /// Counts a request or a connection that `rule` let in.
+    pub fn admitted(&self, rule: &str) {
+        let label = RuleLabel { adapter: self.adapter.clone(), rule: rule.to_owned() };
+        self.admissions.get_or_create(&label).inc();
     }
 
     /// The list of revoked certificates was read at `now`.

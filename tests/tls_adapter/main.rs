@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod application;
 mod client;
 mod clients;
@@ -58,8 +59,15 @@ type Case = (&'static str, Needs, fn());
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let parts: [&[Case]; 6] =
-        [&tools::CASES, &http::CASES, &tcp::CASES, &clients::CASES, &life::CASES, &limits::CASES];
+    let parts: [&[Case]; 7] = [
+        &access::CASES,
+        &tools::CASES,
+        &http::CASES,
+        &tcp::CASES,
+        &clients::CASES,
+        &life::CASES,
+        &limits::CASES,
+    ];
     let cases = parts.into_iter().flatten();
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();

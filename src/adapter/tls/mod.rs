@@ -15,12 +15,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::adapter::ambassador::connect::TrustError;
 use crate::cache::SecretCache;
 use crate::config::{TlsMode, TlsSpec};
 use crate::observe::{Metrics, OpenConnection, TlsMetrics, tls as event};
 use crate::server::{BindError, Listener, Stream, accept_loop};
 use crate::vault::Upstream;
 
+mod access;
 mod application;
 mod clients;
 mod handshake;
@@ -31,14 +33,17 @@ mod shelf;
 mod signing;
 mod tcp;
 
+use access::{Access, Admitted};
 use application::Application;
-use clients::{Keeper, Terms};
+use clients::{Identity, Keeper, Terms};
 use handshake::Secured;
 use http::Http;
 use proxy::Ends;
 use settings::server_config;
 use shelf::Shelf;
 
+#[doc(hidden)]
+pub use access::fuzz_token;
 pub use clients::ClientsError;
 #[doc(hidden)]
 pub use proxy::{Ends as ProxyEnds, Said as ProxySaid, parse_proxy_header};
@@ -57,15 +62,30 @@ pub enum TlsError {
         /// What was wrong.
         source: ClientsError,
     },
+    /// There is nothing to judge the issuer of tokens by.
+    #[error("adapters.tls.{name}: no trust anchors for the issuer's keys")]
+    Issuer {
+        /// The adapter.
+        name: String,
+        /// What was wrong with them.
+        source: TrustError,
+    },
 }
 
-/// Whether files for mutual TLS can be used. Asks nobody.
+/// Whether files for mutual TLS and for tokens can be used. Asks nobody.
 ///
 /// # Errors
-/// [`TlsError::Clients`].
+/// [`TlsError::Clients`], [`TlsError::Issuer`].
 pub fn rehearse(spec: &TlsSpec) -> Result<(), TlsError> {
     let name = || spec.name.as_str().to_owned();
-    clients::rehearse(spec).map_err(|source| TlsError::Clients { name: name(), source })
+    clients::rehearse(spec).map_err(|source| TlsError::Clients { name: name(), source })?;
+    access(spec).map(drop)
+}
+
+fn access(spec: &TlsSpec) -> Result<Access, TlsError> {
+    let name = || spec.name.as_str().to_owned();
+    let access = Access::new(spec.name.clone(), spec.access.clone());
+    access.map_err(|source| TlsError::Issuer { name: name(), source })
 }
 
 /// What all TLS adapters share with the rest of the process.
@@ -86,6 +106,7 @@ pub struct TlsAdapter {
     shelf: Arc<Shelf>,
     closed: Arc<ServerConfig>,
     open: Arc<ServerConfig>,
+    access: Access,
 }
 
 impl TlsAdapter {
@@ -105,7 +126,8 @@ impl TlsAdapter {
         };
         let closed = server_config(&spec, Arc::<Shelf>::default(), None).map_err(refused)?;
         let open = server_config(&spec, Arc::<Shelf>::clone(&shelf), None).map_err(refused)?;
-        Ok(Self { spec: Arc::new(spec), listeners, shelf, closed, open })
+        let access = access(&spec)?;
+        Ok(Self { spec: Arc::new(spec), listeners, shelf, closed, open, access })
     }
 
     /// Where it listens, with the real ports.
@@ -123,7 +145,8 @@ impl TlsAdapter {
         for addr in self.addrs() {
             event::listening(&self.spec, addr);
         }
-        let Self { spec, listeners, shelf, closed, open } = self;
+        let Self { spec, listeners, shelf, closed, open, access } = self;
+        access.start(tracker, cancel.clone());
         let numbers = Arc::new(shared.metrics.tls(spec.name.as_str()));
         let terms = spec.trust().map(|_| Arc::<Terms>::default());
         let station = Arc::new(Station {
@@ -132,6 +155,7 @@ impl TlsAdapter {
             closed,
             open,
             terms,
+            access,
             numbers,
             failing: AtomicBool::new(false),
         });
@@ -226,6 +250,8 @@ struct Station {
     open: Arc<ServerConfig>,
     /// Settings that ask clients for certificates, where they are asked.
     terms: Option<Arc<Terms>>,
+    /// Who may do what.
+    access: Access,
     numbers: Arc<TlsMetrics>,
     /// The application could not be reached last time, which the log says once.
     failing: AtomicBool,
@@ -233,16 +259,16 @@ struct Station {
 
 impl Station {
     /// Keeps certificate and judgement of clients in line with Vault, in the background.
-    fn keep(&self, shared: &Shared, tracker: &TaskTracker, stop: &CancellationToken) {
-        let (spec, shelf) = (Arc::clone(&self.spec), Arc::clone(&self.shelf));
+    fn keep(&self, with: &Shared, tracker: &TaskTracker, stop: &CancellationToken) {
         let (changed, certificate) = watch::channel(0);
-        let (cache, until) = (shared.cache.clone(), stop.clone());
+        let (shelf, spec) = (Arc::clone(&self.shelf), Arc::clone(&self.spec));
+        let (cache, until) = (with.cache.clone(), stop.clone());
         tracker.spawn(async move { shelf.keep(&spec, &cache, &changed, &until).await });
         let (Some(terms), Some(trust)) = (&self.terms, self.spec.trust()) else { return };
         let keeper = Keeper {
             spec: Arc::clone(&self.spec),
             shelf: Arc::clone(&self.shelf),
-            upstream: shared.upstream.clone(),
+            upstream: with.upstream.clone(),
             numbers: Arc::clone(&self.numbers),
             terms: Arc::clone(terms),
         };
@@ -254,6 +280,13 @@ impl Station {
         match &self.terms {
             None => Arc::clone(&self.open),
             Some(terms) => terms.load_full().unwrap_or_else(|| Arc::clone(&self.closed)),
+        }
+    }
+
+    /// Counts what a rule let in.
+    fn count(&self, admitted: &Admitted) {
+        if let Some(rule) = &admitted.rule {
+            self.numbers.admitted(rule);
         }
     }
 

@@ -42,6 +42,15 @@ pub(super) async fn serve(
     announce: bool,
     secured: Secured,
 ) -> &'static str {
+    match station.access.decide_connection(&secured.identity) {
+        Ok(admitted) => station.count(&admitted),
+        Err(refusal) => {
+            station.numbers.refused(refusal.code());
+            let mut tls = secured.tls;
+            let _ = tls.shutdown().await;
+            return refusal.code();
+        }
+    }
     let mut inside = match application.connect().await {
         Ok(inside) => inside,
         Err(error) => {

@@ -34,6 +34,7 @@ fn every_example_loads() {
         "jwt",
         "kubernetes",
         "minimal",
+        "tls-access",
         "tls-adapter",
         "token",
     ];
@@ -65,8 +66,16 @@ fn each_login_example_uses_its_method() {
 }
 
 /// Their keys are the operator's names.
-const HOLD_NAMES: [&str; 6] =
-    ["", "adapters", "adapters.ambassador", "adapters.tls", "certificates", "secrets"];
+const HOLD_NAMES: [&str; 8] = [
+    "",
+    "adapters",
+    "adapters.ambassador",
+    "adapters.tls",
+    "adapters.tls.….jwt.forward",
+    "adapters.tls.….rules.claims",
+    "certificates",
+    "secrets",
+];
 
 #[test]
 fn the_certificate_example_says_whom_it_is_for() {
@@ -98,10 +107,12 @@ fn mentioned_keys(text: &str) -> BTreeSet<(String, String)> {
     for line in text.lines() {
         if let Some(header) = line.strip_prefix('[') {
             let header = header.trim_start_matches('[').split(']').next().unwrap();
-            section = match header.rsplit_once('.') {
-                Some((table, _)) => format!("{table}.…"),
-                None => header.to_owned(),
-            };
+            section = pattern(header);
+            if let Some((of_adapter, key)) =
+                section.rsplit_once('.').filter(|(it, _)| it.ends_with('…'))
+            {
+                keys.insert((of_adapter.to_owned(), key.to_owned()));
+            }
             continue;
         }
         let assignment = line.strip_prefix("# ").unwrap_or(line).split_once(" = ");
@@ -110,6 +121,16 @@ fn mentioned_keys(text: &str) -> BTreeSet<(String, String)> {
         }
     }
     keys
+}
+
+/// A header with `…` for what the operator names, which comes after the kind of an adapter.
+fn pattern(header: &str) -> String {
+    let mut parts: Vec<_> = header.split('.').collect();
+    let named = if parts[0] == "adapters" { 2 } else { 1 };
+    if let Some(name) = parts.get_mut(named) {
+        *name = "…";
+    }
+    parts.join(".")
 }
 
 /// The defaults that the complete example claims are those in force.

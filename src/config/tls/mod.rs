@@ -13,6 +13,7 @@ use super::section::{Section, quoted};
 use super::unknown::closest;
 use super::{AmbassadorSpec, CertificateSpec, Listen, SecretName};
 
+pub(super) mod access;
 mod clients;
 mod place;
 mod spec;
@@ -76,6 +77,11 @@ fn declaration(
     let accept_proxy_from = networks(&mut section, context);
     let clients = clients::read(&mut section, issuer, context);
     let limits = limits(&mut section, is_http);
+    let learns = access::Learns {
+        certificate: clients.as_ref().is_none_or(|clients| *clients != ClientAuth::None),
+        requests: is_http,
+    };
+    let access = access::read(&mut section, learns, context);
     section.finish();
     Some(TlsSpec {
         name: name?,
@@ -86,6 +92,7 @@ fn declaration(
         min_version,
         accept_proxy_from: accept_proxy_from?,
         clients: clients?,
+        access: access?,
         limits,
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::access::AccessSpec;
 use crate::config::{AbstractName, LoopbackAddr, SecretName, VaultPath};
 
 /// A port for the outside, with TLS, in front of an application that has none.
@@ -28,6 +29,8 @@ pub struct TlsSpec {
     pub accept_proxy_from: Vec<IpNet>,
     /// Whether clients show a certificate, and how it is judged.
     pub clients: ClientAuth,
+    /// Who of those may do what.
+    pub access: AccessSpec,
     /// How much and how long.
     pub limits: TlsLimits,
 }

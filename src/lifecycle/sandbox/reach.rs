@@ -117,6 +117,10 @@ impl Reach {
             Forward::Abstract(_) => self.abstract_sockets = true,
             Forward::Socket(file) => self.add(file),
         }
+        self.connect.extend(adapter.access.key_port());
+        if let Some(file) = adapter.access.ca_cert() {
+            self.add(file);
+        }
         let Some(trust) = adapter.trust() else { return };
         if let ClientAuthority::File(file) = &trust.authority {
             self.add(file);

@@ -8,6 +8,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
+use crate::config::SpiffeId;
+
 /// Names of a client, from its certificate. Empty for a client without one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in super::super) struct Identity {
@@ -21,6 +23,9 @@ pub(in super::super) struct Identity {
     pub(in super::super) dns: Vec<String>,
     /// URIs, SPIFFE ids among them.
     pub(in super::super) uris: Vec<String>,
+    /// The SPIFFE id: the one URI, when it is one. A certificate with several URIs has none
+    /// (X.509-SVID, 2).
+    pub(in super::super) spiffe: Option<SpiffeId>,
     /// Mail addresses.
     pub(in super::super) emails: Vec<String>,
     /// SHA-256 of the certificate, hexadecimal.
@@ -48,6 +53,10 @@ impl Identity {
                 GeneralName::RFC822Name(mail) => identity.emails.push((*mail).to_owned()),
                 _ => {}
             }
+        }
+        let invalid = |name: &GeneralName<'_>| matches!(name, GeneralName::Invalid(..));
+        if let ([uri], false) = (&*identity.uris, names.value.general_names.iter().any(invalid)) {
+            identity.spiffe = SpiffeId::parse(uri);
         }
         identity
     }

@@ -29,7 +29,7 @@ use super::application::Application;
 use super::handshake::Secured;
 use super::settings::H2;
 use super::tcp::relay;
-use super::{Hold, Station};
+use super::{Hold, Identity, Station};
 use crate::adapter::activity::Activity;
 use crate::config::TlsHttp;
 use crate::server::Unstuck;
@@ -68,6 +68,7 @@ pub(super) struct Http {
 struct Connection {
     http: Arc<Http>,
     origin: Origin,
+    identity: Arc<Identity>,
     pulse: Arc<Pulse>,
     hold: Arc<Hold>,
     tracker: TaskTracker,
@@ -102,6 +103,7 @@ impl Http {
         let connection = Arc::new(Connection {
             http: self,
             origin,
+            identity,
             pulse: Arc::clone(&pulse),
             hold: Arc::new(hold),
             tracker,
@@ -112,10 +114,10 @@ impl Http {
         });
         if is_http2 {
             let served = http2.serve_connection(io, service);
-            drive(served, |served| served.graceful_shutdown(), &pulse, &stop).await
+            drive(served, http2::Connection::graceful_shutdown, &pulse, &stop).await
         } else {
             let served = http1.serve_connection(io, service).with_upgrades();
-            drive(served, |served| served.graceful_shutdown(), &pulse, &stop).await
+            drive(served, http1::UpgradeableConnection::graceful_shutdown, &pulse, &stop).await
         }
     }
 
@@ -193,18 +195,23 @@ impl Connection {
     /// Answers one request; a failure is an answer too.
     async fn respond(&self, mut request: Request<Incoming>) -> Response<Reply> {
         let under_way = self.pulse.begin();
-        let upgrade = Upgrade::offered(&mut request);
+        let mut upgrade = Upgrade::offered(&mut request);
         let (parts, body) = request.into_parts();
         let numbers = &self.http.station.numbers;
-        let response = match self.forward(parts, body, upgrade).await {
+        let response = match self.forward(parts, body, &mut upgrade).await {
             Ok(response) => response,
             Err(refusal) => {
                 if refusal.is_of_application() {
                     numbers.application_error(refusal.code());
+                } else {
+                    numbers.refused(refusal.code());
                 }
                 refusal.response().map(Content::Whole)
             }
         };
+        if let Some(upgrade) = upgrade {
+            self.tracker.spawn(upgrade.given_up());
+        }
         numbers.request(response.status().as_u16());
         response.map(|content| Reply { content, request: under_way })
     }
@@ -213,9 +220,11 @@ impl Connection {
         &self,
         parts: Parts,
         body: Incoming,
-        upgrade: Option<Upgrade>,
+        upgrade: &mut Option<Upgrade>,
     ) -> Result<Response<Content>, Refusal> {
         let host = head::fits(&parts)?;
+        let admitted = self.http.station.access.decide(&self.identity, &parts).await?;
+        self.http.station.count(&admitted);
         let limits = &self.http.limits;
         let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok());
         let length: Option<u64> = length.and_then(|length| length.parse().ok());
@@ -226,15 +235,16 @@ impl Connection {
         let activity = Arc::new(Activity::new());
         let patience = self.http.station.spec.limits.idle_timeout;
         let body = Inbound::new(body, Arc::clone(&activity), limits.max_request_body, patience);
-        let request = self.outgoing(parts, host.as_ref(), upgrade.as_ref(), body)?;
+        let mut request = self.outgoing(parts, host.as_ref(), upgrade.as_ref(), body)?;
+        admitted.apply(request.headers_mut());
         let answered = tokio::select! {
             biased;
             answered = self.http.client.request(request) => answered,
             () = activity.quiet_for(limits.response_timeout) => return Err(Refusal::Timeout),
         };
-        let outcome = match answered {
+        match answered {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return self.switch(response, upgrade.ok_or(Refusal::Failed)?);
+                self.switch(response, upgrade.take().ok_or(Refusal::Failed)?)
             }
             Ok(response) => {
                 self.http.station.reached(Ok(()));
@@ -247,11 +257,7 @@ impl Connection {
                 }
                 Err(refusal)
             }
-        };
-        if let Some(upgrade) = upgrade {
-            self.tracker.spawn(upgrade.given_up());
         }
-        outcome
     }
 
     fn outgoing(

@@ -3,13 +3,14 @@
 use std::error::Error as _;
 
 use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
 use http_body_util::Full;
-use serde::Serialize;
 
+use super::super::access;
 use super::super::application::ConnectError;
 use super::body::BodyError;
+use crate::adapter::problem;
 
 /// The names are stable: clients and metrics use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +24,13 @@ pub(super) enum Refusal {
     Unreachable,
     Failed,
     Timeout,
+    Access(access::Refusal),
 }
 
-#[derive(Serialize)]
-struct Document {
-    r#type: String,
-    title: &'static str,
-    status: u16,
-    code: &'static str,
+impl From<access::Refusal> for Refusal {
+    fn from(refusal: access::Refusal) -> Self {
+        Self::Access(refusal)
+    }
 }
 
 impl Refusal {
@@ -71,6 +71,7 @@ impl Refusal {
                 ("application_failed", 502, "The application broke off or answered nonsense")
             }
             Self::Timeout => ("application_timeout", 504, "The application did not answer in time"),
+            Self::Access(refusal) => refusal.row(),
         }
     }
 
@@ -85,16 +86,12 @@ impl Refusal {
 
     /// `application/problem+json`, RFC 9457.
     pub(super) fn response(self) -> Response<Full<Bytes>> {
+        if let Self::Access(refusal) = self {
+            return refusal.response();
+        }
         let (code, status, title) = self.row();
-        let document =
-            Document { r#type: format!("urn:sidekey:problem:{code}"), title, status, code };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = Response::new(Full::new(Bytes::from(body)));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+        let mut response = problem::response(code, status, title);
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.is_of_application() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         } else {
