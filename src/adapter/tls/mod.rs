@@ -261,9 +261,9 @@ impl Station {
     /// Keeps certificate and judgement of clients in line with Vault, in the background.
     fn keep(&self, with: &Shared, tracker: &TaskTracker, stop: &CancellationToken) {
         let (changed, certificate) = watch::channel(0);
-        let (shelf, spec) = (Arc::clone(&self.shelf), Arc::clone(&self.spec));
+        let (in_use, spec) = (Arc::clone(&self.shelf), Arc::clone(&self.spec));
         let (cache, until) = (with.cache.clone(), stop.clone());
-        tracker.spawn(async move { shelf.keep(&spec, &cache, &changed, &until).await });
+        tracker.spawn(async move { in_use.keep(&spec, &cache, &changed, &until).await });
         let (Some(terms), Some(trust)) = (&self.terms, self.spec.trust()) else { return };
         let keeper = Keeper {
             spec: Arc::clone(&self.spec),
