@@ -34,7 +34,7 @@ fn half_close() {
             to.shutdown().await.unwrap();
         };
         let mut answer = Vec::new();
-        let (_, read) = tokio::join!(sent, from.read_to_end(&mut answer));
+        let ((), read) = tokio::join!(sent, from.read_to_end(&mut answer));
         read.unwrap();
         assert_eq!(answer.len(), question.len() + 8);
         assert!(answer.ends_with(b"goodbye\n"));

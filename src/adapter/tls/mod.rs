@@ -259,16 +259,16 @@ struct Station {
 
 impl Station {
     /// Keeps certificate and judgement of clients in line with Vault, in the background.
-    fn keep(&self, shared: &Shared, tracker: &TaskTracker, stop: &CancellationToken) {
-        let (spec, shelf) = (Arc::clone(&self.spec), Arc::clone(&self.shelf));
+    fn keep(&self, with: &Shared, tracker: &TaskTracker, stop: &CancellationToken) {
         let (changed, certificate) = watch::channel(0);
-        let (cache, until) = (shared.cache.clone(), stop.clone());
-        tracker.spawn(async move { shelf.keep(&spec, &cache, &changed, &until).await });
+        let (in_use, spec) = (Arc::clone(&self.shelf), Arc::clone(&self.spec));
+        let (cache, until) = (with.cache.clone(), stop.clone());
+        tracker.spawn(async move { in_use.keep(&spec, &cache, &changed, &until).await });
         let (Some(terms), Some(trust)) = (&self.terms, self.spec.trust()) else { return };
         let keeper = Keeper {
             spec: Arc::clone(&self.spec),
             shelf: Arc::clone(&self.shelf),
-            upstream: shared.upstream.clone(),
+            upstream: with.upstream.clone(),
             numbers: Arc::clone(&self.numbers),
             terms: Arc::clone(terms),
         };

@@ -114,10 +114,10 @@ impl Http {
         });
         if is_http2 {
             let served = http2.serve_connection(io, service);
-            drive(served, |served| served.graceful_shutdown(), &pulse, &stop).await
+            drive(served, http2::Connection::graceful_shutdown, &pulse, &stop).await
         } else {
             let served = http1.serve_connection(io, service).with_upgrades();
-            drive(served, |served| served.graceful_shutdown(), &pulse, &stop).await
+            drive(served, http1::UpgradeableConnection::graceful_shutdown, &pulse, &stop).await
         }
     }
 
@@ -195,10 +195,10 @@ impl Connection {
     /// Answers one request; a failure is an answer too.
     async fn respond(&self, mut request: Request<Incoming>) -> Response<Reply> {
         let under_way = self.pulse.begin();
-        let upgrade = Upgrade::offered(&mut request);
+        let mut upgrade = Upgrade::offered(&mut request);
         let (parts, body) = request.into_parts();
         let numbers = &self.http.station.numbers;
-        let response = match self.forward(parts, body, upgrade).await {
+        let response = match self.forward(parts, body, &mut upgrade).await {
             Ok(response) => response,
             Err(refusal) => {
                 if refusal.is_of_application() {
@@ -209,6 +209,9 @@ impl Connection {
                 refusal.response().map(Content::Whole)
             }
         };
+        if let Some(upgrade) = upgrade {
+            self.tracker.spawn(upgrade.given_up());
+        }
         numbers.request(response.status().as_u16());
         response.map(|content| Reply { content, request: under_way })
     }
@@ -217,7 +220,7 @@ impl Connection {
         &self,
         parts: Parts,
         body: Incoming,
-        upgrade: Option<Upgrade>,
+        upgrade: &mut Option<Upgrade>,
     ) -> Result<Response<Content>, Refusal> {
         let host = head::fits(&parts)?;
         let admitted = self.http.station.access.decide(&self.identity, &parts).await?;
@@ -239,9 +242,9 @@ impl Connection {
             answered = self.http.client.request(request) => answered,
             () = activity.quiet_for(limits.response_timeout) => return Err(Refusal::Timeout),
         };
-        let outcome = match answered {
+        match answered {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return self.switch(response, upgrade.ok_or(Refusal::Failed)?);
+                self.switch(response, upgrade.take().ok_or(Refusal::Failed)?)
             }
             Ok(response) => {
                 self.http.station.reached(Ok(()));
@@ -254,11 +257,7 @@ impl Connection {
                 }
                 Err(refusal)
             }
-        };
-        if let Some(upgrade) = upgrade {
-            self.tracker.spawn(upgrade.given_up());
         }
-        outcome
     }
 
     fn outgoing(

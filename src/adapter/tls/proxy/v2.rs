@@ -29,11 +29,11 @@ pub(super) fn length([.., high, low]: [u8; FIXED]) -> usize {
 pub(super) fn parse(fixed: [u8; FIXED], rest: &[u8]) -> Result<Said, Malformed> {
     let [command, family, ..] = fixed;
     match (command, family) {
-        (LOCAL, _) => Ok(Said::Itself),
         (PROXY, TCP4) => ends::<4, Ipv4Addr>(rest),
         (PROXY, TCP6) => ends::<16, Ipv6Addr>(rest),
-        // Unspecified, UDP and unix sockets: nothing that we could tell the application.
-        (PROXY, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => Ok(Said::Itself),
+        // Its own; and what is unspecified, UDP or of unix sockets: nothing that we could tell the
+        // application.
+        (LOCAL, _) | (PROXY, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => Ok(Said::Itself),
         _ => Err(Malformed),
     }
 }
