@@ -86,7 +86,7 @@ fn each_mistake_is_named() {
         (
             "'0.0.0.0:8443'",
             "['127.0.0.1:8443', '0.0.0.0:8443']",
-            at(2, "listen", "0.0.0.0:8443 is listened on already"),
+            at(2, "listen[1]", "0.0.0.0:8443 is listened on already"),
         ),
         ("127.0.0.1:8080", "10.0.0.1:8080", at(3, "forward", "10.0.0.1:8080 is not on loopback")),
         ("127.0.0.1:8080", "localhost:8080", "hint: write 127.0.0.1:8080".into()),
