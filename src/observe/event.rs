@@ -104,25 +104,6 @@ pub fn ambassador_without_credential(spec: &AmbassadorSpec, why: &(dyn Error + '
     debug!(target: "sidekey", %ambassador, %name, error = %Chain(why), "no credential");
 }
 
-/// A token of a TLS adapter's client does not count.
-pub fn token_refused(adapter: &SecretName, why: &(dyn Error + 'static)) {
-    debug!(target: "sidekey", %adapter, why = %Chain(why), "token refused");
-}
-
-/// The keys of a TLS adapter's issuer of tokens were read: the first, or again after a failure.
-pub fn keys_read(adapter: &SecretName, keys: usize) {
-    if keys == 0 {
-        warn!(target: "sidekey", %adapter, "the issuer publishes no key that can verify a token");
-    } else {
-        info!(target: "sidekey", %adapter, keys, "keys of the issuer read");
-    }
-}
-
-/// The keys of a TLS adapter's issuer of tokens cannot be read. Said once, until they can.
-pub fn keys_not_read(adapter: &SecretName, why: &(dyn Error + 'static), retry_in: Duration) {
-    warn!(target: "sidekey", %adapter, error = %Chain(why), retry_in = ?brief(retry_in), "cannot read the issuer's keys");
-}
-
 /// No connection can be accepted just now: out of file descriptors or memory.
 pub fn accept_paused(error: &(dyn Error + 'static), pause: Duration) {
     warn!(target: "sidekey", error = %Chain(error), pause = ?brief(pause), "not accepting connections");
@@ -415,7 +396,7 @@ pub fn leases_left_behind() {
 }
 
 /// Whole milliseconds, and whole seconds from ten on: nobody reads more digits.
-fn brief(duration: Duration) -> Duration {
+pub(super) fn brief(duration: Duration) -> Duration {
     match duration.as_secs() {
         0..10 => Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or_default()),
         seconds => Duration::from_secs(seconds),

@@ -2,11 +2,13 @@
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
 use super::Chain;
-use crate::config::TlsSpec;
+use super::event::brief;
+use crate::config::{SecretName, TlsSpec};
 
 /// A listener is bound.
 pub fn listening(spec: &TlsSpec, addr: SocketAddr) {
@@ -50,4 +52,23 @@ pub fn application_lost(spec: &TlsSpec, why: &(dyn Error + 'static)) {
 pub fn application_back(spec: &TlsSpec) {
     let (adapter, forward) = (&spec.name, &spec.forward);
     info!(target: "sidekey", %adapter, %forward, "application answers again");
+}
+
+/// A token of a TLS adapter's client does not count.
+pub fn token_refused(adapter: &SecretName, why: &(dyn Error + 'static)) {
+    debug!(target: "sidekey", %adapter, why = %Chain(why), "token refused");
+}
+
+/// The keys of a TLS adapter's issuer of tokens were read: the first, or again after a failure.
+pub fn keys_read(adapter: &SecretName, keys: usize) {
+    if keys == 0 {
+        warn!(target: "sidekey", %adapter, "the issuer publishes no key that can verify a token");
+    } else {
+        info!(target: "sidekey", %adapter, keys, "keys of the issuer read");
+    }
+}
+
+/// The keys of a TLS adapter's issuer of tokens cannot be read. Said once, until they can.
+pub fn keys_not_read(adapter: &SecretName, why: &(dyn Error + 'static), retry_in: Duration) {
+    warn!(target: "sidekey", %adapter, error = %Chain(why), retry_in = ?brief(retry_in), "cannot read the issuer's keys");
 }

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::adapter::ambassador::connect::TrustError;
 use crate::cache::SecretCache;
 use crate::config::{TlsMode, TlsSpec};
+use crate::lifecycle::Awaited;
 use crate::observe::{Metrics, OpenConnection, TlsMetrics, tls as event};
 use crate::server::{BindError, Listener, Stream, accept_loop};
 use crate::vault::Upstream;
@@ -106,6 +107,7 @@ pub struct TlsAdapter {
     shelf: Arc<Shelf>,
     closed: Arc<ServerConfig>,
     open: Arc<ServerConfig>,
+    terms: Option<Arc<Terms>>,
     access: Access,
 }
 
@@ -127,7 +129,17 @@ impl TlsAdapter {
         let closed = server_config(&spec, Arc::<Shelf>::default(), None).map_err(refused)?;
         let open = server_config(&spec, Arc::<Shelf>::clone(&shelf), None).map_err(refused)?;
         let access = access(&spec)?;
-        Ok(Self { spec: Arc::new(spec), listeners, shelf, closed, open, access })
+        let terms = spec.trust().map(|_| Arc::<Terms>::default());
+        Ok(Self { spec: Arc::new(spec), listeners, shelf, closed, open, terms, access })
+    }
+
+    /// With mutual TLS nobody can be let in before certificates of clients can be judged.
+    pub fn awaited(&self) -> Option<Awaited> {
+        let terms = Arc::clone(self.terms.as_ref()?);
+        Some(Awaited {
+            name: format!("adapters.tls.{}", self.spec.name),
+            is_there: Box::new(move || terms.load().is_some()),
+        })
     }
 
     /// Where it listens, with the real ports.
@@ -145,10 +157,9 @@ impl TlsAdapter {
         for addr in self.addrs() {
             event::listening(&self.spec, addr);
         }
-        let Self { spec, listeners, shelf, closed, open, access } = self;
+        let Self { spec, listeners, shelf, closed, open, terms, access } = self;
         access.start(tracker, cancel.clone());
         let numbers = Arc::new(shared.metrics.tls(spec.name.as_str()));
-        let terms = spec.trust().map(|_| Arc::<Terms>::default());
         let station = Arc::new(Station {
             spec,
             shelf,

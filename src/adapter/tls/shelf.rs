@@ -24,6 +24,9 @@ use crate::secret::{Etag, Secret};
 /// How often the cache is looked at when it says nothing.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Before the cache is asked again for what it does not keep.
+const AFTER_ASKING: Duration = Duration::from_secs(1);
+
 /// What new handshakes show.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
@@ -74,9 +77,16 @@ impl Shelf {
         let mut fetches = cache.fetches();
         loop {
             fetches.mark_unchanged();
-            let got = tokio::select! {
-                got = cache.get(&spec.certificate, None) => got,
-                () = stop.cancelled() => return,
+            let mut pause = Duration::ZERO;
+            let got = match cache.cached(&spec.certificate, None) {
+                Some(got) => got,
+                None => tokio::select! {
+                    got = cache.get(&spec.certificate, None) => {
+                        pause = AFTER_ASKING;
+                        got
+                    }
+                    () = stop.cancelled() => return,
+                },
             };
             match got {
                 Ok(served) => self.take(spec, &served, changed),
@@ -84,9 +94,12 @@ impl Shelf {
                 Err(ReadError::Expired) => self.held.store(None),
                 Err(_) => {}
             }
+            let changed = async {
+                tokio::time::sleep(pause).await;
+                let _ = tokio::time::timeout(LOOK, fetches.changed()).await;
+            };
             tokio::select! {
-                _ = fetches.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = changed => {}
                 () = stop.cancelled() => return,
             }
         }

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::Identity;
 use crate::adapter::ambassador::connect::TrustError;
 use crate::config::{AccessSpec, JwtSpec, RuleSpec, SecretName};
-use crate::observe::event;
+use crate::observe::tls as event;
 use crate::scope::Target;
 
 mod jwks;

@@ -13,7 +13,7 @@ use super::jwt::KeySet;
 use crate::adapter::ambassador::connect::TrustError;
 use crate::config::{JwtSpec, SecretName};
 use crate::lease::{Backoff, jittered, now};
-use crate::observe::event;
+use crate::observe::tls as event;
 
 mod fetch;
 #[cfg(test)]
