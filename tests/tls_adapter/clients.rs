@@ -1,31 +1,27 @@
 //! Clients that show certificates.
 
-use std::time::Duration;
-
 use crate::application::Application;
 use crate::client::{Client, run};
-use crate::scene::{Scene, Setting};
+use crate::scene::{Scene, Setting, engine};
 use crate::support::eventually;
 use crate::support::tls::Authority;
+use crate::support::vault::Real;
 use crate::{Case, Needs};
 
-pub(crate) const CASES: [Case; 5] = [
+pub(crate) const CASES: [Case; 7] = [
     ("clients_good_foreign_expired_and_none", Needs::Nothing, judged),
     ("clients_revoked_while_it_runs", Needs::Nothing, revoked),
     ("clients_without_a_fresh_list_are_refused", Needs::Nothing, stale_list),
     ("clients_optional_certificates", Needs::Nothing, optional),
     ("clients_of_an_authority_in_a_file", Needs::Nothing, file),
+    ("clients_are_waited_for_by_readiness", Needs::Nothing, readiness),
+    ("clients_of_a_real_vault", Needs::Vault, real_vault),
 ];
 
 const REQUIRED: &str = "client_auth = 'required'\nclient_ca = 'vault'\ncrl_refresh = '100ms'";
 
 fn outcome(word: &str) -> String {
     format!("sidekey_tls_handshakes_total{{adapter=\"web\",outcome=\"{word}\"}}")
-}
-
-/// Tries until it is let in, which needs the list of revoked certificates.
-fn until_let_in(client: &Client) {
-    eventually("to be let in", || run(client.is_let_in()).ok());
 }
 
 fn judged() {
@@ -35,7 +31,7 @@ fn judged() {
     let good = scene.client("good", "1h");
     let short = scene.client("short", "5s");
     let client = Client::with(scene.addr(), &authority, Some(&good));
-    until_let_in(&client);
+    run(client.is_let_in()).unwrap();
     let asked = application.last();
     let xfcc = asked.header("x-forwarded-client-cert");
     assert_eq!(xfcc.len(), 1, "{xfcc:?}");
@@ -85,10 +81,57 @@ fn revoked() {
     let (pair, serial) = scene.client_and_serial("revoked");
     let other = scene.client("other", "1h");
     let client = Client::with(scene.addr(), &authority, Some(&pair));
-    until_let_in(&client);
+    run(client.is_let_in()).unwrap();
     scene.revoke(&serial);
     eventually("the revocation to be known", || run(client.is_let_in()).is_err().then_some(()));
     assert!(scene.count(&outcome("client_certificate_revoked")) >= Some(1));
+    run(Client::with(scene.addr(), &authority, Some(&other)).is_let_in()).unwrap();
+    scene.stop();
+}
+
+/// Without a list of revoked certificates nobody can be let in.
+fn readiness() {
+    let application = Application::start();
+    let forward = application.addr.to_string();
+    let setting = Setting { forward: &forward, lines: REQUIRED, certificate: "", more: "" };
+    let scene = setting.spawn(|vault| {
+        let faults = vault.server.faults().on(sidekey::dev::Matcher::get("pki/crl/pem"));
+        faults.respond(sidekey::dev::Fault::status(500)).forever();
+    });
+    scene.sidecar.wait_for("certificate in use");
+    scene.sidecar.wait_for("certificates of clients not judged anew");
+    let ready = scene.sidecar.health("/readyz");
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.json()["pending"], serde_json::json!(["adapters.tls.web"]));
+    let pair = scene.client("good", "1h");
+    let client = Client::with(scene.addr(), &scene.authority(), Some(&pair));
+    run(client.is_let_in()).expect_err("let in");
+    scene.counted(&outcome("not_ready"), 1);
+    scene.vault.server.faults().clear();
+    scene.sidecar.wait_for("ready");
+    run(client.is_let_in()).unwrap();
+    scene.stop();
+}
+
+/// Its lists are its own affair: an empty one at first, and another order of extensions.
+fn real_vault() {
+    let application = Application::start();
+    let vault = Real::start().expect("a real Vault");
+    engine(&vault);
+    let forward = application.addr.to_string();
+    let setting = Setting { forward: &forward, lines: REQUIRED, certificate: "", more: "" };
+    let scene = setting.spawn_before(vault);
+    scene.sidecar.wait_for("ready");
+    let authority = scene.authority();
+    let (pair, serial) = scene.client_and_serial("revoked");
+    let other = scene.client("other", "1h");
+    let client = Client::with(scene.addr(), &authority, Some(&pair));
+    run(client.is_let_in()).unwrap();
+    scene.revoke(&serial);
+    eventually("the revocation to be known", || run(client.is_let_in()).is_err().then_some(()));
+    assert!(scene.count(&outcome("client_certificate_revoked")) >= Some(1));
+    run(Client::with(scene.addr(), &authority, Some(&other)).is_let_in()).unwrap();
+    scene.replace();
     run(Client::with(scene.addr(), &authority, Some(&other)).is_let_in()).unwrap();
     scene.stop();
 }
@@ -100,14 +143,14 @@ fn stale_list() {
     let scene = Scene::http(application.addr, &lines);
     let pair = scene.client("good", "1h");
     let client = Client::with(scene.addr(), &scene.authority(), Some(&pair));
-    until_let_in(&client);
+    run(client.is_let_in()).unwrap();
     let faults = scene.vault.server.faults().on(sidekey::dev::Matcher::get("pki/crl/pem"));
     faults.respond(sidekey::dev::Fault::status(500)).forever();
     eventually("the list to be too old", || run(client.is_let_in()).is_err().then_some(()));
     scene.sidecar.wait_for("certificates of clients not judged anew");
     assert!(scene.count(&outcome("client_certificate_revocation_unknown")) >= Some(1));
     scene.vault.server.faults().clear();
-    until_let_in(&client);
+    eventually("a list", || run(client.is_let_in()).ok());
     scene.stop();
 }
 
@@ -117,7 +160,7 @@ fn optional() {
     let scene = Scene::http(application.addr, lines);
     let authority = scene.authority();
     let nobody = Client::new(scene.addr(), &authority);
-    until_let_in(&nobody);
+    run(nobody.is_let_in()).unwrap();
     assert_eq!(application.last().header("x-forwarded-client-cert"), Vec::<&str>::new());
     let pair = scene.client("a", "1h");
     let somebody = Client::with(scene.addr(), &authority, Some(&pair));
@@ -139,7 +182,7 @@ fn file() {
     let scene = Scene::http(application.addr, &lines);
     let authority = scene.authority();
     let pair = own.client("app");
-    until_let_in(&Client::with(scene.addr(), &authority, Some(&pair)));
+    run(Client::with(scene.addr(), &authority, Some(&pair)).is_let_in()).unwrap();
     // That of Vault is not asked for.
     let vaults = scene.client("a", "1h");
     run(Client::with(scene.addr(), &authority, Some(&vaults)).is_let_in()).expect_err("let in");
@@ -157,5 +200,4 @@ fn file() {
     let mut scene = setting.spawn(|_| {});
     assert_eq!(scene.sidecar.wait().code(), Some(78), "{}", scene.sidecar.stderr());
     assert!(scene.sidecar.stderr().contains("no certificate of an authority in it"));
-    std::thread::sleep(Duration::ZERO);
 }

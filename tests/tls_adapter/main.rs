@@ -1,8 +1,8 @@
 //! The TLS adapter as the outside sees it: the binary, certificates of a PKI engine, curl, openssl
 //! and clients of the test's own.
 //!
-//! What is missing on the machine (curl with HTTP/2, openssl) shows as ignored, and fails with
-//! `CI=true`.
+//! What is missing on the machine (curl with HTTP/2, openssl, a real Vault) shows as ignored, and
+//! fails with `CI=true`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,6 +31,7 @@ use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Trial};
 use support::in_ci;
+use support::vault::real_vault;
 
 /// What a case cannot do without.
 #[derive(Clone, Copy, PartialEq)]
@@ -38,6 +39,7 @@ enum Needs {
     Nothing,
     Curl,
     OpenSsl,
+    Vault,
 }
 
 impl Needs {
@@ -45,6 +47,7 @@ impl Needs {
         match self {
             Self::Nothing => None,
             Self::Curl => (!says("curl", "--version", "HTTP2")).then_some("curl with HTTP/2"),
+            Self::Vault => real_vault().is_none().then_some("a real Vault"),
             Self::OpenSsl => (!says("openssl", "version", "OpenSSL 3")).then_some("openssl 3"),
         }
     }

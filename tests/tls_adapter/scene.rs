@@ -10,14 +10,14 @@ use crate::support::client;
 use crate::support::eventually;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::tls::Pair;
-use crate::support::vault::{Dev, TestVault as _};
+use crate::support::vault::{Dev, TestVault};
 
 /// Whom the adapter's certificate is for.
 pub(crate) const NAME: &str = "app.example.io";
 
-pub(crate) struct Scene {
+pub(crate) struct Scene<V = Dev> {
     pub(crate) sidecar: Sidecar,
-    pub(crate) vault: Dev,
+    pub(crate) vault: V,
     token: String,
 }
 
@@ -45,6 +45,11 @@ impl Setting<'_> {
         let vault = Dev::start();
         engine(&vault);
         prepare(&vault);
+        self.spawn_before(vault)
+    }
+
+    /// Before this Vault, which has the engine.
+    pub(crate) fn spawn_before<V: TestVault>(&self, vault: V) -> Scene<V> {
         let token = canary("caller");
         let builder = Builder::serve().on_free_ports();
         let token_file = builder.file("token", &token);
@@ -67,7 +72,9 @@ impl Scene {
         let forward = application.to_string();
         Setting { forward: &forward, lines, certificate: "", more: "" }.start()
     }
+}
 
+impl<V: TestVault> Scene<V> {
     /// Where the adapter listens.
     pub(crate) fn addr(&self) -> SocketAddr {
         let event = self.sidecar.wait_for("TLS adapter listening");
@@ -154,7 +161,7 @@ impl Scene {
 }
 
 /// A PKI engine with a role for the adapter and one for its clients.
-pub(crate) fn engine(vault: &Dev) -> Value {
+pub(crate) fn engine(vault: &impl TestVault) -> Value {
     vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
     let root = json!({ "common_name": "root", "ttl": "48h" });
     let made = vault.set_up("POST", "pki/root/generate/internal", root);

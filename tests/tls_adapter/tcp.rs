@@ -1,20 +1,24 @@
 //! Bytes on their way through, and who sent them.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::UnixListener;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::application::{Application, Bytewise};
 use crate::client::{Client, run};
-use crate::scene::{NAME, Scene};
+use crate::scene::{NAME, Scene, Setting};
 use crate::support::eventually;
 use crate::{Case, Needs};
 
-pub(crate) const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 5] = [
     ("tcp_each_way_has_its_own_end", Needs::Nothing, half_close),
     ("tcp_a_cut_is_not_an_end", Needs::Nothing, cut),
     ("tcp_application_is_told_who_connected", Needs::Nothing, announced),
+    ("tcp_application_at_a_unix_socket", Needs::Nothing, unix),
     ("proxy_header_of_a_load_balancer_alone", Needs::Nothing, balancer),
 ];
 
@@ -71,7 +75,7 @@ fn announced() {
     let pair = scene.client("a", "1h");
     let client = Client::with(scene.addr(), &scene.authority(), Some(&pair));
     let local = run(async {
-        let mut stream = connect_until_judged(&client).await;
+        let mut stream = client.connect(None).await.unwrap();
         let mut welcome = [0; 8];
         stream.read_exact(&mut welcome).await.unwrap();
         stream.get_ref().0.local_addr().unwrap()
@@ -93,13 +97,33 @@ fn announced() {
     scene.stop();
 }
 
-/// Until the list of revoked certificates is there, everybody is refused.
-async fn connect_until_judged(client: &Client) -> crate::client::Stream {
-    loop {
-        if let Ok(stream) = client.connect(None).await {
-            return stream;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+/// Under the sandbox.
+fn unix() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let name = format!("sidekey-tls-{}", std::process::id());
+    let with_file = UnixListener::bind(&path).unwrap();
+    let of_name = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let without = UnixListener::bind_addr(&of_name).unwrap();
+    for (forward, listener) in
+        [(format!("unix:{}", path.display()), with_file), (format!("@{name}"), without)]
+    {
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                stream.write_all(b"welcome").unwrap();
+            }
+        });
+        let lines = "mode = 'tcp'";
+        let setting = Setting { forward: &forward, lines, certificate: "", more: "" };
+        let scene = setting.start();
+        let client = Client::new(scene.addr(), &scene.authority());
+        run(async {
+            let mut stream = client.connect(None).await.unwrap();
+            let mut said = [0; 7];
+            stream.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, b"welcome");
+        });
+        scene.stop();
     }
 }
 
