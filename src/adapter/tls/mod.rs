@@ -9,8 +9,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +50,8 @@ pub use access::fuzz_token;
 pub use clients::ClientsError;
 #[doc(hidden)]
 pub use proxy::{Ends as ProxyEnds, Said as ProxySaid, parse_proxy_header};
+
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Why a TLS adapter cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +181,7 @@ impl TlsAdapter {
         let start = move |stream, peer: crate::server::Peer, permit| {
             // Listeners are TCP alone.
             let Some((client, server)) = peer.addresses() else { return };
+            keep_alive(&stream);
             let ends = Ends { client, server };
             let hold = Hold { open: station.numbers.connection(), permit };
             let (station, service) = (Arc::clone(&station), service.clone());
@@ -184,6 +189,14 @@ impl TlsAdapter {
             tasks.spawn(async move { serve(&station, service, stream, ends, hold, context).await });
         };
         tracker.spawn(accept_loop(listeners, permits, cancel, start));
+    }
+}
+
+/// A client that is gone without a word is noticed, also where nothing is to be said for long.
+fn keep_alive(stream: &Stream) {
+    if let Stream::Left(tcp) = stream {
+        let alive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+        let _ = SockRef::from(tcp).set_tcp_keepalive(&alive);
     }
 }
 

@@ -78,15 +78,14 @@ impl Shelf {
         loop {
             fetches.mark_unchanged();
             let mut pause = Duration::ZERO;
-            let got = match cache.cached(&spec.certificate, None) {
-                Some(got) => got,
-                None => tokio::select! {
-                    got = cache.get(&spec.certificate, None) => {
-                        pause = AFTER_ASKING;
-                        got
-                    }
+            let got = if let Some(got) = cache.cached(&spec.certificate, None) {
+                got
+            } else {
+                pause = AFTER_ASKING;
+                tokio::select! {
+                    got = cache.get(&spec.certificate, None) => got,
                     () = stop.cancelled() => return,
-                },
+                }
             };
             match got {
                 Ok(served) => self.take(spec, &served, changed),
