@@ -12,9 +12,10 @@ use crate::scene::{NAME, Scene};
 use crate::support::eventually;
 use crate::{Case, Needs};
 
-pub(crate) const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 10] = [
     ("http_bodies_stream_both_ways", Needs::Nothing, streaming),
     ("http_trailers_pass_both_ways", Needs::Nothing, trailers),
+    ("http_expectations_are_met_here", Needs::Nothing, expectation),
     ("http_upgrade_is_bytes_both_ways", Needs::Nothing, upgrade),
     ("http_upgrade_to_http2_is_not_one", Needs::Nothing, no_h2c),
     ("http_nothing_is_smuggled", Needs::Nothing, smuggling),
@@ -110,6 +111,32 @@ fn trailers() {
     expected.insert("x-sum", "43".parse().unwrap());
     assert_eq!(asked.trailers, Some(expected));
     assert_eq!(asked.header("x-forwarded-for"), ["127.0.0.1"]);
+    scene.stop();
+}
+
+/// The application need not know of them.
+fn expectation() {
+    let application = Application::start();
+    let scene = Scene::http(application.addr, "");
+    let client = client(&scene);
+    run(async {
+        let mut stream = client.connect(Some("http/1.1")).await.unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {NAME}\r\nExpect: 100-continue\r\n\
+             Content-Length: 4\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let expected = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let mut said = vec![0; expected.len()];
+        stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(said, expected);
+        stream.write_all(b"body").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    });
+    let asked = application.last();
+    assert_eq!((&asked.body[..], asked.header("expect").len()), (&b"body"[..], 0));
     scene.stop();
 }
 
