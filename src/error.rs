@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::adapter::ambassador::AmbassadorError;
+use crate::adapter::tls::TlsError;
 use crate::config::ConfigError;
 use crate::container::HostNetwork;
 use crate::memory::ArenaStatus;
@@ -22,6 +23,9 @@ pub enum Error {
     /// An ambassador cannot be set up.
     #[error("an ambassador cannot be set up")]
     Ambassador(#[from] AmbassadorError),
+    /// A TLS adapter cannot be set up.
+    #[error("a TLS adapter cannot be set up")]
+    Tls(#[from] TlsError),
     /// There is no secret memory, or too little, and the configuration insists on it.
     #[error(
         "plaintext would not be kept in secret memory, which [memory] require_secret_memory asks \
@@ -124,12 +128,14 @@ impl Error {
             Self::System { .. } => 70,
             Self::Bind(_)
             | Self::Ambassador(AmbassadorError::Bind(_))
+            | Self::Tls(TlsError::Bind(_))
             | Self::NoSecretMemory(_)
             | Self::NoSandbox { .. }
             | Self::HostNetwork { .. }
             | Self::NotHardened(_) => 71,
             Self::LoginRefused { .. } | Self::NoCredential { .. } => 77,
             Self::Ambassador(AmbassadorError::Trust { .. })
+            | Self::Tls(TlsError::Clients { .. } | TlsError::Issuer { .. })
             | Self::Config(_)
             | Self::VaultSettings(_) => 78,
             // As shells have it.

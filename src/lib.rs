@@ -18,7 +18,8 @@
 //! 6. [`cache`]: what is ready to serve, and how fresh it is.
 //! 7. [`server`]: the local door: listeners, the guard chain, answers, health.
 //! 8. [`notify`]: telling the application that something rotated.
-//! 9. [`adapter`]: other ways to hand a credential over than the URL.
+//! 9. [`adapter`]: other ways to hand a credential over than the URL; [`scope`]: which methods
+//!    and paths they let through.
 //! 10. [`lifecycle`]: start, ready, stop.
 //! 11. [`container`]: the container it finds itself in, audited from inside.
 //! 12. [`observe`]: what may be said about it: logs, metrics, audit.
@@ -39,6 +40,7 @@ pub mod certificate;
 pub mod cache;
 pub mod server;
 pub mod notify;
+pub mod scope;
 pub mod adapter;
 pub mod lifecycle;
 pub mod container;

@@ -2,3 +2,8 @@
 
 pub mod ambassador;
 pub mod exec;
+pub mod tls;
+
+mod activity;
+mod hop;
+mod problem;

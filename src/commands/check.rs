@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::serve::sources;
-use crate::adapter::ambassador;
+use crate::adapter::{ambassador, tls};
 use crate::app::{ENOUGH_MEMORY, first_login};
 use crate::cli::{CheckArgs, HardeningMode, LogArgs};
 use crate::config::{self, Config, Declaration, Environment, TokenSource, VaultConfig};
@@ -55,12 +55,19 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
             let _ = writeln!(out, "warning: {key} {}: {error}", file.display());
         }
     }
-    let Config { secrets, certificates, callers, .. } = &loaded.config;
+    let Config { secrets, certificates, callers, ambassadors, tls, .. } = &loaded.config;
     let _ = write!(out, "configuration: ok: {} secrets, ", secrets.len());
     if !certificates.is_empty() {
         let _ = write!(out, "{} certificates, ", certificates.len());
     }
-    let _ = writeln!(out, "{} callers", callers.len());
+    let _ = write!(out, "{} callers", callers.len());
+    if !ambassadors.is_empty() {
+        let _ = write!(out, ", {} ambassadors", ambassadors.len());
+    }
+    if !tls.is_empty() {
+        let _ = write!(out, ", {} TLS adapters", tls.len());
+    }
+    out.push('\n');
     if let Err(error) = trust {
         // What was found out up to there is said all the same.
         out.truncate(out.rfind("configuration: ok").unwrap_or(out.len()));
@@ -82,11 +89,13 @@ fn memory() -> String {
     format!("{tier}, but only {} KiB of {} KiB", status.bytes >> 10, ENOUGH_MEMORY >> 10)
 }
 
-/// Everything that certificates are judged by, towards Vault and the ambassadors' destinations.
+/// Everything that certificates are judged by: of Vault, of the ambassadors' destinations, and of
+/// the TLS adapters' clients.
 fn rehearse(config: &Config) -> Result<(), Error> {
     vault::rehearse(&config.vault).map_err(Error::VaultSettings)?;
     let mut specs = config.ambassadors.iter();
-    specs.try_for_each(|spec| ambassador::rehearse(spec).map_err(Error::Ambassador))
+    specs.try_for_each(|spec| ambassador::rehearse(spec).map_err(Error::Ambassador))?;
+    config.tls.iter().try_for_each(|spec| tls::rehearse(spec).map_err(Error::Tls))
 }
 
 /// Files that need not be there before they are used.

@@ -112,7 +112,7 @@ pub(super) fn loopback(text: &Located<String>, context: &Context<'_>) -> Option<
     loopback
 }
 
-fn socket_address(text: &Located<String>, context: &Context<'_>) -> Option<SocketAddr> {
+pub(super) fn socket_address(text: &Located<String>, context: &Context<'_>) -> Option<SocketAddr> {
     let Located { value, at } = text;
     if let Ok(address) = value.parse() {
         return Some(address);

@@ -10,7 +10,8 @@ use super::identity::Identity;
 use super::report::Report;
 use super::section::Section;
 use super::{
-    Config, ambassador, auth, callers, certificates, file, limits, listen, notify, secrets, vault,
+    Config, ambassador, auth, callers, certificates, file, limits, listen, notify, secrets, tls,
+    vault,
 };
 
 /// Where settings come from. Flags go before the environment, and the environment before the
@@ -129,7 +130,13 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         health,
     };
     let ambassadors = ambassador::read(adapters.table("ambassador"), &others, &context);
-    adapters.refuse_future("tls");
+    let others = tls::Others {
+        certificates: &certificates,
+        listen: &listen,
+        health,
+        ambassadors: &ambassadors,
+    };
+    let tls = tls::read(adapters.table("tls"), &others, &context);
     adapters.finish();
     root.finish();
 
@@ -144,6 +151,7 @@ pub(super) fn read(text: &str, sources: &Sources, report: &Report) -> Option<Con
         callers,
         notify,
         ambassadors,
+        tls,
         limits,
         life,
         protection,

@@ -24,7 +24,9 @@ mod identity;
 mod limits;
 mod listen;
 mod notify;
+mod scope;
 mod secrets;
+mod tls;
 mod vault;
 
 // What they are read with.
@@ -51,6 +53,14 @@ pub use file::secret_variables;
 pub use load::{Flags, Loaded, Sources, load, load_text};
 pub use notify::{LoopbackUrl, NotifyRule, NotifyTarget, ProcessSource};
 pub(crate) use quantity::parse_duration;
+pub use tls::access::{
+    AccessSpec, ClaimTest, ClaimValue, JwtSpec, KeyAddress, KeySource, RuleSpec, SanPattern,
+    SpiffeId, SpiffePattern,
+};
+pub use tls::{
+    ClientAuth, ClientAuthority, ClientTrust, Forward, Revocation, RevocationSource, TlsHttp,
+    TlsLimits, TlsMode, TlsSpec, TlsVersion,
+};
 pub use types::{AbstractName, LoopbackAddr, NotifySignal, SecretName, VaultPath};
 
 /// The header in which a caller of an ambassador shows its token, in lower case. It never leaves
@@ -78,6 +88,8 @@ pub struct Config {
     pub notify: Vec<NotifyRule>,
     /// Where the application gets to without a credential of its own.
     pub ambassadors: Vec<AmbassadorSpec>,
+    /// Where the outside gets to the application with TLS.
+    pub tls: Vec<TlsSpec>,
     /// Limits of the local listener.
     pub limits: Limits,
     /// Start, stop and audit settings.

@@ -52,6 +52,16 @@ impl<'a> Section<'a> {
         matches!(self.get(key), Some(DeValue::Boolean(false)))
     }
 
+    /// Whether the key is in the file as `true` or `false`.
+    pub(super) fn is_boolean(&self, key: &str) -> bool {
+        matches!(self.get(key), Some(DeValue::Boolean(_)))
+    }
+
+    /// Whether the key is in the file with this word.
+    pub(super) fn is_word(&self, key: &str, word: &str) -> bool {
+        matches!(self.get(key), Some(DeValue::String(text)) if text == word)
+    }
+
     /// Whether the key is in the file as a table.
     pub(super) fn is_table(&self, key: &str) -> bool {
         matches!(self.get(key), Some(DeValue::Table(_)))
@@ -205,14 +215,6 @@ impl<'a> Section<'a> {
             }
         }
         tables
-    }
-
-    /// Reports a key that has a meaning, but not yet.
-    pub(super) fn refuse_future(&mut self, key: &'a str) {
-        self.asked.insert(key);
-        if self.has(key) {
-            self.report.problem(Problem::at(&self.at(key), "not supported by this version"));
-        }
     }
 
     /// Reports the keys that nobody asked for.

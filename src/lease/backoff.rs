@@ -53,7 +53,7 @@ impl Backoff {
 }
 
 /// A random duration from `(1 - share) * full` up to `full`.
-pub(super) fn jittered(full: Duration, share: f64) -> Duration {
+pub(crate) fn jittered(full: Duration, share: f64) -> Duration {
     full.mul_f64(1.0 - share * random_fraction())
 }
 

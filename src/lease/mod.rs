@@ -38,6 +38,7 @@ mod schedule;
 mod tests;
 
 pub use backoff::Backoff;
+pub(crate) use backoff::jittered;
 pub use bucket::Bucket;
 pub use clock::now;
 pub use schedule::{

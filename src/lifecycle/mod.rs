@@ -5,6 +5,6 @@ pub mod sandbox;
 mod shutdown;
 mod signal;
 
-pub use readiness::Readiness;
+pub use readiness::{Awaited, Readiness};
 pub use shutdown::{Deadline, Shutdown};
 pub use signal::{Signal, Signals};

@@ -12,13 +12,22 @@ use crate::server;
 #[derive(Clone)]
 pub struct Readiness {
     cache: SecretCache,
+    others: Arc<[Awaited]>,
     stopping: Arc<AtomicBool>,
 }
 
+/// What readiness waits for besides secrets.
+pub struct Awaited {
+    /// What is shown as pending.
+    pub name: String,
+    /// Whether it is there.
+    pub is_there: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
 impl Readiness {
-    /// Ready once the required names of `cache` are loaded.
-    pub fn new(cache: SecretCache) -> Self {
-        Self { cache, stopping: Arc::default() }
+    /// Ready once the required names of `cache` are loaded, and all of `others` are there.
+    pub fn new(cache: SecretCache, others: Vec<Awaited>) -> Self {
+        Self { cache, others: others.into(), stopping: Arc::default() }
     }
 
     /// Not ready any more, for good.
@@ -31,9 +40,11 @@ impl Readiness {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Required names without a value that may be served.
+    /// Required names without a value that may be served, and what else is not there.
     pub fn pending(&self) -> Vec<String> {
-        self.cache.pending().iter().map(ToString::to_string).collect()
+        let secrets = self.cache.pending().into_iter().map(|name| name.to_string());
+        let others = self.others.iter().filter(|other| !(other.is_there)());
+        secrets.chain(others.map(|other| other.name.clone())).collect()
     }
 
     /// Changes whenever something may have become ready.

@@ -30,7 +30,7 @@ mod magazine;
 mod pages;
 mod scrub;
 
-pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory};
+pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory, in_secret_memory};
 pub use arena::{ArenaStatus, arena_status, grow_arena};
 pub use buf::{SecretBuf, SecretWriter};
 pub use environment::take_env;

@@ -396,7 +396,7 @@ pub fn leases_left_behind() {
 }
 
 /// Whole milliseconds, and whole seconds from ten on: nobody reads more digits.
-fn brief(duration: Duration) -> Duration {
+pub(super) fn brief(duration: Duration) -> Duration {
     match duration.as_secs() {
         0..10 => Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or_default()),
         seconds => Duration::from_secs(seconds),

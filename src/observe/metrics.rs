@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::process::ProcessCollector;
+use super::tls_metrics::{TlsFamilies, TlsMetrics};
 use crate::container::Audit;
 
 /// The upper bounds of a Vault request's duration, in seconds.
@@ -101,6 +102,7 @@ struct Inner {
     ambassador_uses: Family<AmbassadorOutcome, Counter>,
     ambassador_connections: Family<AmbassadorLabel, Gauge>,
     ambassador_echoes: Family<AmbassadorLabel, Counter>,
+    tls: TlsFamilies,
     on_scrape: OnceLock<OnScrape>,
 }
 
@@ -131,6 +133,7 @@ impl Metrics {
             ambassador_uses: Family::default(),
             ambassador_connections: Family::default(),
             ambassador_echoes: Family::default(),
+            tls: TlsFamilies::default(),
             on_scrape: OnceLock::new(),
         };
         inner.register(&mut registry);
@@ -149,8 +152,7 @@ impl Metrics {
 
     /// Counts an open local connection until the returned guard is dropped.
     pub fn connection(&self) -> OpenConnection {
-        self.0.connections.inc();
-        OpenConnection(self.0.connections.clone())
+        OpenConnection::new(&self.0.connections)
     }
 
     /// Counts a login to Vault.
@@ -235,6 +237,11 @@ impl Metrics {
         }
     }
 
+    /// The numbers of the TLS adapter `name`.
+    pub fn tls(&self, name: &str) -> TlsMetrics {
+        self.0.tls.of(name)
+    }
+
     /// Has `update` called before each scrape, to set gauges. The first one given stays.
     pub fn on_scrape(&self, update: impl Fn(&Self) + Send + Sync + 'static) {
         let _ = self.0.on_scrape.set(Box::new(update));
@@ -292,12 +299,20 @@ impl Inner {
         add.register("ambassador_connections", help, self.ambassador_connections.clone());
         let help = "Answers' headers left out because the credential was in them";
         add.register("ambassador_echoes", help, self.ambassador_echoes.clone());
+        self.tls.register(add);
     }
 }
 
 /// One open connection in `sidekey_connections`.
 #[must_use = "the connection counts as open until this is dropped"]
 pub struct OpenConnection(Gauge);
+
+impl OpenConnection {
+    pub(super) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
@@ -322,8 +337,7 @@ impl AmbassadorMetrics {
 
     /// Counts an open local connection until the returned guard is dropped.
     pub fn connection(&self) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
+        OpenConnection::new(&self.connections)
     }
 
     /// Counts headers that were left out of an answer.

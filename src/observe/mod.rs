@@ -1,6 +1,7 @@
 //! What may be said: names, outcomes and durations, never a value.
 //!
-//! - [`event`]: the only way the rest of the crate logs about a secret.
+//! - [`event`], and [`tls`] for its adapters: the only way the rest of the crate logs about a
+//!   secret.
 //! - [`Audit`]: one line per read or refusal, none of them lost.
 //! - [`Metrics`]: names and outcomes for a Prometheus scrape.
 //! - [`init_log`]: who hears of it: stderr, and only what this crate itself says.
@@ -12,8 +13,11 @@ mod line;
 mod log;
 mod metrics;
 mod process;
+pub mod tls;
+mod tls_metrics;
 
 pub use audit::{Access, Audit};
 pub use chain::Chain;
 pub use log::{LogAlreadySet, Style, init_log};
-pub use metrics::{AmbassadorMetrics, Metrics};
+pub use metrics::{AmbassadorMetrics, Metrics, OpenConnection};
+pub use tls_metrics::TlsMetrics;

@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Uri};
 
 use super::guard::Denied;
+use crate::scope::is_alike;
 
 /// Ours are smaller than hyper's own limits, so that it is our answer that is given.
 const MAX_TARGET: usize = 2 * 1024;
@@ -87,8 +88,8 @@ impl<'r> Head<'r> {
             "sec-fetch-site" => self.fetch_site.add(value),
             "transfer-encoding" => self.transfer_encoding = true,
             "origin" => self.origin = true,
-            "forwarded" | "via" | "x-real-ip" => self.forwarded = true,
-            other => self.forwarded |= other.starts_with("x-forwarded"),
+            "forwarded" | "via" => self.forwarded = true,
+            other => self.forwarded |= is_by_a_proxy(other),
         }
     }
 
@@ -118,6 +119,12 @@ impl<'r> Head<'r> {
     pub(super) fn if_none_match(&self) -> impl Iterator<Item = &'r [u8]> + use<'r> {
         self.headers.get_all(header::IF_NONE_MATCH).into_iter().map(HeaderValue::as_bytes)
     }
+}
+
+/// `X-Forwarded-…` and `X-Real-IP`, also as `X_Forwarded_For`, which some servers read likewise.
+fn is_by_a_proxy(name: &str) -> bool {
+    let forwarded = name.get(.."x-forwarded".len());
+    forwarded.is_some_and(|start| is_alike(start, "x-forwarded")) || is_alike(name, "x-real-ip")
 }
 
 fn target_len(uri: &Uri) -> usize {

@@ -54,7 +54,7 @@ pub(crate) use connection::{Timeouts, serve as serve_http};
 pub(crate) use guard::{Denied, OwnNames, identify, screen};
 pub(crate) use listener::{Listener, accept_loop};
 pub(crate) use peer::Peer;
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Stream, Unstuck};
 
 pub use health::{BoundHealth, Readiness};
 pub use listener::BindError;

@@ -45,6 +45,14 @@ impl Peer {
         }
     }
 
+    /// Its address and ours; `None` on a unix socket.
+    pub(crate) fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self.transport {
+            Transport::Tcp { peer, local } => Some((peer, local)),
+            Transport::Unix => None,
+        }
+    }
+
     /// What the listener that it came in by may be called.
     pub(super) fn own_names(&self) -> &OwnNames {
         &self.own_names

@@ -16,7 +16,7 @@ pub(crate) type Stream = Either<TcpStream, UnixStream>;
 
 /// Fails a connection whose writes make no progress for `timeout`, so that a reader who stops
 /// reading does not keep a secret alive. Costs nothing while writes are taken at once.
-pub(super) struct Unstuck<T> {
+pub(crate) struct Unstuck<T> {
     inner: T,
     timeout: Duration,
     /// Set from the first write that had to wait to the next that did not.
@@ -24,7 +24,7 @@ pub(super) struct Unstuck<T> {
 }
 
 impl<T> Unstuck<T> {
-    pub(super) fn new(inner: T, timeout: Duration) -> Self {
+    pub(crate) fn new(inner: T, timeout: Duration) -> Self {
         Self { inner, timeout, stuck: None }
     }
 

@@ -44,6 +44,14 @@ impl Fetcher {
                         let _ = reply.send(issued);
                     });
                 }
+                Command::RevocationList { mount, reply } => {
+                    let fetcher = Rc::clone(&fetcher);
+                    tokio::task::spawn_local(async move {
+                        let wanted = || !reply.is_closed();
+                        let list = fetcher.revocation_list(&mount, &wanted).await;
+                        let _ = reply.send(list);
+                    });
+                }
                 Command::Confirm { path, held, reply } => {
                     let fetcher = Rc::clone(&fetcher);
                     tokio::task::spawn_local(async move {
@@ -103,6 +111,17 @@ impl Fetcher {
     ) -> Result<Secret, VaultError> {
         self.with_token(async |transport, token| {
             pki::issue(transport, token, spec, &self.key, wanted).await
+        })
+        .await
+    }
+
+    async fn revocation_list(
+        &self,
+        mount: &VaultPath,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Vec<u8>, VaultError> {
+        self.with_token(async |transport, token| {
+            pki::revocation_list(transport, token, mount, wanted).await
         })
         .await
     }

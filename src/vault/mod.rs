@@ -65,6 +65,10 @@ enum Command {
         spec: Box<CertificateSpec>,
         reply: Reply<Secret>,
     },
+    RevocationList {
+        mount: VaultPath,
+        reply: Reply<Vec<u8>>,
+    },
     Confirm {
         path: VaultPath,
         held: KvVersion,
@@ -139,6 +143,15 @@ impl Upstream {
     pub async fn issue(&self, spec: &CertificateSpec) -> Result<Secret, VaultError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Issue { spec: Box::new(spec.clone()), reply }, answer).await
+    }
+
+    /// The list of revoked certificates of a PKI mount, PEM.
+    ///
+    /// # Errors
+    /// Everything that can go wrong with Vault.
+    pub async fn revocation_list(&self, mount: &VaultPath) -> Result<Vec<u8>, VaultError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::RevocationList { mount: mount.clone(), reply }, answer).await
     }
 
     /// Whether `held` is still the latest version of the KV v2 secret at `path`.

@@ -13,7 +13,7 @@ use super::read::{self, Envelope};
 use super::token::Token;
 use super::transport::{Answer, Transport};
 use crate::certificate::{Inspected, Issued, PrivateKey, assemble, inspect, public_key};
-use crate::config::{CertificateSpec, KeyOrigin, KeyType};
+use crate::config::{CertificateSpec, KeyOrigin, KeyType, VaultPath};
 use crate::lease::{Handle, LONGEST, Lease, TokenLife};
 use crate::memory::SecretBuf;
 use crate::observe::event;
@@ -46,6 +46,22 @@ pub(super) async fn issue(
             outcome => outcome,
         },
     }
+}
+
+/// The list of revoked certificates, PEM.
+pub(super) async fn revocation_list(
+    transport: &Transport,
+    token: &Token,
+    mount: &VaultPath,
+    wanted: &dyn Fn() -> bool,
+) -> Result<Vec<u8>, VaultError> {
+    let path = format!("{mount}/crl/pem");
+    let answer = transport.get(&path, &token.value, wanted).await?;
+    if answer.status == StatusCode::NOT_FOUND {
+        return Err(VaultError::new(Failure::Refused(404, recognize(answer.body.expose())), &path));
+    }
+    // Anybody may have it.
+    Ok(answer.body.expose().to_vec())
 }
 
 /// Ends a certificate before its time: it appears on the revocation list.

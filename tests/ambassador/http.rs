@@ -21,7 +21,7 @@ use crate::{Needs, curl, text};
 /// Who may not.
 const STRANGER: u32 = 4_212;
 
-pub(crate) const CASES: [(&str, Needs, fn()); 16] = [
+pub(crate) const CASES: [(&str, Needs, fn()); 17] = [
     ("http_adds_the_header_and_says_nothing", Needs::Nothing, adds_the_header),
     ("http_basic_and_custom_headers", Needs::Nothing, basic_and_custom),
     ("http_over_tls_to_the_right_name_alone", Needs::Nothing, over_tls),
@@ -29,6 +29,7 @@ pub(crate) const CASES: [(&str, Needs, fn()); 16] = [
     ("http_echoes_stay_behind", Needs::Nothing, echoes),
     ("http_nothing_is_smuggled", Needs::Nothing, smuggling),
     ("http_web_pages_and_proxies_are_refused", Needs::Nothing, guards),
+    ("http_methods_and_paths_are_limited", Needs::Nothing, scope),
     ("http_bodies_stream_both_ways", Needs::Curl, bodies),
     ("http_who_asks_nothing_holds_no_place", Needs::Nothing, no_place),
     ("http_over_the_unix_socket", Needs::Curl, unix_socket),
@@ -205,6 +206,38 @@ fn smuggling() {
     scene.stop();
 }
 
+fn scope() {
+    let destination = Destination::plain();
+    let lines = format!(
+        "{LISTEN}credential = 'bearer'\ndestination = 'http://{}'\n\
+         methods = ['GET', 'HEAD']\npaths = ['/v1/items/*', '/health']",
+        destination.addr
+    );
+    let scene = Scene::http(&lines, "");
+    let ask = |method: &str, path: &str, headers: &[(&str, &str)]| {
+        let answer = client::request(scene.addr(), method, path, headers);
+        let code = if answer.status == 200 { String::new() } else { answer.code() };
+        (answer.status, code)
+    };
+    let fine = (200, String::new());
+    assert_eq!(ask("GET", "/v1/items/7?q=/../x", &[]), fine);
+    assert_eq!(destination.last().target, "/v1/items/7?q=/../x");
+    assert_eq!(ask("GET", "/health", &[]), fine);
+    let before = destination.asked().len();
+    let denied = |code: &str| (403, code.to_owned());
+    assert_eq!(ask("DELETE", "/v1/items/7", &[]), denied("out_of_scope"));
+    assert_eq!(ask("GET", "/v1/users/7", &[]), denied("out_of_scope"));
+    assert_eq!(ask("GET", "/v1/items", &[]), denied("out_of_scope"));
+    let unclear = (400, "request_ambiguous".to_owned());
+    for path in ["/v1/items/../users", "/v1/items/%2e%2e/users", "/v1/items/..%2fusers", "//health"]
+    {
+        assert_eq!(ask("GET", path, &[]), unclear, "{path}");
+    }
+    assert_eq!(ask("GET", "/health", &[("X-HTTP-Method-Override", "DELETE")]), unclear);
+    assert_eq!(destination.asked().len(), before);
+    scene.stop();
+}
+
 fn guards() {
     let destination = Destination::plain();
     let scene = bearer(&destination);
@@ -212,6 +245,8 @@ fn guards() {
         ("Origin", "http://evil.invalid", 403, "cross_site_refused"),
         ("Sec-Fetch-Site", "cross-site", 403, "cross_site_refused"),
         ("X-Forwarded-For", "10.0.0.1", 400, "forwarded_refused"),
+        ("X_Forwarded_For", "10.0.0.1", 400, "forwarded_refused"),
+        ("X_Real_IP", "10.0.0.1", 400, "forwarded_refused"),
         ("Via", "1.1 proxy", 400, "forwarded_refused"),
     ] {
         let answer = client::request(scene.addr(), "GET", "/", &[(header, value)]);

@@ -33,6 +33,7 @@ mod moments;
 mod panics;
 mod secrets;
 mod stage;
+mod tls;
 mod window;
 
 use std::process::ExitCode;
@@ -89,7 +90,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-const SIMPLE: [(&str, Test); 14] = [
+const SIMPLE: [(&str, Test); 16] = [
     ("the_search_finds_every_form", support::needle::check_search),
     ("a_planted_copy_is_found", control::planted),
     ("an_open_descriptor_of_secret_memory_is_found", control::open_descriptor),
@@ -100,6 +101,8 @@ const SIMPLE: [(&str, Test); 14] = [
     ("control_leases_are_found", || leased::run(&Dev::start(), Unprotected)),
     ("keystores", || keystores::run(&Dev::start(), Protected)),
     ("control_keystores_are_found", || keystores::run(&Dev::start(), Unprotected)),
+    ("key_of_a_tls_adapter", || tls::run(&Dev::start(), Protected)),
+    ("control_key_of_a_tls_adapter_is_found", || tls::run(&Dev::start(), Unprotected)),
     ("eviction_by_capacity", || capacity::run(&Dev::start())),
     ("what_was_evicted_is_gone", || capacity::what_was_evicted_is_gone(&Dev::start())),
     ("panics", panics::run),

@@ -152,7 +152,10 @@ impl Connector {
     }
 }
 
-fn client_config(ca_cert: Option<&Path>) -> Result<ClientConfig, TrustError> {
+/// TLS that trusts the authorities in a file, or those of the system.
+pub(in crate::adapter) fn client_config(
+    ca_cert: Option<&Path>,
+) -> Result<ClientConfig, TrustError> {
     let mut roots = RootCertStore::empty();
     match ca_cert {
         Some(file) => {

@@ -23,7 +23,7 @@ use crate::server::{
     BindError, Denied, Listener, OwnNames, Peer, SharedPolicy, Stream, accept_loop, identify,
 };
 
-mod connect;
+pub(super) mod connect;
 mod http;
 mod postgres;
 

@@ -10,7 +10,8 @@ use super::load::Context;
 use super::secrets::name as parse_name;
 use super::section::{Section, quoted};
 use super::unknown::closest;
-use super::{AbstractName, CallerRule, CertificateSpec, Listen, SecretName, listen};
+use super::{AbstractName, CallerRule, CertificateSpec, Listen, SecretName, listen, scope};
+use crate::scope::Scope;
 
 mod credential;
 mod destination;
@@ -74,6 +75,7 @@ fn declaration(
     let destination = destination::read(&mut section, protocol, context);
     let secret = secret(&mut section, others, context);
     let credential = credential::read(&mut section, protocol, context);
+    let scope = scope(&mut section, protocol, context);
     let allow = allow(&mut section, protocol, others, context);
     let timeout = |section: &mut Section<'_>, key, default| {
         section.duration(key, MOMENT).unwrap_or(Duration::from_secs(default))
@@ -88,6 +90,7 @@ fn declaration(
         destination: destination?,
         secret: secret?,
         protocol: credential?,
+        scope,
         allow: allow?,
         connect_timeout,
         response_timeout,
@@ -168,6 +171,17 @@ fn secret(
         return None;
     }
     declared_name(&name, others.secrets, context)
+}
+
+fn scope(section: &mut Section<'_>, protocol: Option<Protocol>, context: &Context<'_>) -> Scope {
+    let scope = scope::read(section, context);
+    if protocol.is_some_and(|protocol| protocol != Protocol::Http) {
+        for key in ["methods", "paths"].into_iter().filter(|key| section.has(key)) {
+            let problem = Problem::at(&section.at(key), "the key is HTTP's");
+            context.report.problem(problem.hint("leave it out"));
+        }
+    }
+    scope
 }
 
 fn allow(

@@ -9,6 +9,7 @@ use http::HeaderName;
 use rustls_pki_types::ServerName;
 
 use crate::config::{AbstractName, LoopbackAddr, SecretName};
+use crate::scope::Scope;
 
 /// A local port behind which the one destination is reached with a credential that the
 /// application never has.
@@ -24,6 +25,8 @@ pub struct AmbassadorSpec {
     pub secret: SecretName,
     /// What is spoken, and how the credential is put in.
     pub protocol: AmbassadorProtocol,
+    /// HTTP: what of the destination may be asked for.
+    pub scope: Scope,
     /// Names of the caller rules that may use it.
     pub allow: BTreeSet<String>,
     /// For name resolution, connection and TLS handshake together; default 5 s.

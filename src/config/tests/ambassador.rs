@@ -98,6 +98,26 @@ fn each_mistake_is_named() {
         ),
         (
             "'bearer'",
+            "'bearer'\nmethods = ['get']",
+            "7: adapters.ambassador.api.methods[0]: \"get\" is not a method\n  hint: written in capitals",
+        ),
+        (
+            "'bearer'",
+            "'bearer'\nmethods = []",
+            "7: adapters.ambassador.api.methods: an empty list lets nothing through",
+        ),
+        (
+            "'bearer'",
+            "'bearer'\npaths = ['/v1/*', '/v1*']",
+            "7: adapters.ambassador.api.paths[1]: \"/v1*\": `*` stands for a whole segment",
+        ),
+        (
+            "'bearer'",
+            "'bearer'\npaths = '/a/../b'",
+            "7: adapters.ambassador.api.paths: \"/a/../b\": no request with such a path",
+        ),
+        (
+            "'bearer'",
             "'bearer'\ntls = true",
             "7: adapters.ambassador.api.tls: the destination's scheme says it",
         ),
@@ -147,4 +167,14 @@ fn postgres_callers_go_by_uid_alone() {
         found.contains("adapters.ambassador.db.allow: the caller app has to show a token"),
         "{found}"
     );
+}
+
+#[test]
+fn methods_and_paths_are_for_http_alone() {
+    let limited = spec(&format!("{API}methods = 'GET'\npaths = ['/v1/*', '/health']\n")).scope;
+    assert_eq!(limited.methods, Some(vec![http::Method::GET]));
+    assert_eq!(limited.paths.map(|paths| paths.len()), Some(2));
+    assert!(!spec(API).scope.is_limited());
+    let found = problems(&format!("{DB}paths = ['/v1']\n{REST}"));
+    assert!(found.contains("adapters.ambassador.db.paths: the key is HTTP's"), "{found}");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::load::{self, Sources, load};
 use super::super::report::Report;
 use super::*;
-use crate::config::{Allow, AuthMethod};
+use crate::config::{Allow, AuthMethod, JwtSpec, TlsHttp, TlsMode};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/config")
@@ -34,6 +34,8 @@ fn every_example_loads() {
         "jwt",
         "kubernetes",
         "minimal",
+        "tls-access",
+        "tls-adapter",
         "token",
     ];
     assert_eq!(names, all);
@@ -64,7 +66,16 @@ fn each_login_example_uses_its_method() {
 }
 
 /// Their keys are the operator's names.
-const HOLD_NAMES: [&str; 5] = ["", "adapters", "adapters.ambassador", "certificates", "secrets"];
+const HOLD_NAMES: [&str; 8] = [
+    "",
+    "adapters",
+    "adapters.ambassador",
+    "adapters.tls",
+    "adapters.tls.….jwt.forward",
+    "adapters.tls.….rules.claims",
+    "certificates",
+    "secrets",
+];
 
 #[test]
 fn the_certificate_example_says_whom_it_is_for() {
@@ -96,10 +107,12 @@ fn mentioned_keys(text: &str) -> BTreeSet<(String, String)> {
     for line in text.lines() {
         if let Some(header) = line.strip_prefix('[') {
             let header = header.trim_start_matches('[').split(']').next().unwrap();
-            section = match header.rsplit_once('.') {
-                Some((table, _)) => format!("{table}.…"),
-                None => header.to_owned(),
-            };
+            section = pattern(header);
+            if let Some((of_adapter, key)) =
+                section.rsplit_once('.').filter(|(it, _)| it.ends_with('…'))
+            {
+                keys.insert((of_adapter.to_owned(), key.to_owned()));
+            }
             continue;
         }
         let assignment = line.strip_prefix("# ").unwrap_or(line).split_once(" = ");
@@ -108,6 +121,16 @@ fn mentioned_keys(text: &str) -> BTreeSet<(String, String)> {
         }
     }
     keys
+}
+
+/// A header with `…` for what the operator names, which comes after the kind of an adapter.
+fn pattern(header: &str) -> String {
+    let mut parts: Vec<_> = header.split('.').collect();
+    let named = if parts[0] == "adapters" { 2 } else { 1 };
+    if let Some(name) = parts.get_mut(named) {
+        *name = "…";
+    }
+    parts.join(".")
 }
 
 /// The defaults that the complete example claims are those in force.
@@ -124,6 +147,21 @@ fn the_complete_example_shows_the_defaults() {
     assert_eq!(complete.vault.timeout, bare.vault.timeout);
     assert_eq!(complete.vault.skip_verify, bare.vault.skip_verify);
     assert_eq!(complete.vault.max_requests_per_second, bare.vault.max_requests_per_second);
+    let web = "[certificates.web]\nrole = 'r'\ncommon_name = 'n'\n[adapters.tls.web]\nlisten = '0.0.0.0:1'\n\
+               forward = '127.0.0.1:2'\ncertificate = 'web'\nclient_auth = 'required'\nclient_ca = 'vault'\n";
+    let bare_tls = config(&format!("{web}{REST}")).tls.remove(0);
+    let TlsMode::Http(http) = &complete.tls[0].mode else { panic!("not http") };
+    let http = TlsHttp { max_request_body: None, ..http.clone() };
+    assert_eq!(TlsMode::Http(http), bare_tls.mode);
+    assert_eq!(complete.tls[0].limits, bare_tls.limits);
+    assert_eq!(complete.tls[0].min_version, bare_tls.min_version);
+    assert_eq!(complete.tls[0].clients, bare_tls.clients);
+    let jwt = "[adapters.tls.web.jwt]\nissuer = 'https://id.example.com'\naudience = 'shop'\n\
+               jwks_url = 'https://id.example.com/jwks.json'\n";
+    let bare_jwt = config(&format!("{web}{jwt}{REST}")).tls.remove(0).access.jwt.unwrap();
+    let jwt = complete.tls[0].access.jwt.clone().unwrap();
+    assert_eq!(jwt.forward.len(), 2);
+    assert_eq!(JwtSpec { forward: Vec::new(), ..jwt }, bare_jwt);
     let (explicit, default) = (&complete.secrets["db"], &bare.secrets["db"]);
     assert_eq!(explicit.path.as_str(), "secret/data/timeline/db");
     assert_eq!(complete.secrets["mail"].path.as_str(), "secret/data/eu-1/mail");

@@ -78,7 +78,11 @@ fn each_mistake_of_the_top_level_and_vault_is_named() {
             "vault = 1",
             "1: vault: expected a table, found an integer\n  hint: write [vault] above its keys",
         ),
-        ("[adapters.tls]", "1: adapters.tls: not supported by this version"),
+        (
+            "[adapters.tls]\nweb = 1",
+            "2: adapters.tls.web: expected a table, found an integer\n  hint: write \
+             [adapters.tls.web] above its keys",
+        ),
         (
             "[vault]\naddress = 'vault:8200'",
             "2: vault.address: expected a URL that starts with https:// or http://\n  hint: write \

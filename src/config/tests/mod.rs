@@ -9,6 +9,7 @@ mod mistakes;
 mod precedence;
 mod random;
 mod secrecy;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

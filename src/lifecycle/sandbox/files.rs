@@ -49,9 +49,15 @@ fn ruleset(reach: &Reach) -> Result<RulesetCreated, RulesetError> {
 }
 
 fn scope(reach: &Reach) -> BitFlags<Scope> {
-    let all = Scope::from_all(WANTED);
-    // Which signals, the filter of system calls says.
-    if reach.signals.is_empty() { all } else { all & !Scope::Signal }
+    let mut scope = Scope::from_all(WANTED);
+    if !reach.signals.is_empty() {
+        // Which signals, the filter of system calls says.
+        scope &= !Scope::Signal;
+    }
+    if reach.abstract_sockets {
+        scope &= !Scope::AbstractUnixSocket;
+    }
+    scope
 }
 
 /// What is not there needs no rule.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    AmbassadorListen, AmbassadorSpec, Config, Environment, NotifyTarget, ProcessSource, TokenSource,
+    AmbassadorListen, AmbassadorSpec, ClientAuthority, Config, Environment, Forward, NotifyTarget,
+    ProcessSource, Revocation, RevocationSource, TlsSpec, TokenSource,
 };
 
 /// What every process needs: names of hosts, trust anchors, the C library's modules, and what
@@ -52,6 +53,8 @@ pub struct Reach {
     pub(super) signals: BTreeSet<i32>,
     /// TCP ports to listen on; 0 for one of the kernel's choice.
     pub(super) bind: BTreeSet<u16>,
+    /// Abstract unix sockets of others may be connected to: the kernel knows no names of them.
+    pub(super) abstract_sockets: bool,
 }
 
 impl Reach {
@@ -87,6 +90,9 @@ impl Reach {
         for ambassador in &config.ambassadors {
             reach.add_ambassador(ambassador);
         }
+        for adapter in &config.tls {
+            reach.add_tls(adapter);
+        }
         for rule in &config.notify {
             reach.add_notified(&rule.target);
         }
@@ -100,6 +106,26 @@ impl Reach {
         self.connect.insert(ambassador.destination.port);
         let tls = ambassador.destination.tls.as_ref();
         if let Some(file) = tls.and_then(|tls| tls.ca_cert.as_ref()) {
+            self.add(file);
+        }
+    }
+
+    fn add_tls(&mut self, adapter: &TlsSpec) {
+        self.bind.extend(adapter.listen.iter().map(std::net::SocketAddr::port));
+        match &adapter.forward {
+            Forward::Tcp(addr) => _ = self.connect.insert(addr.get().port()),
+            Forward::Abstract(_) => self.abstract_sockets = true,
+            Forward::Socket(file) => self.add(file),
+        }
+        self.connect.extend(adapter.access.key_port());
+        if let Some(file) = adapter.access.ca_cert() {
+            self.add(file);
+        }
+        let Some(trust) = adapter.trust() else { return };
+        if let ClientAuthority::File(file) = &trust.authority {
+            self.add(file);
+        }
+        if let Some(Revocation { source: RevocationSource::File(file), .. }) = &trust.revocation {
             self.add(file);
         }
     }
@@ -138,6 +164,7 @@ impl Reach {
         other.files.iter().all(|path| inside(path) || !path.exists())
             && other.connect.is_subset(&self.connect)
             && other.signals.is_subset(&self.signals)
+            && (self.abstract_sockets || !other.abstract_sockets)
     }
 }
 

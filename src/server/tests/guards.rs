@@ -49,6 +49,16 @@ const REFUSED: &[Row] = &[
         "forwarded_refused",
     ),
     (
+        "GET /secrets/db HTTP/1.1\r\nHost: {HOST}\r\nX_Forwarded-For: x\r\nAUTH\r\n",
+        400,
+        "forwarded_refused",
+    ),
+    (
+        "GET /secrets/db HTTP/1.1\r\nHost: {HOST}\r\nx_real_ip: x\r\nAUTH\r\n",
+        400,
+        "forwarded_refused",
+    ),
+    (
         "GET /secrets/db HTTP/1.1\r\nHost: {HOST}\r\nVIA: 1.1 x\r\nAUTH\r\n",
         400,
         "forwarded_refused",

@@ -1,24 +1,12 @@
-//! Heads on their way through: what belongs to one connection stays behind (RFC 9110, 7.6.1).
+//! Heads on their way through.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 
 use super::credential::Credential;
 use super::refusal::Refusal;
+use crate::adapter::hop::{OF_ONE_CONNECTION, is_alike, passed_on, retain};
 use crate::config::SIDEKEY_TOKEN_HEADER;
-
-/// They speak of one connection, whether or not `Connection` says so.
-const OF_ONE_CONNECTION: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// What is not passed on at all.
 pub(super) fn fits(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -76,40 +64,6 @@ pub(super) fn incoming(
         !echo
     });
     (headers, echoes)
-}
-
-fn passed_on(mut headers: HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in OF_ONE_CONNECTION {
-        headers.remove(name);
-    }
-    headers
-}
-
-/// Some servers read `X_Api_Key` as `X-Api-Key`, and `Transfer_Encoding` likewise.
-fn is_alike(one: &str, other: &str) -> bool {
-    let same = |(a, b): (u8, u8)| a == b || matches!((a, b), (b'_', b'-') | (b'-', b'_'));
-    one.len() == other.len() && one.bytes().zip(other.bytes()).all(same)
-}
-
-fn retain(headers: &mut HeaderMap, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
-    let all = std::mem::take(headers);
-    let mut current = None;
-    for (name, value) in all {
-        // A repeated name is told once.
-        current = name.or(current);
-        if let Some(name) = current.as_ref().filter(|name| keep(name, &value)) {
-            headers.append(name.clone(), value);
-        }
-    }
 }
 
 #[cfg(test)]

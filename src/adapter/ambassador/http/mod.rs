@@ -19,9 +19,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Station, Use};
+use crate::adapter::activity::Activity;
 use crate::cache::Served;
 use crate::config::{HeaderSpec, SIDEKEY_TOKEN_HEADER};
 use crate::observe::event;
+use crate::scope::Target;
 use crate::server::{Peer, Stream, Timeouts, screen, serve_http};
 
 mod body;
@@ -30,7 +32,7 @@ mod head;
 mod pool;
 mod refusal;
 
-use body::{Activity, Data, Reply};
+use body::{Data, Reply};
 use credential::Credential;
 use pool::{Dial, Spawner};
 use refusal::Refusal;
@@ -135,7 +137,17 @@ impl Http {
         let token = token(&parts.headers)?;
         let rule = self.station.identify(peer, token);
         *caller = Some(rule.map_err(|denied| Refusal::of(&denied))?);
-        Ok(())
+        self.is_in_scope(parts)
+    }
+
+    fn is_in_scope(&self, parts: &Parts) -> Result<(), Refusal> {
+        let scope = &self.station.spec.scope;
+        if !scope.is_limited() {
+            return Ok(());
+        }
+        let target = Target::read(&parts.method, &parts.uri, &parts.headers);
+        let target = target.map_err(|_| Refusal::Ambiguous)?;
+        if scope.admits(&target) { Ok(()) } else { Err(Refusal::OutOfScope) }
     }
 
     async fn forward(&self, parts: Parts, body: Incoming) -> Outcome {

@@ -2,14 +2,12 @@
 
 use std::error::Error as _;
 
-use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
-use http_body_util::Full;
-use serde::Serialize;
 
 use super::super::connect::ConnectError;
 use super::body::Reply;
+use crate::adapter::problem;
 use crate::server::Denied;
 
 /// The names are stable: clients, metrics and the audit log use them.
@@ -21,6 +19,8 @@ pub(super) enum Refusal {
     Target,
     Method,
     Upgrade,
+    Ambiguous,
+    OutOfScope,
     CallerUnknown,
     TooManyRequests,
     RequestCutOff,
@@ -30,14 +30,6 @@ pub(super) enum Refusal {
     DestinationUntrusted,
     DestinationFailed,
     DestinationTimeout,
-}
-
-#[derive(Serialize)]
-struct Document {
-    r#type: String,
-    title: &'static str,
-    status: u16,
-    code: &'static str,
 }
 
 impl Refusal {
@@ -85,6 +77,8 @@ impl Refusal {
             Self::Target => ("target_refused", 400, "Only a path can be asked for"),
             Self::Method => ("method_refused", 405, "Method refused"),
             Self::Upgrade => ("upgrade_refused", 501, "Upgrades are not supported"),
+            Self::Ambiguous => ("request_ambiguous", 400, "The request can be read in two ways"),
+            Self::OutOfScope => ("out_of_scope", 403, "This method and path are not let through"),
             Self::CallerUnknown => ("caller_unknown", 401, "Unknown caller"),
             Self::TooManyRequests => ("too_many_requests", 429, "Too many requests"),
             Self::RequestCutOff => ("request_cut_off", 400, "The request's body was cut off"),
@@ -123,6 +117,8 @@ impl Refusal {
                 | Self::Target
                 | Self::Method
                 | Self::Upgrade
+                | Self::Ambiguous
+                | Self::OutOfScope
                 | Self::CallerUnknown
                 | Self::TooManyRequests
         )
@@ -131,18 +127,8 @@ impl Refusal {
     /// `application/problem+json`, RFC 9457.
     pub(super) fn response(self) -> Response<Reply> {
         let (code, status, title) = self.row();
-        let document =
-            Document { r#type: format!("urn:sidekey:problem:{code}"), title, status, code };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = Response::new(Reply::Whole(Full::new(Bytes::from(body))));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+        let mut response = problem::response(code, status, title).map(Reply::Whole);
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if matches!(status, 429 | 503) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        }
         if self.is_final() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

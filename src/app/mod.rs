@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::adapter::ambassador::{self, Ambassador};
+use crate::adapter::tls::{self, TlsAdapter};
 use crate::cache::SecretCache;
 use crate::config::{
     AbstractName, AmbassadorSpec, AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded,
-    NameKind, Protection, VaultConfig,
+    NameKind, Protection, TlsSpec, VaultConfig,
 };
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
@@ -20,7 +20,12 @@ use crate::memory::{arena_status, grow_arena};
 use crate::notify::Notifier;
 use crate::observe::{Audit, Metrics, Style, event};
 use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
-use crate::vault::{Failure, FetchThread, Login, Retry, Upstream, VaultError};
+use crate::vault::{FetchThread, Upstream};
+
+mod start;
+
+pub(crate) use start::first_login;
+use start::until_ready;
 
 /// Time kept for in-flight tasks that did not end by themselves.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
@@ -37,6 +42,7 @@ pub struct App;
 pub struct Bound {
     server: BoundServer,
     ambassadors: Vec<Ambassador>,
+    tls: Vec<TlsAdapter>,
     upstream: Upstream,
     fetch_thread: FetchThread,
     cache: SecretCache,
@@ -50,7 +56,8 @@ pub struct Bound {
 }
 
 /// What a reload does not change.
-type AtStart = (Listen, Option<SocketAddr>, Vec<AmbassadorSpec>, usize, Life, Protection);
+type AtStart =
+    (Listen, Option<SocketAddr>, Vec<AmbassadorSpec>, Vec<TlsSpec>, usize, Life, Protection);
 
 /// What a reload compares with.
 struct Running {
@@ -75,6 +82,7 @@ impl App {
             callers,
             notify,
             ambassadors,
+            tls,
             limits,
             life,
             protection,
@@ -83,6 +91,8 @@ impl App {
         let server = Server::bind(&listen, health)?;
         let bound = ambassadors.iter().cloned().map(Ambassador::bind);
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
+        let bound_tls = tls.iter().cloned().map(TlsAdapter::bind);
+        let bound_tls = bound_tls.collect::<Result<Vec<_>, _>>()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
         let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
@@ -99,7 +109,8 @@ impl App {
         settle_memory(&protection)?;
         let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
         let notifier = Notifier::start(notify, Arc::new(cache.clone()), metrics.clone());
-        let readiness = Readiness::new(cache.clone());
+        let awaited = bound_tls.iter().filter_map(TlsAdapter::awaited).collect();
+        let readiness = Readiness::new(cache.clone(), awaited);
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
         let running = Arc::new(Running {
             upstream: Mutex::new((vault, auth)),
@@ -107,6 +118,7 @@ impl App {
                 listen,
                 health,
                 ambassadors,
+                tls,
                 limits.max_connections,
                 life.clone(),
                 protection,
@@ -116,6 +128,7 @@ impl App {
         Ok(Bound {
             server,
             ambassadors: bound,
+            tls: bound_tls,
             upstream,
             fetch_thread,
             cache,
@@ -191,6 +204,14 @@ impl Bound {
             };
             ambassador.serve(shared, &connections, no_more_connections.clone());
         }
+        for adapter in self.tls {
+            let shared = tls::Shared {
+                cache: cache.clone(),
+                upstream: upstream.clone(),
+                metrics: self.metrics.clone(),
+            };
+            adapter.serve(&shared, &connections, no_more_connections.clone());
+        }
         let context =
             Context { policy: self.policy, metrics: self.metrics, audit: self.audit.clone() };
         server.serve(Arc::new(cache.clone()), context, &connections, no_more_connections.clone());
@@ -264,6 +285,7 @@ impl Reloader {
             callers,
             notify,
             ambassadors,
+            tls,
             limits,
             life,
             protection,
@@ -281,7 +303,7 @@ impl Reloader {
         }
         *self.running.upstream.lock().unwrap_or_else(PoisonError::into_inner) = (vault, auth);
         let most = limits.max_connections;
-        if self.running.at_start != (listen, health, ambassadors, most, life, protection) {
+        if self.running.at_start != (listen, health, ambassadors, tls, most, life, protection) {
             event::configuration_warning(
                 "[listen], [health], [adapters], [life], [memory], [sandbox] and max_connections change with a restart",
             );
@@ -317,76 +339,6 @@ pub(crate) fn settle_memory(protection: &Protection) -> Result<(), Error> {
         return Err(Error::NoSecretMemory(memory));
     }
     Ok(())
-}
-
-/// Waits for the first login.
-///
-/// # Errors
-/// At once when Vault refuses it; else at the end of `patience`.
-pub(crate) async fn first_login(
-    upstream: &Upstream,
-    vault: &VaultConfig,
-    auth: &AuthMethod,
-    patience: Duration,
-) -> Result<(), Error> {
-    let start = Instant::now();
-    let mut login = upstream.login();
-    let mut last = VaultError::new(Failure::Timeout, "auth");
-    loop {
-        match &*login.borrow_and_update() {
-            Login::In => return Ok(()),
-            Login::Out { error, .. } if is_refusal(error) => return Err(refused(auth, error)),
-            Login::Out { error, retry_at } => {
-                last = VaultError::clone(error);
-                let retry_in = retry_at.saturating_duration_since(Instant::now());
-                event::waiting_for_vault(vault.address.as_str(), start.elapsed(), retry_in);
-            }
-            Login::Starting => {}
-        }
-        let left = patience.saturating_sub(start.elapsed());
-        if !matches!(tokio::time::timeout(left, login.changed()).await, Ok(Ok(()))) {
-            break;
-        }
-    }
-    if matches!(last.failure, Failure::Credential(_)) {
-        return Err(Error::NoCredential { method: auth.name(), source: last });
-    }
-    let address = vault.address.to_string();
-    Err(Error::VaultUnreachable { address, waited: patience, source: last })
-}
-
-fn is_refusal(error: &VaultError) -> bool {
-    matches!(error.retry(), Retry::Never | Retry::Reauthenticate)
-        && error.failure != Failure::Stopping
-}
-
-fn refused(auth: &AuthMethod, error: &VaultError) -> Error {
-    Error::LoginRefused {
-        method: auth.name(),
-        mount: auth.mount().to_owned(),
-        identity: auth.identity(),
-        source: error.clone(),
-    }
-}
-
-/// Says who is still missing, first soon and then less and less often.
-async fn until_ready(readiness: &Readiness) {
-    let mut next_word = Duration::from_secs(2);
-    let mut last_word = Instant::now();
-    let mut changes = readiness.changes();
-    loop {
-        let pending = readiness.pending();
-        if pending.is_empty() {
-            event::ready();
-            return;
-        }
-        if last_word.elapsed() >= next_word {
-            event::not_ready(&pending);
-            last_word = Instant::now();
-            next_word = (next_word * 2).min(Duration::from_mins(1));
-        }
-        let _ = tokio::time::timeout(next_word, changes.changed()).await;
-    }
 }
 
 fn update_on_scrape(metrics: &Metrics, cache: SecretCache, readiness: Readiness) {

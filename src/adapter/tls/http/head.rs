@@ -1,0 +1,339 @@
+//! Heads on their way through: what belongs to one connection stays behind, and who asked is for
+//! us alone to say.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{Method, Version};
+
+use super::refusal::Refusal;
+use crate::adapter::hop::{OF_ONE_CONNECTION, is_alike, passed_on, retain};
+
+const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What starts like this says who asked, and is ours.
+const FORWARDED_PREFIX: &str = "x-forwarded-";
+/// Ours likewise, or of no use to the application: `Proxy` becomes `HTTP_PROXY` in CGI, an
+/// expectation is answered here, and the rest is made anew.
+const OURS: [&str; 6] = ["forwarded", "x-real-ip", "proxy", "expect", "host", "content-length"];
+
+/// What is said about each request of a connection.
+pub(super) struct Origin {
+    client: String,
+    port: HeaderValue,
+    forwarded_for: HeaderValue,
+    certificate: Option<HeaderValue>,
+}
+
+impl Origin {
+    /// `certificate` as it goes into `X-Forwarded-Client-Cert`.
+    pub(super) fn new(client: SocketAddr, server: SocketAddr, certificate: Option<&str>) -> Self {
+        let ip = client.ip().to_canonical();
+        let value = |text: &str| HeaderValue::from_str(text).ok();
+        let empty = || HeaderValue::from_static("");
+        Self {
+            client: match ip {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("\"[{ip}]\""),
+            },
+            port: server.port().into(),
+            forwarded_for: value(&ip.to_string()).unwrap_or_else(empty),
+            certificate: certificate.and_then(value),
+        }
+    }
+}
+
+/// Whom a request is for, when it is one that can be passed on.
+pub(super) fn fits(parts: &Parts) -> Result<Option<Authority>, Refusal> {
+    // A trace is answered with the request, and what we put in; a tunnel leads past the path.
+    if parts.method == Method::TRACE || parts.method == Method::CONNECT {
+        return Err(Refusal::Method);
+    }
+    if !parts.uri.path().starts_with('/') {
+        return Err(Refusal::Target);
+    }
+    host(parts)
+}
+
+/// In HTTP/2 and in a whole URI the authority counts; else there is one `Host` header (RFC 9112,
+/// 3.2), which HTTP/1.0 may lack.
+fn host(parts: &Parts) -> Result<Option<Authority>, Refusal> {
+    let mut hosts = parts.headers.get_all(header::HOST).into_iter();
+    let named = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(Refusal::Host),
+        (Some(host), None) => Some(authority(host.as_bytes())?),
+        (None, None) => None,
+    };
+    match (parts.uri.authority(), named) {
+        (Some(of_uri), named) => {
+            let of_uri = authority(of_uri.as_str().as_bytes())?;
+            let differs = named.is_some_and(|named| named != of_uri);
+            if differs && parts.version == Version::HTTP_2 {
+                return Err(Refusal::Host);
+            }
+            Ok(Some(of_uri))
+        }
+        (None, Some(named)) => Ok(Some(named)),
+        (None, None) if parts.version == Version::HTTP_10 => Ok(None),
+        (None, None) => Err(Refusal::Host),
+    }
+}
+
+/// Host and port, without a user.
+fn authority(text: &[u8]) -> Result<Authority, Refusal> {
+    let authority = Authority::try_from(text).map_err(|_| Refusal::Host)?;
+    if authority.as_str().contains('@') || authority.host().is_empty() {
+        return Err(Refusal::Host);
+    }
+    Ok(authority)
+}
+
+/// A request's headers for the application.
+pub(super) fn outgoing(
+    parts: &mut Parts,
+    host: Option<&Authority>,
+    upgrade: Option<HeaderValue>,
+    origin: &Origin,
+) -> HeaderMap {
+    let headers = std::mem::take(&mut parts.headers);
+    let trailers = take_trailer_names(&headers);
+    let takes_trailers = takes_trailers(&headers);
+    let mut headers = passed_on(headers);
+    retain(&mut headers, |name, _| {
+        !is_ours(name.as_str()) && !OF_ONE_CONNECTION.iter().any(|of| is_alike(name.as_str(), of))
+    });
+    join_cookies(&mut headers);
+    for names in trailers {
+        headers.append(header::TRAILER, names);
+    }
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    match (upgrade, takes_trailers) {
+        (Some(protocol), _) => {
+            headers.insert(header::UPGRADE, protocol);
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        (None, true) => _ = headers.insert(header::CONNECTION, HeaderValue::from_static("te")),
+        (None, false) => {}
+    }
+    let via = match parts.version {
+        Version::HTTP_2 => "2.0 sidekey",
+        Version::HTTP_10 => "1.0 sidekey",
+        _ => "1.1 sidekey",
+    };
+    headers.append(header::VIA, HeaderValue::from_static(via));
+    say_who(&mut headers, host, origin);
+    headers
+}
+
+fn say_who(headers: &mut HeaderMap, host: Option<&Authority>, origin: &Origin) {
+    let mut forwarded = format!("for={}", origin.client);
+    let host = host.map_or("", Authority::as_str);
+    let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static(""));
+    if let Some(text) = host.to_str().ok().filter(|text| !text.is_empty()) {
+        // No authority has a quote in it. Writing to a String cannot fail.
+        let _ = write!(forwarded, ";host=\"{text}\"");
+        headers.insert(FORWARDED_HOST, host.clone());
+    }
+    headers.insert(header::HOST, host);
+    forwarded.push_str(";proto=https");
+    if let Ok(forwarded) = HeaderValue::try_from(forwarded) {
+        headers.insert(header::FORWARDED, forwarded);
+    }
+    headers.insert(FORWARDED_FOR, origin.forwarded_for.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(FORWARDED_PORT, origin.port.clone());
+    if let Some(certificate) = &origin.certificate {
+        headers.insert(CLIENT_CERTIFICATE, certificate.clone());
+    }
+}
+
+/// An answer's headers for the client.
+pub(super) fn incoming(headers: HeaderMap, keeps_length: bool) -> HeaderMap {
+    let trailers = take_trailer_names(&headers);
+    let mut headers = passed_on(headers);
+    if !keeps_length {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    for names in trailers {
+        headers.append(header::TRAILER, names);
+    }
+    headers
+}
+
+/// What comes behind a body cannot say who asked either.
+pub(super) fn trailers(trailers: &mut HeaderMap) {
+    retain(trailers, |name, _| {
+        !is_ours(name.as_str()) && !OF_ONE_CONNECTION.iter().any(|of| is_alike(name.as_str(), of))
+    });
+}
+
+/// Many servers read `X_Forwarded_For` as `X-Forwarded-For`.
+fn is_ours(name: &str) -> bool {
+    let start = name.get(..FORWARDED_PREFIX.len());
+    start.is_some_and(|start| is_alike(start, FORWARDED_PREFIX))
+        || OURS.iter().any(|ours| is_alike(name, ours))
+}
+
+/// Announced trailers, which are for the next one too.
+fn take_trailer_names(headers: &HeaderMap) -> Vec<HeaderValue> {
+    headers.get_all(header::TRAILER).into_iter().cloned().collect()
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let words = headers.get_all(header::TE).into_iter();
+    words
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// HTTP/2 sends them one by one (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).into_iter().nth(1).is_none() {
+        return;
+    }
+    let all = headers.get_all(header::COOKIE).into_iter().map(HeaderValue::as_bytes);
+    let joined = all.collect::<Vec<_>>().join(&b"; "[..]);
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn parts(version: Version, target: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().version(version).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn sent(version: Version, headers: &[(&str, &str)]) -> Vec<String> {
+        let mut parts = parts(version, "/", headers);
+        let host = fits(&parts).unwrap();
+        let (client, server) = ("[2001:db8::1]:9".parse(), "192.0.2.1:443".parse());
+        let origin = Origin::new(client.unwrap(), server.unwrap(), None);
+        let out = outgoing(&mut parts, host.as_ref(), None, &origin);
+        let mut out: Vec<_> =
+            out.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+        out.sort();
+        out
+    }
+
+    /// What is said about each of them.
+    const SAID: [&str; 7] = [
+        "forwarded=for=\"[2001:db8::1]\";host=\"a.example:8443\";proto=https",
+        "host=a.example:8443",
+        "via=1.1 sidekey",
+        "x-forwarded-for=2001:db8::1",
+        "x-forwarded-host=a.example:8443",
+        "x-forwarded-port=443",
+        "x-forwarded-proto=https",
+    ];
+
+    const HOST: (&str, &str) = ("host", "a.example:8443");
+
+    #[test]
+    fn who_asked_is_for_us_to_say() {
+        let out = sent(
+            Version::HTTP_11,
+            &[
+                HOST,
+                ("x-forwarded-for", "6.6.6.6"),
+                ("x_forwarded_for", "6.6.6.6"),
+                ("x-forwarded_proto", "http"),
+                ("x-forwarded-client-cert", "Subject=\"CN=root\""),
+                ("x_forwarded_client_cert", "Subject=\"CN=root\""),
+                ("forwarded", "for=6.6.6.6"),
+                ("x_real_ip", "6.6.6.6"),
+                ("proxy", "http://6.6.6.6"),
+                ("expect", "100-continue"),
+            ],
+        );
+        assert_eq!(out, SAID);
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_stays_behind() {
+        let out = sent(
+            Version::HTTP_11,
+            &[
+                HOST,
+                ("connection", "close, X-Hop, X-Forwarded-For, host"),
+                ("x-hop", "1"),
+                ("keep-alive", "timeout=5"),
+                ("transfer-encoding", "chunked"),
+                ("content-length", "5"),
+                ("transfer_encoding", "chunked"),
+                ("content_length", "5"),
+                ("upgrade", "h2c"),
+            ],
+        );
+        assert_eq!(out, SAID);
+    }
+
+    #[test]
+    fn trailers_are_passed_on_but_not_under_our_names() {
+        let out = sent(Version::HTTP_11, &[HOST, ("te", "gzip, trailers"), ("trailer", "x-sum")]);
+        for expected in ["te=trailers", "connection=te", "trailer=x-sum"] {
+            assert!(out.iter().any(|line| line == expected), "{out:?}");
+        }
+        let mut map = HeaderMap::new();
+        for name in ["x-sum", "x-forwarded-for", "x_forwarded_for", "host", "content-length"] {
+            map.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        trailers(&mut map);
+        assert_eq!(map.keys().collect::<Vec<_>>(), ["x-sum"]);
+    }
+
+    #[test]
+    fn cookies_become_one() {
+        let out = sent(Version::HTTP_11, &[HOST, ("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+        assert!(out.contains(&"cookie=a=1; b=2; c=3".to_owned()), "{out:?}");
+    }
+
+    #[test]
+    fn one_host() {
+        let host = |version, target: &str, headers: &[(&str, &str)]| {
+            let found = super::host(&parts(version, target, headers));
+            found.map(|host| host.map(|host| host.to_string()))
+        };
+        let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+        assert_eq!(host(one, "/", &[HOST]), Ok(Some("a.example:8443".into())));
+        assert_eq!(host(one, "/", &[]), Err(Refusal::Host));
+        assert_eq!(host(Version::HTTP_10, "/", &[]), Ok(None));
+        assert_eq!(host(one, "/", &[HOST, HOST]), Err(Refusal::Host));
+        for bad in ["", "a b", "a@b", "a/b", "a\"b"] {
+            assert_eq!(host(one, "/", &[("host", bad)]), Err(Refusal::Host), "{bad}");
+        }
+        // The target goes before the header (RFC 9112, 3.2.2); in HTTP/2 they say the same.
+        assert_eq!(host(one, "https://b.example/", &[HOST]), Ok(Some("b.example".into())));
+        assert_eq!(host(two, "https://b.example/", &[HOST]), Err(Refusal::Host));
+        assert_eq!(host(two, "https://b.example/", &[]), Ok(Some("b.example".into())));
+    }
+
+    #[test]
+    fn what_is_not_passed_on() {
+        let refusal = |method: Method, target: &str| {
+            let mut parts = parts(Version::HTTP_11, target, &[HOST]);
+            parts.method = method;
+            fits(&parts).err()
+        };
+        assert_eq!(refusal(Method::GET, "/a//b/../c?d"), None);
+        assert_eq!(refusal(Method::OPTIONS, "*"), Some(Refusal::Target));
+        assert_eq!(refusal(Method::TRACE, "/"), Some(Refusal::Method));
+        assert_eq!(refusal(Method::CONNECT, "a.example:443"), Some(Refusal::Method));
+    }
+}

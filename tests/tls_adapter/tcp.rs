@@ -1,0 +1,177 @@
+//! Bytes on their way through, and who sent them.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::UnixListener;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::application::{Application, Bytewise};
+use crate::client::{Client, run};
+use crate::scene::{NAME, Scene, Setting};
+use crate::support::eventually;
+use crate::{Case, Needs};
+
+pub(crate) const CASES: [Case; 5] = [
+    ("tcp_each_way_has_its_own_end", Needs::Nothing, half_close),
+    ("tcp_a_cut_is_not_an_end", Needs::Nothing, cut),
+    ("tcp_application_is_told_who_connected", Needs::Nothing, announced),
+    ("tcp_application_at_a_unix_socket", Needs::Nothing, unix),
+    ("proxy_header_of_a_load_balancer_alone", Needs::Nothing, balancer),
+];
+
+fn half_close() {
+    let application = Bytewise::start(false);
+    let scene = Scene::http(application.addr, "mode = 'tcp'");
+    let client = Client::new(scene.addr(), &scene.authority());
+    run(async {
+        let mut stream = client.connect(None).await.unwrap();
+        let mut welcome = [0; 8];
+        // The application speaks first.
+        stream.read_exact(&mut welcome).await.unwrap();
+        let question = vec![b'q'; 3 << 20];
+        let (mut from, mut to) = tokio::io::split(stream);
+        let sent = async {
+            to.write_all(&question).await.unwrap();
+            to.shutdown().await.unwrap();
+        };
+        let mut answer = Vec::new();
+        let ((), read) = tokio::join!(sent, from.read_to_end(&mut answer));
+        read.unwrap();
+        assert_eq!(answer.len(), question.len() + 8);
+        assert!(answer.ends_with(b"goodbye\n"));
+    });
+    eventually("the end", || (*application.ends.lock().unwrap() == [true]).then_some(()));
+    scene.counted("sidekey_tls_connections_total{adapter=\"web\",outcome=\"done\"}", 1);
+    scene.stop();
+}
+
+/// TCP's end without TLS's is a cut: half a message is not to look like a whole one.
+fn cut() {
+    let application = Bytewise::start(false);
+    let scene = Scene::http(application.addr, "mode = 'tcp'");
+    let client = Client::new(scene.addr(), &scene.authority());
+    run(async {
+        let mut stream = client.connect(None).await.unwrap();
+        stream.write_all(b"half a mess").await.unwrap();
+        let mut back = [0; 19];
+        stream.read_exact(&mut back).await.unwrap();
+        let (mut tcp, _) = stream.into_inner();
+        tcp.shutdown().await.unwrap();
+        eventually("the cut", || (*application.ends.lock().unwrap() == [false]).then_some(()));
+    });
+    let line = "sidekey_tls_connections_total{adapter=\"web\",outcome=\"broken\"}";
+    scene.counted(line, 1);
+    scene.stop();
+}
+
+fn announced() {
+    let application = Bytewise::start(true);
+    let lines =
+        "mode = 'tcp'\nproxy_protocol = 'v2'\nclient_auth = 'optional'\nclient_ca = 'vault'";
+    let scene = Scene::http(application.addr, lines);
+    let pair = scene.client("a", "1h");
+    let client = Client::with(scene.addr(), &scene.authority(), Some(&pair));
+    let local = run(async {
+        let mut stream = client.connect(None).await.unwrap();
+        let mut welcome = [0; 8];
+        stream.read_exact(&mut welcome).await.unwrap();
+        stream.get_ref().0.local_addr().unwrap()
+    });
+    let header = application.headers.lock().unwrap().last().unwrap().clone();
+    let ports = [local.port().to_be_bytes(), scene.addr().port().to_be_bytes()].concat();
+    let expected = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..],
+        &header[14..16],
+        &[127, 0, 0, 1, 127, 0, 0, 1],
+        &ports,
+    ]
+    .concat();
+    assert!(header.starts_with(&expected), "{header:?}");
+    let text = String::from_utf8_lossy(&header[expected.len()..]).into_owned();
+    for part in [NAME, "TLSv1.3", "a.example.io"] {
+        assert!(text.contains(part), "{text:?}");
+    }
+    scene.stop();
+}
+
+/// Under the sandbox.
+fn unix() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let name = format!("sidekey-tls-{}", std::process::id());
+    let with_file = UnixListener::bind(&path).unwrap();
+    let of_name = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let without = UnixListener::bind_addr(&of_name).unwrap();
+    for (forward, listener) in
+        [(format!("unix:{}", path.display()), with_file), (format!("@{name}"), without)]
+    {
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                stream.write_all(b"welcome").unwrap();
+            }
+        });
+        let lines = "mode = 'tcp'";
+        let setting = Setting { forward: &forward, lines, certificate: "", more: "" };
+        let scene = setting.start();
+        let client = Client::new(scene.addr(), &scene.authority());
+        run(async {
+            let mut stream = client.connect(None).await.unwrap();
+            let mut said = [0; 7];
+            stream.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, b"welcome");
+        });
+        scene.stop();
+    }
+}
+
+fn balancer() {
+    let application = Application::start();
+    let scene = Scene::http(application.addr, "accept_proxy_from = ['127.0.0.0/8']");
+    let client = Client::new(scene.addr(), &scene.authority());
+    let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24".to_vec();
+    let there: SocketAddr = "[2001:db8::77]:1".parse().unwrap();
+    let SocketAddr::V6(ip) = there else { unreachable!() };
+    v2.extend([ip.ip().octets(), ip.ip().octets()].concat());
+    v2.extend([0, 1, 0x20, 0xfb]);
+    run(async {
+        for (header, client_ip, port) in [
+            (&b"PROXY TCP4 203.0.113.9 198.51.100.2 56324 443\r\n"[..], "203.0.113.9", "443"),
+            (&v2[..], "2001:db8::77", "8443"),
+            (&b"PROXY UNKNOWN\r\n"[..], "127.0.0.1", ""),
+        ] {
+            let mut tcp = TcpStream::connect(scene.addr()).await.unwrap();
+            tcp.write_all(header).await.unwrap();
+            let mut stream = client.secure(tcp, Some("http/1.1")).await.unwrap();
+            let get = format!("GET / HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n");
+            stream.write_all(get.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            let asked = application.last();
+            assert_eq!(asked.header("x-forwarded-for"), [client_ip]);
+            if !port.is_empty() {
+                assert_eq!(asked.header("x-forwarded-port"), [port]);
+            }
+        }
+        // A load balancer always says for whom.
+        assert!(client.connect(None).await.is_err());
+    });
+    let line = "sidekey_tls_handshakes_total{adapter=\"web\",outcome=\"proxy_header\"}";
+    scene.counted(line, 1);
+    scene.stop();
+
+    // From anybody else the header is not TLS.
+    let scene = Scene::http(application.addr, "accept_proxy_from = ['10.0.0.0/8']");
+    let client = Client::new(scene.addr(), &scene.authority());
+    run(async {
+        let mut tcp = TcpStream::connect(scene.addr()).await.unwrap();
+        tcp.write_all(b"PROXY TCP4 203.0.113.9 198.51.100.2 56324 443\r\n").await.unwrap();
+        assert!(client.secure(tcp, None).await.is_err());
+        client.is_let_in().await.unwrap();
+    });
+    assert_eq!(application.last().header("x-forwarded-for"), ["127.0.0.1"]);
+    scene.stop();
+}
