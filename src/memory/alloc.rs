@@ -67,6 +67,13 @@ pub fn in_ordinary_memory<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Runs `work` with secret memory, as long as it can be had: for a key that a library reads into
+/// structures of its own.
+pub fn in_secret_memory<T>(work: impl FnOnce() -> T) -> T {
+    let _routed = Routed::switch(Route::Secret);
+    work()
+}
+
 /// Puts back what was in force before, also when a panic passes.
 struct Routed {
     before: Route,
@@ -169,6 +176,7 @@ mod tests {
         let future = InSecretMemory::new(async {
             assert_eq!(route(), Route::Spare);
             assert_eq!(in_ordinary_memory(route), Route::Ordinary);
+            assert_eq!(in_secret_memory(route), Route::Secret);
             assert_eq!(route(), Route::Spare);
         });
         let mut future = Box::pin(future);

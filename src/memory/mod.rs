@@ -9,7 +9,8 @@
 //!    ordinary ones. [`arena_status`] says which.
 //! 3. The fetch thread, whose libraries handle plaintext in HTTP, TLS and JSON buffers, has its
 //!    whole heap and stack there ([`keep_thread_secret`]). Connections, whose buffers hold the
-//!    tokens of callers, have their heap there ([`InSecretMemory`]).
+//!    tokens of callers, have their heap there ([`InSecretMemory`]), and so have private keys
+//!    that a library reads ([`in_secret_memory`]).
 //! 4. The global allocator ([`WipingAllocator`]) wipes every block that it frees; what such a
 //!    thread keeps of them for its next allocations is wiped.
 //! 5. Threads clear registers and stack before they sleep ([`scrub`]), and registers when a
@@ -30,7 +31,7 @@ mod magazine;
 mod pages;
 mod scrub;
 
-pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory};
+pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory, in_secret_memory};
 pub use arena::{ArenaStatus, arena_status, grow_arena};
 pub use buf::{SecretBuf, SecretWriter};
 pub use environment::take_env;

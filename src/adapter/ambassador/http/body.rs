@@ -2,15 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until};
+
+use super::super::activity::Activity;
 
 /// A body without its trailers, in which a header could come back.
 pub(super) struct Data {
@@ -92,36 +91,6 @@ impl Body for Reply {
         match self {
             Self::Streamed(body) => body.size_hint(),
             Self::Whole(body) => body.size_hint(),
-        }
-    }
-}
-
-/// When a request's body last moved.
-pub(super) struct Activity {
-    base: Instant,
-    /// Milliseconds since `base`.
-    last: AtomicU64,
-}
-
-impl Activity {
-    pub(super) fn new() -> Self {
-        Self { base: Instant::now(), last: AtomicU64::new(0) }
-    }
-
-    fn mark(&self) {
-        let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(now, Ordering::Relaxed);
-    }
-
-    /// Ends when nothing moved for `patience`.
-    pub(super) async fn quiet_for(&self, patience: Duration) {
-        loop {
-            let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-            let end = self.base + last + patience;
-            if end <= Instant::now() {
-                return;
-            }
-            sleep_until(end).await;
         }
     }
 }
