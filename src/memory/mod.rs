@@ -13,8 +13,9 @@
 //!    that a library reads ([`in_secret_memory`]).
 //! 4. The global allocator ([`WipingAllocator`]) wipes every block that it frees; what such a
 //!    thread keeps of them for its next allocations is wiped.
-//! 5. Threads clear registers and stack before they sleep ([`scrub`]), and registers when a
-//!    [`SecretBuf`] is finished or dropped.
+//! 5. Threads clear registers and stack before they sleep ([`scrub`]), registers when a
+//!    [`SecretBuf`] is finished or dropped, and both after each step of a login or a handshake
+//!    of an ambassador ([`scrubbed`]).
 //! 6. Secrets that arrive by environment are taken out of it before any thread starts
 //!    ([`take_env`]); secrets that arrive by file are read straight into a [`SecretBuf`]
 //!    ([`SecretBuf::read_file`]).
@@ -37,4 +38,4 @@ pub use buf::{SecretBuf, SecretWriter};
 pub use environment::take_env;
 pub use harden::{Hardening, harden};
 pub use pages::Tier;
-pub use scrub::{keep_thread_secret, scrub};
+pub use scrub::{keep_thread_secret, scrub, scrubbed};

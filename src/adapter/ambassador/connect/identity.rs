@@ -16,7 +16,7 @@ use rustls::{ClientConfig, SignatureScheme};
 
 use super::ConnectError;
 use crate::certificate::Form;
-use crate::memory::in_secret_memory;
+use crate::memory::{in_secret_memory, scrub};
 use crate::secret::Secret;
 
 /// A certificate and its key, for one handshake.
@@ -33,7 +33,10 @@ impl Identity {
             let key = PrivateKeyDer::from_pem_slice(&key).ok()?;
             Some(Self(Arc::new(CertifiedKey::new(chain, any_supported_type(&key).ok()?))))
         };
-        in_secret_memory(read).ok_or(ConnectError::CertificateUnusable)
+        let identity = in_secret_memory(read);
+        // What a library computes with lies on the stack.
+        scrub();
+        identity.ok_or(ConnectError::CertificateUnusable)
     }
 
     pub(super) fn into_shown(self) -> Arc<Shown> {

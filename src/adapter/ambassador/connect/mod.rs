@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::cache::ReadError;
 use crate::config::{AmbassadorProtocol, AmbassadorSpec, Destination};
+use crate::memory::scrubbed;
 
 mod identity;
 mod outbound;
@@ -173,14 +174,15 @@ impl Connector {
         identity: Option<Identity>,
     ) -> Result<Outbound, ConnectError> {
         let Some(tls) = &self.0.tls else { return Ok(Outbound::Plain(stream)) };
-        let shown = identity.map(Identity::into_shown);
-        let config = match &shown {
-            Some(shown) => Arc::new(shown.settings(&tls.config)),
-            None => Arc::clone(&tls.config),
+        let connect = |config| TlsConnector::from(config).connect(tls.name.clone(), stream);
+        let Some(shown) = identity.map(Identity::into_shown) else {
+            let secured = connect(Arc::clone(&tls.config)).await;
+            return Ok(Outbound::Tls(Box::new(secured.map_err(ConnectError::handshake)?)));
         };
-        let secured = TlsConnector::from(config).connect(tls.name.clone(), stream).await;
+        // It signs with the key.
+        let secured = scrubbed(connect(Arc::new(shown.settings(&tls.config)))).await;
         let secured = secured.map_err(ConnectError::handshake)?;
-        if shown.is_some_and(|shown| shown.is_unfit()) {
+        if shown.is_unfit() {
             return Err(ConnectError::CertificateUnusable);
         }
         Ok(Outbound::Tls(Box::new(secured)))

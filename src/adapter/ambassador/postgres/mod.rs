@@ -21,6 +21,7 @@ use super::{Station, Use, identity};
 use crate::cache::Served;
 use crate::config::{AmbassadorProtocol, PostgresUser};
 use crate::lease::now;
+use crate::memory::scrubbed;
 use crate::server::{Peer, Stream};
 
 mod frames;
@@ -156,7 +157,8 @@ impl Postgres {
             Refusal::from(&error)
         })?;
         let patience = self.station.spec.response_timeout;
-        let entered = timeout(patience, login(&mut outbound, &message, &credential)).await;
+        let entered =
+            timeout(patience, scrubbed(login(&mut outbound, &message, &credential))).await;
         let aside = match entered {
             Ok(Ok(aside)) => aside,
             Ok(Err(error)) => {
