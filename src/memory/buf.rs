@@ -3,6 +3,7 @@
 use std::alloc::Layout;
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -127,11 +128,11 @@ impl SecretBuf {
 
     /// `range` of a shared buffer as response bytes, without a copy: the [`Bytes`] keeps the
     /// buffer alive, and the last holder's drop wipes it. An out-of-bounds range is empty.
-    pub fn share(self: &Arc<Self>, range: std::ops::Range<usize>) -> Bytes {
+    pub fn share(self: &Arc<Self>, range: Range<usize>) -> Bytes {
         if range.end > self.len() || range.start >= range.end {
             return Bytes::new();
         }
-        Bytes::from_owner(SharedBuf(Arc::clone(self))).slice(range)
+        Bytes::from_owner(SharedBuf { buffer: Arc::clone(self), range })
     }
 }
 
@@ -163,11 +164,14 @@ impl fmt::Debug for SecretBuf {
     }
 }
 
-struct SharedBuf(Arc<SecretBuf>);
+struct SharedBuf {
+    buffer: Arc<SecretBuf>,
+    range: Range<usize>,
+}
 
 impl AsRef<[u8]> for SharedBuf {
     fn as_ref(&self) -> &[u8] {
-        self.0.expose()
+        self.buffer.expose().get(self.range.clone()).unwrap_or_default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Freed blocks that a thread keeps for its next allocations, so that serving takes no lock.
 //!
 //! What is kept is wiped already: a block holds the address of the next one and zeros. Only
-//! threads whose allocations go to the arena keep any, and at most [`KEPT`] bytes of each size.
+//! threads whose allocations go to the arena keep any, and few of each size.
 
 use std::alloc::Layout;
 use std::cell::Cell;
@@ -9,11 +9,15 @@ use std::ptr::{NonNull, null_mut};
 
 /// Sizes are multiples of this, which is also how a block's size is rounded up.
 const STEP: usize = 64;
-/// Larger ones are not kept.
-const LARGEST: usize = 2048;
-const CLASSES: usize = LARGEST / STEP;
-/// Bytes of each size.
+/// Up to here each multiple is a class of its own.
+const SMALL: usize = 2048;
+/// hyper takes a read buffer of this size for each request. Other large blocks are not kept.
+const BUFFER: usize = 8192;
+const CLASSES: usize = SMALL / STEP + 1;
+const BUFFER_CLASS: usize = CLASSES - 1;
+/// Bytes of each class.
 const KEPT: usize = 4096;
+const KEPT_BUFFERS: usize = 2 * BUFFER;
 /// Of every block, whatever its owner asked for; more is not kept.
 const ALIGN: usize = 16;
 
@@ -25,15 +29,27 @@ impl Class {
     /// By the layout alone, so that a block is of the same class when it comes back.
     #[inline]
     pub(super) fn of(layout: Layout) -> Option<Self> {
-        let fits = layout.size() <= LARGEST && layout.align() <= ALIGN && layout.size() > 0;
-        fits.then(|| Self((layout.size() - 1) / STEP))
+        let size = layout.size();
+        if layout.align() > ALIGN {
+            return None;
+        }
+        match size {
+            1..=SMALL => Some(Self((size - 1) / STEP)),
+            BUFFER => Some(Self(BUFFER_CLASS)),
+            _ => None,
+        }
     }
 
     #[inline]
     pub(super) fn layout(self) -> Layout {
-        let size = (self.0 + 1) * STEP;
+        let size = if self.0 == BUFFER_CLASS { BUFFER } else { (self.0 + 1) * STEP };
         // SAFETY: the alignment is a power of two, and the size is small.
         unsafe { Layout::from_size_align_unchecked(size, ALIGN) }
+    }
+
+    /// Bytes of it that a thread keeps.
+    fn most(self) -> usize {
+        if self.0 == BUFFER_CLASS { KEPT_BUFFERS } else { KEPT }
     }
 }
 
@@ -88,7 +104,7 @@ impl Magazine {
         let (Some(top), Some(count)) = (self.tops.get(class.0), self.counts.get(class.0)) else {
             return false;
         };
-        if count.get() * class.layout().size() >= KEPT {
+        if count.get() * class.layout().size() >= class.most() {
             return false;
         }
         // SAFETY: the block is ours from here on, aligned, and larger than an address.
@@ -121,11 +137,13 @@ mod tests {
 
     #[test]
     fn a_class_holds_what_is_of_it() {
-        for size in [1, 63, 64, 65, 2047, 2048] {
+        for size in [1, 63, 64, 65, 2047, 2048, BUFFER] {
             let class = Class::of(layout(size)).unwrap().layout();
             assert!(class.size() >= size && class.size() < size + STEP, "{size}: {class:?}");
         }
-        assert!(Class::of(layout(2049)).is_none());
+        for size in [0, SMALL + 1, BUFFER - 1, BUFFER + 1] {
+            assert!(Class::of(layout(size)).is_none(), "{size}");
+        }
         assert!(Class::of(Layout::from_size_align(64, 32).unwrap()).is_none());
     }
 

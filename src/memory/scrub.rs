@@ -98,29 +98,30 @@ pub(super) fn clear_vector_registers() {
             );
         }
     }
-    if std::is_x86_feature_detected!("avx512f") {
+    if std::is_x86_feature_detected!("avx512vl") {
         // SAFETY: AVX-512 is there.
         unsafe { clear_upper_registers() };
     }
 }
 
-/// glibc's copy routines use zmm16 to zmm31, which `vzeroall` leaves alone.
+/// glibc's copy routines use zmm16 to zmm31, which `vzeroall` leaves alone, where the processor
+/// has AVX512VL. Writing the lowest part of such a register clears the rest of it.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512vl")]
 fn clear_upper_registers() {
     use core::arch::asm;
 
     // SAFETY: AVX-512 is there (the caller's check); the clobbered registers are declared.
     unsafe {
         asm!(
-            "vpxord zmm16, zmm16, zmm16", "vpxord zmm17, zmm17, zmm17",
-            "vpxord zmm18, zmm18, zmm18", "vpxord zmm19, zmm19, zmm19",
-            "vpxord zmm20, zmm20, zmm20", "vpxord zmm21, zmm21, zmm21",
-            "vpxord zmm22, zmm22, zmm22", "vpxord zmm23, zmm23, zmm23",
-            "vpxord zmm24, zmm24, zmm24", "vpxord zmm25, zmm25, zmm25",
-            "vpxord zmm26, zmm26, zmm26", "vpxord zmm27, zmm27, zmm27",
-            "vpxord zmm28, zmm28, zmm28", "vpxord zmm29, zmm29, zmm29",
-            "vpxord zmm30, zmm30, zmm30", "vpxord zmm31, zmm31, zmm31",
+            "vpxord xmm16, xmm16, xmm16", "vpxord xmm17, xmm17, xmm17",
+            "vpxord xmm18, xmm18, xmm18", "vpxord xmm19, xmm19, xmm19",
+            "vpxord xmm20, xmm20, xmm20", "vpxord xmm21, xmm21, xmm21",
+            "vpxord xmm22, xmm22, xmm22", "vpxord xmm23, xmm23, xmm23",
+            "vpxord xmm24, xmm24, xmm24", "vpxord xmm25, xmm25, xmm25",
+            "vpxord xmm26, xmm26, xmm26", "vpxord xmm27, xmm27, xmm27",
+            "vpxord xmm28, xmm28, xmm28", "vpxord xmm29, xmm29, xmm29",
+            "vpxord xmm30, xmm30, xmm30", "vpxord xmm31, xmm31, xmm31",
             out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
             out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
             out("zmm24") _, out("zmm25") _, out("zmm26") _, out("zmm27") _,

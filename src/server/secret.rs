@@ -138,7 +138,7 @@ async fn refresh<S: Source>(
     let [] = query::parse(admitted.query(), []).map_err(Problem::Query)?;
     declared.refreshes.take().map_err(Problem::RefreshedJustNow)?;
     let served = source.refresh(&declared.name).await?;
-    let tags = Tags::latest(declared, &served);
+    let tags = Tags::Latest(declared);
     let label = Label { content_type: "application/json", etag_suffix: "", negotiated: false };
     Answer::value(&served, tags, label, None, || {
         let entry = Entry::of(declared, Some(served.clone()));

@@ -77,10 +77,12 @@ fn decode(text: &str) -> Result<Cow<'_, str>, &'static str> {
     } else {
         Cow::Borrowed(text)
     };
-    if decoded.chars().any(char::is_control) {
-        return Err("control characters in the path");
-    }
-    Ok(decoded)
+    let has_control = if decoded.is_ascii() {
+        decoded.bytes().any(|c| c.is_ascii_control())
+    } else {
+        decoded.chars().any(char::is_control)
+    };
+    if has_control { Err("control characters in the path") } else { Ok(decoded) }
 }
 
 fn well_formed(text: &str) -> bool {
