@@ -203,7 +203,8 @@ impl hyper::body::Body for Endless {
         self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        std::task::Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 64 << 10])))))
+        static BLOCK: [u8; 64 << 10] = [b'x'; 64 << 10];
+        std::task::Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&BLOCK)))))
     }
 }
 

@@ -78,7 +78,8 @@ fn both_ways() {
         // The answer comes after the end of the question: each direction has its own.
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let read = stream.read_to_string(&mut answer);
+        assert!(read.is_ok(), "{read:?}: {answer}: {}", scene.metrics());
         assert_eq!(answer, large.len().to_string());
         counted(&scene, "ok", 1);
         counted(&scene, "closed", 1);

@@ -218,8 +218,10 @@ impl Scene {
     /// Over each way to log in; some are left open.
     fn many_sessions(&self) -> Vec<TcpStream> {
         let addr = self.postgres;
-        let many =
-            move |database| (0..SESSIONS / 4).map(|_| session(addr, database)).last().unwrap();
+        let many = move |database| {
+            (1..SESSIONS / 4).for_each(|_| drop(session(addr, database)));
+            session(addr, database)
+        };
         std::thread::scope(|scope| {
             let ways = ["scram", "clear", "bound", "twice"];
             let all = ways.map(|database| scope.spawn(move || many(database)));

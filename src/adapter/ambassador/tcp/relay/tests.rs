@@ -72,7 +72,7 @@ async fn nothing_moves() {
 async fn a_reader_that_does_not_read() {
     let (_application, mut near, mut far, mut destination) = between();
     let stream = async {
-        let sent = destination.write_all(&[0; 1 << 20]).await;
+        let sent = destination.write_all(&vec![0; 1 << 20]).await;
         assert!(sent.is_err(), "it holds no more than its buffer");
     };
     let term = &mut At::never();
