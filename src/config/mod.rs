@@ -42,7 +42,7 @@ mod tests;
 
 pub use ambassador::{
     AmbassadorListen, AmbassadorProtocol, AmbassadorSpec, Destination, DestinationTls, HeaderForm,
-    HeaderSpec,
+    HeaderSpec, PostgresUser,
 };
 pub use certificates::{CertificateSpec, KeyOrigin, KeyType};
 pub use declaration::{Declaration, Declarations, NameKind};

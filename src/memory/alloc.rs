@@ -67,7 +67,8 @@ pub fn in_ordinary_memory<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Runs `work` with secret memory: for a key that a library keeps in a block of its own.
+/// Runs `work` with secret memory, as long as it can be had: for a key that a library reads into
+/// structures of its own.
 pub fn in_secret_memory<T>(work: impl FnOnce() -> T) -> T {
     let _routed = Routed::switch(Route::Secret);
     work()
@@ -175,6 +176,7 @@ mod tests {
         let future = InSecretMemory::new(async {
             assert_eq!(route(), Route::Spare);
             assert_eq!(in_ordinary_memory(route), Route::Ordinary);
+            assert_eq!(in_secret_memory(route), Route::Secret);
             assert_eq!(route(), Route::Spare);
         });
         let mut future = Box::pin(future);

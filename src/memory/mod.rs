@@ -8,12 +8,14 @@
 //!    and a core dump does not hold; where the kernel has none, of locked pages; else of
 //!    ordinary ones. [`arena_status`] says which.
 //! 3. The fetch thread, whose libraries handle plaintext in HTTP, TLS and JSON buffers, has its
-//!    whole heap and stack there ([`keep_thread_secret`]); so has the thread that makes keystores. Connections, whose buffers hold the
-//!    tokens of callers, have their heap there ([`InSecretMemory`]).
+//!    whole heap and stack there ([`keep_thread_secret`]); so has the thread that makes keystores.
+//!    Connections, whose buffers hold the tokens of callers, have their heap there
+//!    ([`InSecretMemory`]), and so have private keys that a library reads ([`in_secret_memory`]).
 //! 4. The global allocator ([`WipingAllocator`]) wipes every block that it frees; what such a
 //!    thread keeps of them for its next allocations is wiped.
-//! 5. Threads clear registers and stack before they sleep ([`scrub`]), and registers when a
-//!    [`SecretBuf`] is finished or dropped.
+//! 5. Threads clear registers and stack before they sleep ([`scrub`]), registers when a
+//!    [`SecretBuf`] is finished or dropped, and both after each step of a login or a handshake
+//!    of an ambassador ([`scrubbed`]).
 //! 6. Secrets that arrive by environment are taken out of it before any thread starts
 //!    ([`take_env`]); secrets that arrive by file are read straight into a [`SecretBuf`]
 //!    ([`SecretBuf::read_file`]).
@@ -36,4 +38,4 @@ pub use buf::{SecretBuf, SecretWriter};
 pub use environment::take_env;
 pub use harden::{Hardening, harden};
 pub use pages::Tier;
-pub use scrub::{keep_thread_secret, scrub};
+pub use scrub::{keep_thread_secret, scrub, scrubbed};

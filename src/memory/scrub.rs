@@ -3,7 +3,9 @@
 //! A copy routine leaves the last bytes it moved in vector registers, where an idle thread
 //! keeps them for ever: `/proc/PID/mem` does not show them, but a core dump does.
 
+use std::future::poll_fn;
 use std::mem::MaybeUninit;
+use std::pin::pin;
 use std::ptr::NonNull;
 
 use super::alloc::{route_this_thread, wipe};
@@ -33,6 +35,20 @@ pub fn scrub() {
     // SAFETY: a local array of that size.
     unsafe { wipe(below.as_mut_ptr().cast(), SCRUBBED_STACK) };
     clear_vector_registers();
+}
+
+/// Runs `future`, and after each of its steps clears what it left below: for computations with
+/// plaintext in libraries, deeper in the stack than a thread clears before it sleeps.
+///
+/// Cancel safety: that of `future`.
+pub async fn scrubbed<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        scrub();
+        polled
+    })
+    .await
 }
 
 /// Puts secret pages under the part of this thread's stack that is not in use yet.

@@ -98,9 +98,12 @@ pub fn destination_back(spec: &AmbassadorSpec) {
     info!(target: "sidekey", %ambassador, %destination, "destination answers again");
 }
 
-/// An ambassador had nothing to put in.
-pub fn ambassador_without_credential(spec: &AmbassadorSpec, why: &(dyn Error + 'static)) {
-    let (ambassador, name) = (&spec.name, &spec.secret);
+/// An ambassador had no secret to put in, or no certificate to show.
+pub fn ambassador_without_credential(
+    ambassador: &SecretName,
+    name: &SecretName,
+    why: &(dyn Error + 'static),
+) {
     debug!(target: "sidekey", %ambassador, %name, error = %Chain(why), "no credential");
 }
 

@@ -8,13 +8,14 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sidekey::dev::DevTls;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::support::tls::Authority;
 
 /// What the destination was asked.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ impl Asked {
     }
 }
 
+/// One for each connection with one, in DER.
+type Certificates = Arc<Mutex<Vec<Vec<u8>>>>;
 type Log = Arc<Mutex<Vec<Asked>>>;
 
 pub(crate) struct Destination {
@@ -38,6 +41,8 @@ pub(crate) struct Destination {
     log: Log,
     /// Where `/redirect` leads.
     elsewhere: Arc<Mutex<String>>,
+    certificates: Certificates,
+    closed: Arc<Mutex<usize>>,
     _runtime: Runtime,
 }
 
@@ -47,19 +52,16 @@ impl Destination {
     }
 
     pub(crate) fn tls(tls: &DevTls) -> Self {
-        let chain = CertificateDer::pem_slice_iter(&tls.cert_chain).map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_slice(&tls.key).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        Self::start(Some(TlsAcceptor::from(Arc::new(config))))
+        Self::start(Some(Authority::settings(tls, None)))
     }
 
-    fn start(tls: Option<TlsAcceptor>) -> Self {
+    /// One that wants a client certificate of this authority.
+    pub(crate) fn mutual(tls: &DevTls, client_ca: &str) -> Self {
+        Self::start(Some(Authority::settings(tls, Some(client_ca.as_bytes()))))
+    }
+
+    fn start(tls: Option<rustls::ServerConfig>) -> Self {
+        let tls = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -69,27 +71,45 @@ impl Destination {
         let addr = listener.local_addr().unwrap();
         let (log, elsewhere) = (Log::default(), Arc::<Mutex<String>>::default());
         let state = (Arc::clone(&log), Arc::clone(&elsewhere));
+        let (certificates, closed_in_all) =
+            (Certificates::default(), Arc::<Mutex<usize>>::default());
+        let (shown, closed) = (Arc::clone(&certificates), Arc::clone(&closed_in_all));
         runtime.spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (tls, state) = (tls.clone(), state.clone());
+                let (shown_there, closed_there) = (shown.clone(), closed.clone());
                 tokio::spawn(async move {
                     match tls {
                         None => serve(stream, state).await,
                         Some(tls) => {
-                            if let Ok(stream) = tls.accept(stream).await {
+                            if let Some(stream) = secure(&tls, stream).await {
+                                let shown = stream.get_ref().1.peer_certificates();
+                                let shown = shown.map(|chain| chain[0].to_vec());
+                                shown_there.lock().unwrap().extend(shown);
                                 serve(stream, state).await;
+                                *closed_there.lock().unwrap() += 1;
                             }
                         }
                     }
                 });
             }
         });
-        Self { addr, log, elsewhere, _runtime: runtime }
+        Self { addr, log, elsewhere, certificates, closed: closed_in_all, _runtime: runtime }
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// The client certificates that were shown, one for each connection.
+    pub(crate) fn certificates(&self) -> Vec<Vec<u8>> {
+        self.certificates.lock().unwrap().clone()
+    }
+
+    /// Connections with TLS that ended.
+    pub(crate) fn closed(&self) -> usize {
+        *self.closed.lock().unwrap()
     }
 
     pub(crate) fn last(&self) -> Asked {
@@ -98,6 +118,19 @@ impl Destination {
 
     pub(crate) fn redirects_to(&self, url: &str) {
         url.clone_into(&mut self.elsewhere.lock().unwrap());
+    }
+}
+
+/// The connection with TLS, or `None` when there is none. What was refused is read to its end, so
+/// that the reason is not lost in a reset.
+pub(crate) async fn secure(tls: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    match tls.accept(stream).into_fallible().await {
+        Ok(stream) => Some(stream),
+        Err((_, mut refused)) => {
+            let _ = refused.shutdown().await;
+            while refused.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+            None
+        }
     }
 }
 
@@ -150,11 +183,28 @@ async fn answer(path: &str, asked: &Asked, elsewhere: &str) -> Answer {
             headers.insert("x-hop", "1".parse().unwrap());
             response
         }
+        "/endless" => Response::new(Endless.boxed()),
         "/stream" => {
             let pieces = (0..3).map(|n| Ok(Frame::data(Bytes::from(format!("piece {n}\n")))));
             Response::new(Pieces(pieces.collect()).boxed())
         }
         _ => whole(StatusCode::OK, "hello"),
+    }
+}
+
+/// What never ends.
+struct Endless;
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        static BLOCK: [u8; 64 << 10] = [b'x'; 64 << 10];
+        std::task::Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&BLOCK)))))
     }
 }
 

@@ -17,11 +17,15 @@
 mod support;
 
 mod destination;
+mod faults;
 mod http;
+mod java;
+mod mutual;
+mod peer;
 mod postgres;
-mod postgres_server;
 mod rotation;
 mod scene;
+mod tcp;
 
 use std::process::{Command, ExitCode};
 
@@ -40,6 +44,9 @@ enum Needs {
     PostgresAndRoot,
     /// The real Vault, and Python's driver of PostgreSQL.
     PostgresVaultAndPython,
+    PostgresAndPython,
+    /// A JDK and a driver from Maven Central.
+    PostgresAndJava,
 }
 
 impl Needs {
@@ -56,12 +63,16 @@ impl Needs {
                 (lacks_postgres() || real_vault().is_none() || python().is_none())
                     .then_some("PostgreSQL, a real Vault and python3-psycopg2")
             }
+            Self::PostgresAndPython => (lacks_postgres() || python().is_none())
+                .then_some("PostgreSQL and python3-psycopg2"),
+            Self::PostgresAndJava => (lacks_postgres() || java::driver().is_none())
+                .then_some("PostgreSQL, a JDK and the driver of Maven Central"),
         }
     }
 }
 
 fn lacks_postgres() -> bool {
-    postgres_server::programs().is_none()
+    support::postgres::programs().is_none()
 }
 
 /// A Python with the driver: Debian's may not be the first one on the path.
@@ -94,6 +105,8 @@ fn text(mut command: Command) -> String {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let cases = http::CASES.into_iter().chain(postgres::CASES).chain(rotation::CASES);
+    let cases = cases.chain(tcp::CASES).chain(mutual::CASES).chain(faults::CASES);
+    let cases = cases.chain(java::CASES);
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();
         let trial = Trial::test(name, move || {

@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::Needs;
-use crate::postgres_server::{ALONE, Postgres, said};
 use crate::scene::Scene;
 use crate::support::canary::{assert_clean, canary};
 use crate::support::eventually;
+use crate::support::postgres::{ALONE, Postgres, said};
 
 pub(crate) const CASES: [(&str, Needs, fn()); 10] = [
     ("postgres_every_login_method", Needs::Postgres, login_methods),

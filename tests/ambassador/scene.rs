@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::canary::canary;
 use crate::support::client::{self, Response};
@@ -29,8 +29,28 @@ impl Scene {
 
     /// The same for `protocol`, with a secret of these `fields`.
     pub(crate) fn of(protocol: &str, lines: &str, more: &str, fields: Value) -> Self {
-        let secret = if lines.contains("secret = ") { "" } else { "secret = 'api'\n" };
-        let vault = Dev::start();
+        Self::before(Dev::start(), protocol, (lines, more), fields)
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn tcp(lines: &str, more: &str) -> Self {
+        Self::of(
+            "tcp",
+            &format!("listen = '127.0.0.1:0'\nallow = ['app']\n{lines}"),
+            more,
+            json!({}),
+        )
+    }
+
+    /// The same before this Vault.
+    pub(crate) fn before(
+        vault: Dev,
+        protocol: &str,
+        (lines, more): (&str, &str),
+        fields: Value,
+    ) -> Self {
+        let has_none = ["secret = ", "client_certificate"].iter().any(|key| lines.contains(key));
+        let secret = if has_none || protocol == "tcp" { "" } else { "secret = 'api'\n" };
         let caller_token = canary("caller-token");
         vault.put("api", fields);
         let builder = Builder::serve().on_free_ports();
@@ -82,6 +102,21 @@ impl Scene {
         crate::support::canary::assert_clean("metrics", &self.metrics());
         self.sidecar.stop()
     }
+}
+
+/// A PKI engine with a role `web` for every name; the certificate of its root.
+pub(crate) fn engine(vault: &Dev) -> String {
+    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
+    let root = json!({ "common_name": "test root", "key_type": "ec" });
+    let made = vault.set_up("POST", "pki/root/generate/internal", root);
+    let role = json!({ "allow_any_name": true, "key_type": "ec" });
+    vault.set_up("POST", "pki/roles/web", role);
+    made["data"]["certificate"].as_str().unwrap().to_owned()
+}
+
+/// A certificate for `[certificates.web]`, with more lines.
+pub(crate) fn certificate(common_name: &str, more: &str) -> String {
+    format!("[certificates.web]\nrole = 'web'\ncommon_name = '{common_name}'\n{more}\n")
 }
 
 /// The owner of our own process folder is who we are.

@@ -18,6 +18,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ambassador;
 mod audit;
 mod capacity;
 mod client;
@@ -79,6 +80,13 @@ fn main() -> ExitCode {
     for (name, test) in degraded::TESTS {
         add(name, needs_root, Box::new(test));
     }
+    let needs_postgres = needs_root.or(ambassador::missing());
+    add("ambassador", needs_postgres, Box::new(|| ambassador::run(&Dev::start(), Protected)));
+    add(
+        "control_ambassador_is_found",
+        needs_postgres,
+        Box::new(|| ambassador::run(&Dev::start(), Unprotected)),
+    );
     let needs_gdb = needs_root.or((!dump::has_gdb()).then_some("gdb"));
     add("a_dump_by_a_debugger_holds_nothing", needs_gdb, Box::new(dump::by_debugger));
     add(

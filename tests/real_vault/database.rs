@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::postgres::Postgres;
 use crate::support::canary::canary;
 use crate::support::eventually;
+use crate::support::postgres::Postgres;
 use crate::support::sidecar::Builder;
 use crate::support::vault::{Real, TestVault};
 

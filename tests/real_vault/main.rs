@@ -17,7 +17,6 @@
 mod support;
 
 mod database;
-mod postgres;
 mod server;
 mod standstill;
 mod watch;
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(4));
     let no_vault = !in_ci() && real_vault().is_none();
-    let no_postgres = !in_ci() && postgres::programs().is_none();
+    let no_postgres = !in_ci() && support::postgres::programs().is_none();
     let trial = |name: &str, missing: Option<&str>, test: fn()| {
         let trial = Trial::test(name, move || {
             test();

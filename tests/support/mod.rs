@@ -16,6 +16,7 @@ pub mod jwt;
 pub mod kubernetes_api;
 pub mod limits;
 pub mod needle;
+pub mod postgres;
 pub mod ptrace;
 pub mod scan;
 pub mod sidecar;

@@ -1,10 +1,11 @@
-//! A local port that the application speaks plain HTTP or PostgreSQL to; the real connection is
-//! opened here, to the one destination of the configuration, with the credential put in on the
-//! way. The application never has it.
+//! A local port that the application speaks plain HTTP, PostgreSQL or anything over TCP to; the
+//! real connection is opened here, to the one destination of the configuration, with the
+//! credential put in on the way, or shown in its handshake. The application never has it.
 //!
 //! An accepted connection passes the caller rules and guards that hold at the local door as
-//! well; then `http` forwards its requests, or `postgres` starts its session and copies. Both
-//! reach the destination through `connect`.
+//! well; then `http` forwards its requests, `postgres` starts its session and copies, or `tcp`
+//! only copies. All reach the destination through `connect`, and none of their connections
+//! outlives what it was made with (`tenure`).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{SecretCache, Served};
-use crate::config::{AmbassadorListen, AmbassadorProtocol, AmbassadorSpec};
+use crate::config::{AmbassadorListen, AmbassadorProtocol, AmbassadorSpec, SecretName};
 use crate::memory::InSecretMemory;
 use crate::observe::{Access, AmbassadorMetrics, Audit, Metrics, event};
 use crate::server::{
@@ -26,10 +27,13 @@ use crate::server::{
 pub(super) mod connect;
 mod http;
 mod postgres;
+mod tcp;
+mod tenure;
 
-use connect::{Connector, TrustError};
+use connect::{ConnectError, Connector, Identity, TrustError};
 use http::Http;
 use postgres::Postgres;
+use tcp::Tcp;
 
 #[doc(hidden)]
 pub use postgres::parse_client;
@@ -120,8 +124,8 @@ impl Ambassador {
             Listener::Tcp { addr, .. } => event::ambassador_listening(&spec, addr),
             Listener::Unix { name, .. } => event::ambassador_listening(&spec, name),
         }
-        let permits = shared.policy.load().limits().max_connections;
-        let permits = Arc::new(Semaphore::new(permits));
+        let most = shared.policy.load().limits().max_connections;
+        let permits = Arc::new(Semaphore::new(spec.max_connections.unwrap_or(most)));
         let station = Arc::new(Station {
             numbers: shared.metrics.ambassador(spec.name.as_str()),
             spec,
@@ -130,6 +134,9 @@ impl Ambassador {
             failing: AtomicBool::new(false),
         });
         let protocol = Protocol::of(&station);
+        if let (Protocol::Http(http), Some(_)) = (&protocol, station.spec.client_certificate()) {
+            tracker.spawn(Arc::clone(http).follow_certificate(cancel.clone()));
+        }
         let connections = (tracker.clone(), cancel.clone());
         let start = move |stream, peer, permit| {
             let (tracker, cancel) = &connections;
@@ -148,6 +155,7 @@ impl Ambassador {
 enum Protocol {
     Http(Arc<Http>),
     Postgres(Arc<Postgres>),
+    Tcp(Arc<Tcp>),
 }
 
 impl Protocol {
@@ -159,6 +167,7 @@ impl Protocol {
             AmbassadorProtocol::Postgres { .. } => {
                 Self::Postgres(Arc::new(Postgres { station: Arc::clone(station) }))
             }
+            AmbassadorProtocol::Tcp => Self::Tcp(Arc::new(Tcp { station: Arc::clone(station) })),
         }
     }
 
@@ -166,6 +175,7 @@ impl Protocol {
         match self {
             Self::Http(http) => Arc::clone(http).serve(stream, peer, cancel).await,
             Self::Postgres(postgres) => postgres.serve(stream, peer, cancel).await,
+            Self::Tcp(tcp) => tcp.serve(stream, peer, cancel).await,
         }
     }
 }
@@ -187,14 +197,23 @@ impl Station {
     }
 
     /// The secret as it is now; never one past its end.
-    async fn secret(&self) -> Option<Served> {
-        match self.shared.cache.get(&self.spec.secret, None).await {
+    async fn secret(&self, name: &SecretName) -> Option<Served> {
+        match self.shared.cache.get(name, None).await {
             Ok(served) => Some(served),
             Err(error) => {
-                event::ambassador_without_credential(&self.spec, &error);
+                event::ambassador_without_credential(&self.spec.name, name, &error);
                 None
             }
         }
+    }
+
+    /// The client certificate as it is now, where there is to be one; never one past its end.
+    async fn certificate(&self) -> Result<Option<Served>, ConnectError> {
+        let Some(name) = self.spec.client_certificate() else { return Ok(None) };
+        let served = self.shared.cache.get(name, None).await.inspect_err(|error| {
+            event::ambassador_without_credential(&self.spec.name, name, error);
+        });
+        served.map(Some).map_err(ConnectError::NoCertificate)
     }
 
     /// Counts and writes down how a request or a session ended.
@@ -206,7 +225,7 @@ impl Station {
             adapter: Some(self.spec.name.as_str()),
             caller: used.caller,
             uid: used.peer.known_uid(),
-            name: Some(self.spec.secret.as_str()),
+            name: self.spec.secret().or(self.spec.client_certificate()).map(SecretName::as_str),
             outcome: used.outcome,
             freshness: used.served.map(|served| served.freshness.as_str()),
             age: used.served.map(|served| served.age),
@@ -231,6 +250,11 @@ impl Station {
             }
         }
     }
+}
+
+/// What is shown to the destination of a certificate that was `served`.
+fn identity(served: Option<&Served>) -> Result<Option<Identity>, ConnectError> {
+    served.map(|served| Identity::of(&served.secret)).transpose()
 }
 
 /// One use of an ambassador, for metrics and audit.

@@ -5,7 +5,10 @@ use http::HeaderName;
 use super::super::error::Problem;
 use super::super::load::Context;
 use super::super::section::{Section, quoted};
-use super::{AmbassadorProtocol, HeaderForm, HeaderSpec, Protocol};
+use super::{
+    AmbassadorProtocol, HeaderForm, HeaderSpec, Others, PostgresUser, Protocol, SecretName,
+    declared_name, required,
+};
 use crate::config::SIDEKEY_TOKEN_HEADER;
 
 const FORMS: &str = "one of bearer, basic and header";
@@ -37,12 +40,19 @@ struct Keys {
     field: Option<Box<str>>,
     user_field: Option<Box<str>>,
     password_field: Option<Box<str>>,
+    user: Option<Box<str>>,
     database: Option<Box<str>>,
 }
+
+/// All that is about a secret.
+const OF_A_SECRET: [&str; 6] =
+    ["credential", "header", "prefix", "field", "user_field", "password_field"];
 
 pub(super) fn read(
     section: &mut Section<'_>,
     protocol: Option<Protocol>,
+    certificate: Option<SecretName>,
+    others: &Others<'_>,
     context: &Context<'_>,
 ) -> Option<AmbassadorProtocol> {
     let mut text = |key| section.string(key).map(|located| located.value);
@@ -53,23 +63,85 @@ pub(super) fn read(
         field: text("field").map(Into::into),
         user_field: text("user_field").map(Into::into),
         password_field: text("password_field").map(Into::into),
+        user: text("user").map(Into::into),
         database: text("database").map(Into::into),
     };
+    let by_certificate = section.has("client_certificate") && !section.has("secret");
+    let secret = match protocol {
+        Some(Protocol::Tcp) => section.string("secret").and(None),
+        _ if by_certificate => None,
+        _ => secret(section, others, context),
+    };
+    if by_certificate && protocol != Some(Protocol::Tcp) {
+        refuse(&OF_A_SECRET, "about a secret, and none is named", section, context);
+    }
     match protocol? {
-        Protocol::Http => http(keys, section, context).map(AmbassadorProtocol::Http),
+        Protocol::Tcp => {
+            refuse(&["secret", "user", "database"], "another protocol's", section, context);
+            refuse(&OF_A_SECRET, "another protocol's", section, context);
+            Some(AmbassadorProtocol::Tcp)
+        }
+        Protocol::Http if by_certificate => {
+            refuse(&["user", "database"], "PostgreSQL's", section, context);
+            Some(AmbassadorProtocol::Http(None))
+        }
+        Protocol::Http => {
+            let header = http(keys, secret, section, context)?;
+            Some(AmbassadorProtocol::Http(Some(header)))
+        }
         Protocol::Postgres => {
-            refuse(&["credential", "header", "prefix", "field"], "HTTP's", section, context);
-            Some(AmbassadorProtocol::Postgres {
-                user_field: keys.user_field.unwrap_or("username".into()),
-                password_field: keys.password_field.unwrap_or("password".into()),
-                database: keys.database,
-            })
+            let user = if by_certificate {
+                // As the server's `cert` method has it, unless it is told otherwise.
+                let spec = certificate.and_then(|name| others.certificates.get(&name));
+                let common_name = || Some(spec?.common_name.as_str().into());
+                PostgresUser::Certified(keys.user.or_else(common_name)?)
+            } else {
+                user_of(secret, &keys, section, context)?
+            };
+            Some(AmbassadorProtocol::Postgres { user, database: keys.database })
         }
     }
 }
 
-fn http(keys: Keys, section: &Section<'_>, context: &Context<'_>) -> Option<HeaderSpec> {
-    refuse(&["database"], "PostgreSQL's", section, context);
+fn secret(
+    section: &mut Section<'_>,
+    others: &Others<'_>,
+    context: &Context<'_>,
+) -> Option<SecretName> {
+    let hint = "the name of the secret that the credential is made of";
+    let name = required(section, "secret", hint, context)?;
+    if others.certificates.contains_key(name.value.as_str()) {
+        let problem = Problem::at(&name.at, "a certificate is no secret with fields");
+        let hint = "name a secret under [secrets]; client_certificate shows a certificate";
+        context.report.problem(problem.hint(hint));
+        return None;
+    }
+    declared_name(&name, others.secrets, context)
+}
+
+fn user_of(
+    secret: Option<SecretName>,
+    keys: &Keys,
+    section: &Section<'_>,
+    context: &Context<'_>,
+) -> Option<PostgresUser> {
+    refuse(&["credential", "header", "prefix", "field"], "HTTP's", section, context);
+    refuse(&["user"], "for a client certificate alone: the secret has one", section, context);
+    let field = |chosen: &Option<Box<str>>, usual: &str| chosen.clone().unwrap_or(usual.into());
+    Some(PostgresUser::OfSecret {
+        secret: secret?,
+        user_field: field(&keys.user_field, "username"),
+        password_field: field(&keys.password_field, "password"),
+    })
+}
+
+fn http(
+    keys: Keys,
+    secret: Option<SecretName>,
+    section: &Section<'_>,
+    context: &Context<'_>,
+) -> Option<HeaderSpec> {
+    refuse(&["user", "database"], "PostgreSQL's", section, context);
     let Some(form) = keys.credential else {
         if !section.has("credential") {
             let problem = Problem::at(&section.at("credential"), "is missing");
@@ -113,7 +185,7 @@ fn http(keys: Keys, section: &Section<'_>, context: &Context<'_>) -> Option<Head
             return None;
         }
     };
-    Some(HeaderSpec { name: name?, value })
+    Some(HeaderSpec { secret: secret?, name: name?, value })
 }
 
 fn header_name(name: &str, section: &Section<'_>, context: &Context<'_>) -> Option<HeaderName> {

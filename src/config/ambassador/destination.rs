@@ -8,9 +8,11 @@ use url::{Host, Url};
 use super::super::error::{Located, Problem};
 use super::super::load::Context;
 use super::super::section::Section;
-use super::{Destination, DestinationTls, Protocol, required};
+use super::{Destination, DestinationTls, Protocol, SecretName, required};
 
 const POSTGRES_PORT: u16 = 5432;
+/// What nobody says of a destination without TLS.
+const OF_TLS: [&str; 3] = ["ca_cert", "server_name", "client_certificate"];
 
 struct Place {
     host: Box<str>,
@@ -21,10 +23,12 @@ struct Place {
 pub(super) fn read(
     section: &mut Section<'_>,
     protocol: Option<Protocol>,
+    client_certificate: Option<SecretName>,
     context: &Context<'_>,
 ) -> Option<Destination> {
     let hint = match protocol {
         Some(Protocol::Postgres) => "host and port, such as db.internal:5432",
+        Some(Protocol::Tcp) => "host and port, such as cache.internal:6379",
         _ => "a URL without a path, such as https://api.example.com",
     };
     let text = required(section, "destination", hint, context);
@@ -36,18 +40,22 @@ pub(super) fn read(
         context.report.problem(problem.hint("https:// is with TLS, http:// without"));
     }
     let text = text?;
+    let tls = tls.or(section.has("client_certificate").then_some(true));
     let place = match protocol? {
         Protocol::Http => from_url(&text, context),
-        Protocol::Postgres => from_authority(&text, tls, context),
+        Protocol::Postgres => from_authority(&text, Some(POSTGRES_PORT), tls, context),
+        Protocol::Tcp => from_authority(&text, None, tls, context),
     }?;
     if !place.tls {
-        for key in ["ca_cert", "server_name"].into_iter().filter(|key| section.has(key)) {
+        for key in OF_TLS.into_iter().filter(|key| section.has(key)) {
             let problem = Problem::at(&section.at(key), "the destination is reached without TLS");
             context.report.problem(problem.hint("leave it out, or use TLS"));
         }
         if !is_loopback(&place.host) {
+            let what =
+                if protocol == Some(Protocol::Tcp) { "everything" } else { "the credential" };
             context.report.warn(format!(
-                "{}: the credential travels unencrypted, which anyone on the way can read",
+                "{}: {what} travels unencrypted, which anyone on the way can read",
                 text.at.path
             ));
         }
@@ -60,7 +68,7 @@ pub(super) fn read(
         return None;
     };
     let ca_cert = ca_cert.map(|file| file.value);
-    let tls = place.tls.then_some(DestinationTls { name, ca_cert });
+    let tls = place.tls.then_some(DestinationTls { name, ca_cert, client_certificate });
     Some(Destination { host: place.host, port: place.port, tls })
 }
 
@@ -89,13 +97,14 @@ fn from_url(text: &Located<String>, context: &Context<'_>) -> Option<Place> {
 
 fn from_authority(
     text: &Located<String>,
+    default_port: Option<u16>,
     tls: Option<bool>,
     context: &Context<'_>,
 ) -> Option<Place> {
     let value = text.value.as_str();
     let (host, port) = match value.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
-        _ => (value, Some(POSTGRES_PORT)),
+        _ => (value, default_port),
     };
     let host = Host::parse(host).ok().filter(|_| !value.contains(['/', '@']));
     let (Some(host), Some(port)) = (host, port.filter(|port| *port != 0)) else {

@@ -19,17 +19,21 @@ mod spec;
 
 pub use spec::{
     AmbassadorListen, AmbassadorProtocol, AmbassadorSpec, Destination, DestinationTls, HeaderForm,
-    HeaderSpec,
+    HeaderSpec, PostgresUser,
 };
 
 const MOMENT: Duration = Duration::from_millis(1);
-const PROTOCOLS: [&str; 2] = ["http", "postgres"];
+/// The kernel counts whole seconds.
+const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
+const PROTOCOLS: [&str; 3] = ["http", "postgres", "tcp"];
+const PROTOCOLS_HINT: &str = "one of http, postgres and tcp";
 
 /// What the protocol is, before all that belongs to it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Http,
     Postgres,
+    Tcp,
 }
 
 /// What other sections say.
@@ -72,29 +76,39 @@ fn declaration(
 ) -> Option<AmbassadorSpec> {
     let listen = listen(&mut section, taken, others, context);
     let protocol = protocol(&mut section, context);
-    let destination = destination::read(&mut section, protocol, context);
-    let secret = secret(&mut section, others, context);
-    let credential = credential::read(&mut section, protocol, context);
+    let certificate = certificate(&mut section, others, context);
+    let destination = destination::read(&mut section, protocol, certificate.clone(), context);
+    let credential = credential::read(&mut section, protocol, certificate, others, context);
     let scope = scope(&mut section, protocol, context);
     let allow = allow(&mut section, protocol, others, context);
-    let timeout = |section: &mut Section<'_>, key, default| {
-        section.duration(key, MOMENT).unwrap_or(Duration::from_secs(default))
-    };
-    let connect_timeout = timeout(&mut section, "connect_timeout", 5);
-    let response_timeout = timeout(&mut section, "response_timeout", 60);
-    let idle_timeout = timeout(&mut section, "idle_timeout", 30);
+    let is_tcp = protocol == Some(Protocol::Tcp);
+    if is_tcp && section.has("response_timeout") {
+        let message = "the key is HTTP's and PostgreSQL's";
+        let problem = Problem::at(&section.at("response_timeout"), message);
+        context
+            .report
+            .problem(problem.hint("idle_timeout ends a connection on which nothing moves"));
+    }
+    let mut timeout =
+        |key, least, default| section.duration(key, least).unwrap_or(Duration::from_secs(default));
+    let connect_timeout = timeout("connect_timeout", MOMENT, 5);
+    let response_timeout = timeout("response_timeout", MOMENT, 60);
+    let idle_timeout = timeout("idle_timeout", MOMENT, if is_tcp { 3600 } else { 30 });
+    let keepalive = timeout("keepalive", LEAST_KEEPALIVE, 15);
+    let most = section.count("max_connections");
     section.finish();
     Some(AmbassadorSpec {
         name: name?,
         listen: listen?,
         destination: destination?,
-        secret: secret?,
         protocol: credential?,
         scope,
         allow: allow?,
         connect_timeout,
         response_timeout,
         idle_timeout,
+        keepalive,
+        max_connections: most.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
     })
 }
 
@@ -143,34 +157,41 @@ fn listen(
 }
 
 fn protocol(section: &mut Section<'_>, context: &Context<'_>) -> Option<Protocol> {
-    let text = required(section, "protocol", "one of http and postgres", context)?;
+    let text = required(section, "protocol", PROTOCOLS_HINT, context)?;
     match text.value.as_str() {
         "http" => Some(Protocol::Http),
         "postgres" => Some(Protocol::Postgres),
+        "tcp" => Some(Protocol::Tcp),
         other => {
             let problem = Problem::at(&text.at, format!("unknown protocol {}", quoted(other)));
             context.report.problem(match closest(other, PROTOCOLS.into_iter()) {
                 Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-                None => problem.hint("one of http and postgres"),
+                None => problem.hint(PROTOCOLS_HINT),
             });
             None
         }
     }
 }
 
-fn secret(
+/// The certificate that is shown to the destination, when there is to be one.
+fn certificate(
     section: &mut Section<'_>,
     others: &Others<'_>,
     context: &Context<'_>,
 ) -> Option<SecretName> {
-    let hint = "the name of the secret that the credential is made of";
-    let name = required(section, "secret", hint, context)?;
-    if others.certificates.contains_key(name.value.as_str()) {
-        let problem = Problem::at(&name.at, "a certificate is no secret with fields");
-        context.report.problem(problem.hint("name a secret under [secrets]"));
-        return None;
+    let text = section.string("client_certificate")?;
+    let declared = others.certificates.keys().find(|name| name.as_str() == text.value);
+    if let Some(name) = declared {
+        return Some(name.clone());
     }
-    declared_name(&name, others.secrets, context)
+    let message = format!("no certificate {} is declared", quoted(&text.value));
+    let problem = Problem::at(&text.at, message);
+    let names = others.certificates.keys().map(SecretName::as_str);
+    context.report.absence(match closest(&text.value, names) {
+        Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
+        None => problem.hint("declare it under [certificates]"),
+    });
+    None
 }
 
 fn scope(section: &mut Section<'_>, protocol: Option<Protocol>, context: &Context<'_>) -> Scope {
@@ -209,9 +230,9 @@ fn allow(
             });
             continue;
         };
-        if rule.token.is_some() && protocol == Some(Protocol::Postgres) {
+        if rule.token.is_some() && matches!(protocol, Some(Protocol::Postgres | Protocol::Tcp)) {
             let message = format!("the caller {} has to show a token", rule.name);
-            let hint = "PostgreSQL has no place for it: allow a rule that goes by uid alone";
+            let hint = "the protocol has no place for it: allow a rule that goes by uid alone";
             context.report.problem(Problem::at(&name.at, message).hint(hint));
         }
     }

@@ -21,8 +21,6 @@ pub struct AmbassadorSpec {
     pub listen: AmbassadorListen,
     /// Where its traffic goes.
     pub destination: Destination,
-    /// The declared secret that the credential is made of.
-    pub secret: SecretName,
     /// What is spoken, and how the credential is put in.
     pub protocol: AmbassadorProtocol,
     /// HTTP: what of the destination may be asked for.
@@ -34,8 +32,32 @@ pub struct AmbassadorSpec {
     /// HTTP: from the request's last byte to the answer's head; PostgreSQL: for the
     /// destination's side of the login. Default 60 s.
     pub response_timeout: Duration,
-    /// HTTP: how long an unused connection to the destination is kept; default 30 s.
+    /// HTTP: how long an unused connection to the destination is kept; default 30 s. TCP: how long
+    /// nothing may move in either direction; default 1 h.
     pub idle_timeout: Duration,
+    /// A destination that is silent for as long is asked whether it is there; one that leaves
+    /// three such questions unanswered is not. Default 15 s, at least 1 s.
+    pub keepalive: Duration,
+    /// Connections of applications at once; `None` for the limit of the local door.
+    pub max_connections: Option<usize>,
+}
+
+impl AmbassadorSpec {
+    /// The declared secret that the credential is made of.
+    pub fn secret(&self) -> Option<&SecretName> {
+        match &self.protocol {
+            AmbassadorProtocol::Http(header) => header.as_ref().map(|header| &header.secret),
+            AmbassadorProtocol::Postgres {
+                user: PostgresUser::OfSecret { secret, .. }, ..
+            } => Some(secret),
+            AmbassadorProtocol::Postgres { .. } | AmbassadorProtocol::Tcp => None,
+        }
+    }
+
+    /// The declared certificate that is shown to the destination.
+    pub fn client_certificate(&self) -> Option<&SecretName> {
+        self.destination.tls.as_ref()?.client_certificate.as_ref()
+    }
 }
 
 /// A local address that only this host reaches.
@@ -65,27 +87,47 @@ pub struct DestinationTls {
     pub name: ServerName<'static>,
     /// A PEM file with the certificate authorities to trust; `None` for those of the system.
     pub ca_cert: Option<PathBuf>,
+    /// The declared certificate that is shown in return, with each handshake the one of then.
+    pub client_certificate: Option<SecretName>,
 }
 
 /// What is spoken, and what of the secret is used.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AmbassadorProtocol {
-    /// HTTP/1.1, with one header set.
-    Http(HeaderSpec),
-    /// PostgreSQL, with user and password set in the start of a session.
+    /// HTTP/1.1, with one header set; without one where a client certificate is all there is.
+    Http(Option<HeaderSpec>),
+    /// PostgreSQL, with the user set in the start of a session.
     Postgres {
+        /// Whom the server sees.
+        user: PostgresUser,
+        /// The database where the application names none.
+        database: Option<Box<str>>,
+    },
+    /// Bytes, as they are.
+    Tcp,
+}
+
+/// Who logs in to PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PostgresUser {
+    /// User and password of a secret.
+    OfSecret {
+        /// The declared secret.
+        secret: SecretName,
         /// Field with the user.
         user_field: Box<str>,
         /// Field with the password.
         password_field: Box<str>,
-        /// The database where the application names none.
-        database: Option<Box<str>>,
     },
+    /// This one, by its client certificate alone.
+    Certified(Box<str>),
 }
 
 /// A header made of a secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeaderSpec {
+    /// The declared secret that it is made of.
+    pub secret: SecretName,
     /// Its name; what the application sends under it is dropped.
     pub name: HeaderName,
     /// Its value.
@@ -117,6 +159,7 @@ impl AmbassadorProtocol {
         match self {
             Self::Http(_) => "http",
             Self::Postgres { .. } => "postgres",
+            Self::Tcp => "tcp",
         }
     }
 }

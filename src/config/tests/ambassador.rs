@@ -1,6 +1,6 @@
 //! `[adapters.ambassador.NAME]`.
 
-use super::super::{AmbassadorProtocol, AmbassadorSpec, HeaderForm};
+use super::super::{AmbassadorProtocol, AmbassadorSpec, HeaderForm, PostgresUser};
 use super::{REST, config, load_file, problems};
 
 const API: &str = "[adapters.ambassador.api]\nlisten = '127.0.0.1:9001'\nprotocol = 'http'\n\
@@ -18,7 +18,7 @@ fn defaults() {
     let api = spec(API);
     assert_eq!(api.destination.authority(), "api.example.com:443");
     assert!(api.destination.tls.is_some());
-    let AmbassadorProtocol::Http(header) = api.protocol else { panic!("not http") };
+    let AmbassadorProtocol::Http(Some(header)) = api.protocol else { panic!("not http") };
     assert_eq!(header.name, "authorization");
     let form = HeaderForm::Field { prefix: "Bearer ".into(), field: "token".into() };
     assert_eq!(header.value, form);
@@ -31,10 +31,98 @@ fn defaults() {
     assert!(local.destination.tls.is_none(), "on loopback");
 }
 
+const CACHE: &str = "[adapters.ambassador.cache]\nlisten = '127.0.0.1:6379'\nprotocol = 'tcp'\n\
+                     destination = 'cache.internal:6380'\nallow = 'app'\n";
+const CERTIFICATE: &str = "[certificates.web]\nrole = 'web'\ncommon_name = 'web.example.io'\n";
+
+fn with_certificate(text: &str) -> String {
+    format!("{text}client_certificate = 'web'\n{CERTIFICATE}")
+}
+
+fn certificate_of(spec: &AmbassadorSpec) -> Option<&str> {
+    spec.client_certificate().map(crate::config::SecretName::as_str)
+}
+
+#[test]
+fn tcp_defaults() {
+    let cache = spec(CACHE);
+    assert_eq!(cache.protocol, AmbassadorProtocol::Tcp);
+    assert_eq!(cache.destination.authority(), "cache.internal:6380");
+    assert!(cache.destination.tls.is_some() && cache.secret().is_none());
+    assert_eq!(cache.idle_timeout.as_secs(), 3600);
+    assert_eq!((cache.keepalive.as_secs(), cache.max_connections), (15, None));
+    assert!(spec(&CACHE.replace("cache.internal", "127.0.0.1")).destination.tls.is_none());
+    let shown = spec(&with_certificate(&CACHE.replace("cache.internal", "127.0.0.1")));
+    assert_eq!(certificate_of(&shown), Some("web"), "TLS, because there is a certificate to show");
+}
+
+#[test]
+fn a_certificate_beside_a_secret_or_alone() {
+    let both = spec(&with_certificate(DB));
+    assert_eq!((both.secret().unwrap().as_str(), certificate_of(&both)), ("db", Some("web")));
+    let alone = with_certificate(&DB.replace("secret = 'db'\n", ""));
+    let user = |text: &str| match spec(text).protocol {
+        AmbassadorProtocol::Postgres { user: PostgresUser::Certified(user), .. } => user,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(&*user(&alone), "web.example.io");
+    assert_eq!(&*user(&alone.replace("allow", "user = 'me'\nallow")), "me");
+
+    let alone = API.replace("secret = 'db'\ncredential = 'bearer'\n", "");
+    let alone = spec(&with_certificate(&alone));
+    assert_eq!(alone.protocol, AmbassadorProtocol::Http(None));
+    assert_eq!(certificate_of(&alone), Some("web"));
+}
+
+#[test]
+fn mistakes_about_certificates_and_tcp() {
+    let api = with_certificate(API);
+    let cache = with_certificate(CACHE);
+    for (text, from, to, expected) in [
+        (
+            &api,
+            "= 'web'\n[",
+            "= 'wed'\n[",
+            "api.client_certificate: no certificate \"wed\" is declared\n  hint: did you mean `web`?",
+        ),
+        (&api, "https:", "http:", "api.client_certificate: the destination is reached without TLS"),
+        (&api, "secret = 'db'", "", "api.credential: the key is about a secret, and none is named"),
+        (&api, "= 'db'", "= 'web'", "api.secret: a certificate is no secret with fields"),
+        (&api, "allow", "user = 'me'\nallow", "api.user: the key is PostgreSQL's"),
+        (&cache, "allow", "secret = 'db'\nallow", "cache.secret: the key is another protocol's"),
+        (
+            &cache,
+            "allow",
+            "tls = false\nallow",
+            "cache.client_certificate: the destination is reached without TLS",
+        ),
+        (
+            &cache,
+            "allow",
+            "response_timeout = '1s'\nallow",
+            "cache.response_timeout: the key is HTTP's",
+        ),
+        (&cache, ":6380", "", "cache.destination: expected host and port"),
+        (&cache, "allow", "keepalive = '10ms'\nallow", "cache.keepalive: "),
+        (&cache, "allow", "max_connections = 0\nallow", "cache.max_connections: "),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let found = problems(&format!("{}{REST}", text.replacen(from, to, 1)));
+        let expected = format!("adapters.ambassador.{expected}");
+        assert!(found.contains(&expected), "{to}: {found}");
+    }
+    let found = problems(&format!("{DB}user = 'me'\n{REST}"));
+    assert!(found.contains("db.user: the key is for a client certificate alone"), "{found}");
+    let rest = REST.replace("uid = 1", "uid = 1\ntoken_file = '/t'");
+    let found = problems(&format!("{CACHE}{rest}"));
+    assert!(found.contains("cache.allow: the caller app has to show a token"), "{found}");
+}
+
 #[test]
 fn a_credential_in_the_clear_is_said_aloud() {
     let warnings = |text: &str| load_file(&format!("{text}{REST}")).unwrap().warnings.join("\n");
     assert!(warnings(&API.replace("https:", "http:")).contains("travels unencrypted"));
+    assert!(warnings(&format!("{CACHE}tls = false\n")).contains("everything travels unenc"));
     assert!(warnings(&DB.replace("secret", "tls = false\nsecret")).contains("unencrypted"));
     assert!(
         !warnings(&API.replace("https://api.example.com", "http://127.0.0.1:1")).contains("unenc")

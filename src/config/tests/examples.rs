@@ -26,6 +26,7 @@ fn every_example_loads() {
     names.sort();
     let all = [
         "ambassador",
+        "ambassador-tcp",
         "approle",
         "approle-wrapped",
         "cert",

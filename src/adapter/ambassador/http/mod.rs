@@ -7,7 +7,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HeaderValue;
+use arc_swap::ArcSwap;
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -24,6 +25,7 @@ use crate::cache::Served;
 use crate::config::{HeaderSpec, SIDEKEY_TOKEN_HEADER};
 use crate::observe::event;
 use crate::scope::Target;
+use crate::secret::Etag;
 use crate::server::{Peer, Stream, Timeouts, screen, serve_http};
 
 mod body;
@@ -44,11 +46,18 @@ const IDLE: Duration = Duration::from_secs(90);
 /// One HTTP ambassador.
 pub(super) struct Http {
     station: Arc<Station>,
-    header: HeaderSpec,
-    client: Client<Dial, Data>,
+    header: Option<HeaderSpec>,
+    pool: ArcSwap<Pool>,
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
+}
+
+/// Kept connections, all made with one certificate where certificates are shown. Let go of, it
+/// closes those that are not in use, and the others after their answer.
+struct Pool {
+    certificate: Option<Etag>,
+    client: Client<Dial, Data>,
 }
 
 /// An answer, with what it was made with.
@@ -59,7 +68,7 @@ struct Outcome {
 }
 
 impl Http {
-    pub(super) fn new(station: Arc<Station>, header: HeaderSpec) -> Self {
+    pub(super) fn new(station: Arc<Station>, header: Option<HeaderSpec>) -> Self {
         let destination = &station.spec.destination;
         let scheme = if destination.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let authority = destination.authority();
@@ -68,13 +77,35 @@ impl Http {
         // Both were read as parts of a URL.
         let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static(""));
         let authority = authority.parse().unwrap_or(Authority::from_static("invalid"));
-        let client = Client::builder(Spawner)
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(station.spec.idle_timeout)
-            .set_host(false)
-            .http1_writev(true)
-            .build(Dial(station.connector.clone()));
-        Self { station, header, client, scheme, authority, host }
+        let pool = ArcSwap::from_pointee(Pool::new(&station, None));
+        Self { station, header, pool, scheme, authority, host }
+    }
+
+    /// The pool for connections made with this certificate.
+    fn pool(&self, certificate: Option<&Served>) -> Arc<Pool> {
+        let wanted = certificate.map(|served| *served.secret.etag());
+        let pool = self.pool.load_full();
+        if pool.certificate == wanted {
+            return pool;
+        }
+        let pool = Arc::new(Pool::new(&self.station, wanted));
+        self.pool.store(Arc::clone(&pool));
+        pool
+    }
+
+    /// Lets go of kept connections when their certificate is replaced, or ends.
+    pub(super) async fn follow_certificate(self: Arc<Self>, stop: CancellationToken) {
+        let Station { spec, shared, .. } = &*self.station;
+        let Some(name) = spec.client_certificate() else { return };
+        let mut fetches = shared.cache.fetches();
+        loop {
+            tokio::select! {
+                Ok(()) = fetches.changed() => {}
+                () = stop.cancelled() => return,
+            }
+            let now = shared.cache.cached(name, None).and_then(Result::ok);
+            self.pool(now.as_ref());
+        }
     }
 
     pub(super) async fn serve(
@@ -151,23 +182,33 @@ impl Http {
     }
 
     async fn forward(&self, parts: Parts, body: Incoming) -> Outcome {
-        let Some(served) = self.station.secret().await else {
-            return Outcome::refused(Refusal::CredentialUnavailable, None);
+        let (served, credential) = match &self.header {
+            None => (None, Credential::none()),
+            Some(header) => {
+                let Some(served) = self.station.secret(&header.secret).await else {
+                    return Outcome::refused(Refusal::CredentialUnavailable, None);
+                };
+                let Some(credential) = Credential::make(&header.value, &served.secret) else {
+                    event::credential_unusable(&self.station.spec.name, &header.secret);
+                    return Outcome::refused(Refusal::CredentialUnusable, Some(served));
+                };
+                (Some(served), credential)
+            }
         };
-        let Some(credential) = Credential::make(&self.header.value, &served.secret) else {
-            event::credential_unusable(&self.station.spec.name, &self.station.spec.secret);
-            return Outcome::refused(Refusal::CredentialUnusable, Some(served));
+        let client = match self.station.certificate().await {
+            Ok(certificate) => self.pool(certificate.as_ref()).client.clone(),
+            Err(error) => return Outcome::refused(Refusal::of_connect(&error), served),
         };
         let is_head = parts.method == Method::HEAD;
         let activity = Arc::new(Activity::new());
         let Ok(request) = self.outgoing((parts, body), &credential, &activity) else {
-            return Outcome::refused(Refusal::Target, Some(served));
+            return Outcome::refused(Refusal::Target, served);
         };
         let answered = tokio::select! {
             biased;
-            answered = self.client.request(request) => answered,
+            answered = client.request(request) => answered,
             () = activity.quiet_for(self.station.spec.response_timeout) => {
-                return Outcome::refused(Refusal::DestinationTimeout, Some(served));
+                return Outcome::refused(Refusal::DestinationTimeout, served);
             }
         };
         let refusal = match answered {
@@ -175,7 +216,7 @@ impl Http {
                 self.station.reached(Ok(()));
                 let (response, echoes) = incoming(response, is_head, &credential);
                 self.station.numbers.echoes(echoes);
-                return Outcome { response, word: "ok", served: Some(served) };
+                return Outcome { response, word: "ok", served };
             }
             Ok(_) => Refusal::DestinationFailed,
             Err(error) => {
@@ -186,7 +227,7 @@ impl Http {
                 refusal
             }
         };
-        Outcome::refused(refusal, Some(served))
+        Outcome::refused(refusal, served)
     }
 
     fn outgoing(
@@ -203,9 +244,12 @@ impl Http {
         let mut request = Request::new(Data::counted(body, Arc::clone(activity)));
         *request.method_mut() = parts.method;
         *request.uri_mut() = Uri::from_parts(uri)?;
-        let value = credential.header.clone();
-        *request.headers_mut() =
-            head::outgoing(parts.headers, &self.host, (&self.header.name, value));
+        // Where a certificate is all there is, the host is all that is ours.
+        let ours = match (&self.header, &credential.header) {
+            (Some(header), Some(value)) => (&header.name, value.clone()),
+            _ => (&header::HOST, self.host.clone()),
+        };
+        *request.headers_mut() = head::outgoing(parts.headers, &self.host, ours);
         Ok(request)
     }
 }
@@ -232,6 +276,18 @@ fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
     match (values.next(), values.next()) {
         (_, Some(_)) => Err(Refusal::CallerUnknown),
         (token, None) => Ok(token.map(HeaderValue::as_bytes).filter(|token| !token.is_empty())),
+    }
+}
+
+impl Pool {
+    fn new(station: &Arc<Station>, certificate: Option<Etag>) -> Self {
+        let client = Client::builder(Spawner)
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(station.spec.idle_timeout)
+            .set_host(false)
+            .http1_writev(true)
+            .build(Dial(Arc::clone(station)));
+        Self { certificate, client }
     }
 }
 

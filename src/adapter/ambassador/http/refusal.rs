@@ -1,11 +1,12 @@
 //! Why a request was not answered by the destination, and what the application is told.
 
 use std::error::Error as _;
+use std::io;
 
 use http::Response;
 use http::header::{self, HeaderValue};
 
-use super::super::connect::ConnectError;
+use super::super::connect::{ConnectError, refuses_certificate};
 use super::body::Reply;
 use crate::adapter::problem;
 use crate::server::Denied;
@@ -26,6 +27,8 @@ pub(super) enum Refusal {
     RequestCutOff,
     CredentialUnavailable,
     CredentialUnusable,
+    CertificateUnavailable,
+    CertificateRefused,
     DestinationUnreachable,
     DestinationUntrusted,
     DestinationFailed,
@@ -53,13 +56,10 @@ impl Refusal {
         let mut source = error.source();
         while let Some(cause) = source {
             if let Some(connect) = cause.downcast_ref::<ConnectError>() {
-                return match connect {
-                    ConnectError::Resolve(_) | ConnectError::Connect(_) => {
-                        Self::DestinationUnreachable
-                    }
-                    ConnectError::Tls(_) | ConnectError::NoTls => Self::DestinationUntrusted,
-                    ConnectError::Timeout(_) => Self::DestinationTimeout,
-                };
+                return Self::of_connect(connect);
+            }
+            if cause.downcast_ref::<io::Error>().is_some_and(refuses_certificate) {
+                return Self::CertificateRefused;
             }
             if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user) {
                 return Self::RequestCutOff;
@@ -67,6 +67,18 @@ impl Refusal {
             source = cause.source();
         }
         Self::DestinationFailed
+    }
+
+    pub(super) fn of_connect(error: &ConnectError) -> Self {
+        match error {
+            ConnectError::Resolve(_) | ConnectError::Connect(_) => Self::DestinationUnreachable,
+            ConnectError::Tls(_) | ConnectError::NoTls => Self::DestinationUntrusted,
+            ConnectError::Timeout(_) => Self::DestinationTimeout,
+            ConnectError::NoCertificate(_) => Self::CertificateUnavailable,
+            ConnectError::CertificateUnusable | ConnectError::CertificateRefused(_) => {
+                Self::CertificateRefused
+            }
+        }
     }
 
     const fn row(self) -> (&'static str, u16, &'static str) {
@@ -87,6 +99,12 @@ impl Refusal {
             }
             Self::CredentialUnusable => {
                 ("credential_unusable", 503, "The secret makes no header that can be sent")
+            }
+            Self::CertificateUnavailable => {
+                ("certificate_unavailable", 503, "There is no client certificate at the moment")
+            }
+            Self::CertificateRefused => {
+                ("certificate_refused", 502, "The destination does not take the client certificate")
             }
             Self::DestinationUnreachable => {
                 ("destination_unreachable", 502, "The destination cannot be reached")

@@ -47,10 +47,17 @@ pub(super) enum LoginError {
     Io(#[from] io::Error),
 }
 
-/// User and password.
+/// Who logs in, and how: without a password the client certificate has to do.
 pub(super) struct Credential {
     pub(super) user: Bytes,
-    pub(super) password: Bytes,
+    pub(super) password: Option<Bytes>,
+}
+
+impl Credential {
+    fn password(&self) -> Result<&Bytes, LoginError> {
+        let none = LoginError::Method("a password, and there is none but a client certificate");
+        self.password.as_ref().ok_or(none)
+    }
 }
 
 /// Sends `startup` and answers what the server asks, up to its consent. Returns what it said on
@@ -95,12 +102,12 @@ async fn authenticate(
     match code {
         OK => return Ok(true),
         CLEARTEXT if server.certificate().is_some() => {
-            frontend::password_message(&credential.password, &mut answer)?;
+            frontend::password_message(credential.password()?, &mut answer)?;
         }
         CLEARTEXT => return Err(LoginError::Method("a password in the clear, without TLS")),
         MD5 if server.is_private() => {
             let salt = rest.try_into().map_err(|_| nonsense())?;
-            let hash = md5_hash(&credential.user, &credential.password, salt);
+            let hash = md5_hash(&credential.user, credential.password()?, salt);
             frontend::password_message(hash.as_bytes(), &mut answer)?;
         }
         // Whoever sits in between could ask for it in the place of SCRAM, and guess at leisure.
@@ -121,6 +128,7 @@ async fn scram(
     offered: &[u8],
     credential: &Credential,
 ) -> Result<(), LoginError> {
+    let password = credential.password()?;
     let offers = |wanted: &str| offered.split(|byte| *byte == 0).any(|m| m == wanted.as_bytes());
     let binding = server.certificate().and_then(end_point);
     let (mechanism, binding) = match binding {
@@ -134,7 +142,7 @@ async fn scram(
     if !offers(mechanism) {
         return Err(LoginError::Method("a SASL mechanism that is not supported"));
     }
-    let mut scram = ScramSha256::new(&credential.password, binding);
+    let mut scram = ScramSha256::new(password, binding);
     let mut answer = BytesMut::new();
     frontend::sasl_initial_response(mechanism, scram.message(), &mut answer)?;
     server.write_all(&answer).await?;

@@ -1,9 +1,9 @@
 //! PostgreSQL: the application starts a session without a password, and gets one of the user
-//! that the secret names.
+//! that the secret names, or the client certificate stands for.
 //!
 //! The first message is read strictly ([`startup`]), user and database are put in, the login is
 //! done here ([`login`]), and from then on bytes are copied ([`relay`]) until a side ends or the
-//! credential does ([`term`]).
+//! credential does ([`super::tenure`]).
 
 use std::io;
 use std::sync::Arc;
@@ -16,10 +16,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{ConnectError, Outbound};
-use super::{Station, Use};
+use super::tenure::Tenure;
+use super::{Station, Use, identity};
 use crate::cache::Served;
-use crate::config::AmbassadorProtocol;
+use crate::config::{AmbassadorProtocol, PostgresUser};
 use crate::lease::now;
+use crate::memory::scrubbed;
 use crate::server::{Peer, Stream};
 
 mod frames;
@@ -28,13 +30,11 @@ mod message;
 mod refusal;
 mod relay;
 mod startup;
-mod term;
 
 use login::{Credential, LoginError, login};
 use refusal::Refusal;
 use relay::{End, relay};
 use startup::{First, Startup, Unfit};
-use term::Tenure;
 
 /// `SSLRequest` and `GSSENCRequest`, each of which is answered once.
 const MOST_OFFERS: usize = 2;
@@ -53,7 +53,8 @@ struct Session {
     /// What the server said on the side during the login.
     aside: Vec<u8>,
     tenure: Tenure,
-    served: Served,
+    /// The secret that it was started with.
+    served: Option<Served>,
 }
 
 impl Postgres {
@@ -103,7 +104,7 @@ impl Postgres {
             }
         };
         let Session { server, aside, mut tenure, served } = session;
-        used.served = Some(&served);
+        used.served = served.as_ref();
         self.station.note(&used);
         drop(served);
         let ready = [&aside[..], &message::AUTHENTICATED].concat();
@@ -120,14 +121,16 @@ impl Postgres {
     /// A session with the credential of now. One that the server refuses may just have been
     /// replaced behind our back: then it is read again, once.
     async fn start(&self, startup: &Startup, stop: &CancellationToken) -> Result<Session, Refusal> {
-        let served = self.station.secret().await.ok_or(Refusal::CredentialUnavailable)?;
+        let Some(name) = self.station.spec.secret() else {
+            return self.start_with(None, startup, stop).await;
+        };
+        let served = self.station.secret(name).await.ok_or(Refusal::CredentialUnavailable)?;
         let etag = *served.secret.etag();
-        match self.start_with(served, startup, stop).await {
+        match self.start_with(Some(served), startup, stop).await {
             Err(Refusal::CredentialRefused) => {
-                let Station { shared, spec, .. } = &*self.station;
-                match shared.cache.refresh(&spec.secret).await {
+                match self.station.shared.cache.refresh(name).await {
                     Ok(again) if again.secret.etag() != &etag => {
-                        self.start_with(again, startup, stop).await
+                        self.start_with(Some(again), startup, stop).await
                     }
                     _ => Err(Refusal::CredentialRefused),
                 }
@@ -138,21 +141,24 @@ impl Postgres {
 
     async fn start_with(
         &self,
-        served: Served,
+        served: Option<Served>,
         startup: &Startup,
         stop: &CancellationToken,
     ) -> Result<Session, Refusal> {
-        // What it has left counts from here, not from the end of the login.
+        let certificate = self.station.certificate().await;
+        let certificate = certificate.map_err(|error| Refusal::from(&error))?;
+        // What they have left counts from here, not from the end of the login.
         let since = now();
-        let credential = self.credential(&served).ok_or(Refusal::CredentialUnusable)?;
+        let credential = self.credential(served.as_ref()).ok_or(Refusal::CredentialUnusable)?;
         let database = self.database(startup).ok_or(Refusal::NoDatabase)?;
         let message = startup.encode(&credential.user, database).ok_or(Refusal::Malformed)?;
-        let mut outbound = self.connect().await.map_err(|error| {
+        let mut outbound = self.connect(certificate.as_ref()).await.map_err(|error| {
             self.station.reached(Err(&error));
             Refusal::from(&error)
         })?;
         let patience = self.station.spec.response_timeout;
-        let entered = timeout(patience, login(&mut outbound, &message, &credential)).await;
+        let entered =
+            timeout(patience, scrubbed(login(&mut outbound, &message, &credential))).await;
         let aside = match entered {
             Ok(Ok(aside)) => aside,
             Ok(Err(error)) => {
@@ -168,23 +174,39 @@ impl Postgres {
             }
         };
         self.station.reached(Ok(()));
-        let station = Arc::clone(&self.station);
-        let tenure = Tenure::of(station, (&served, since), &credential.user, stop.clone());
+        let tenure = Tenure::new(Arc::clone(&self.station), stop.clone());
+        let mut tenure = tenure.with_certificate(certificate.as_ref(), since);
+        if let (Some(served), Some(PostgresUser::OfSecret { user_field, .. })) =
+            (&served, self.user())
+        {
+            tenure = tenure.with_secret((served, since), user_field, &credential.user);
+        }
         Ok(Session { server: outbound, aside, tenure, served })
     }
 
-    fn credential(&self, served: &Served) -> Option<Credential> {
-        let AmbassadorProtocol::Postgres { user_field, password_field, .. } =
-            &self.station.spec.protocol
-        else {
-            return None;
-        };
+    fn user(&self) -> Option<&PostgresUser> {
+        match &self.station.spec.protocol {
+            AmbassadorProtocol::Postgres { user, .. } => Some(user),
+            _ => None,
+        }
+    }
+
+    fn credential(&self, served: Option<&Served>) -> Option<Credential> {
         let field = |name: &str| {
-            let (value, _) = served.secret.field(name)?;
+            let (value, _) = served?.secret.field(name)?;
             let trimmed: Bytes = value.slice_ref(value.trim_ascii());
             (!trimmed.is_empty() && !trimmed.contains(&0)).then_some(trimmed)
         };
-        Some(Credential { user: field(user_field)?, password: field(password_field)? })
+        match self.user()? {
+            PostgresUser::OfSecret { user_field, password_field, .. } => Some(Credential {
+                user: field(user_field)?,
+                password: Some(field(password_field)?),
+            }),
+            PostgresUser::Certified(user) => {
+                let user = Bytes::copy_from_slice(user.as_bytes());
+                Some(Credential { user, password: None })
+            }
+        }
     }
 
     /// What the application names; else what the configuration does; else what a client without
@@ -198,7 +220,8 @@ impl Postgres {
     }
 
     /// A connection on which a session can be started.
-    async fn connect(&self) -> Result<Outbound, ConnectError> {
+    async fn connect(&self, certificate: Option<&Served>) -> Result<Outbound, ConnectError> {
+        let identity = identity(certificate)?;
         let connector = &self.station.connector;
         connector
             .within(async {
@@ -214,7 +237,7 @@ impl Postgres {
                         _ => return Err(ConnectError::Tls(io::ErrorKind::InvalidData.into())),
                     }
                 }
-                connector.secure(stream).await
+                connector.secure(stream, identity).await
             })
             .await
     }
@@ -222,7 +245,8 @@ impl Postgres {
     /// Passes on the wish to end a query. The server's key for it is the application's.
     async fn cancel(&self, request: &[u8]) {
         self.station.numbers.count("cancel");
-        let Ok(mut server) = self.connect().await else { return };
+        let Ok(certificate) = self.station.certificate().await else { return };
+        let Ok(mut server) = self.connect(certificate.as_ref()).await else { return };
         let patience = self.station.spec.response_timeout;
         let passed = async {
             server.write_all(request).await?;

@@ -1,6 +1,6 @@
 //! Why a session was not started, and what the application is told.
 
-use super::super::connect::ConnectError;
+use super::super::connect::{ConnectError, refuses_certificate};
 use super::login::LoginError;
 use super::message::fatal;
 use super::startup::Unfit;
@@ -17,6 +17,8 @@ pub(super) enum Refusal {
     CredentialUnavailable,
     CredentialUnusable,
     CredentialRefused,
+    CertificateUnavailable,
+    CertificateRefused,
     DestinationUnreachable,
     DestinationUntrusted,
     DestinationTimeout,
@@ -49,6 +51,14 @@ impl Refusal {
             Self::CredentialRefused => {
                 ("credential_refused", "28000", "the destination refused the credential")
             }
+            Self::CertificateUnavailable => {
+                ("certificate_unavailable", "57P03", "there is no client certificate at the moment")
+            }
+            Self::CertificateRefused => (
+                "certificate_refused",
+                "28000",
+                "the destination does not take the client certificate",
+            ),
             Self::DestinationUnreachable => {
                 ("destination_unreachable", "08001", "the destination cannot be reached")
             }
@@ -101,6 +111,10 @@ impl From<&ConnectError> for Refusal {
             ConnectError::Resolve(_) | ConnectError::Connect(_) => Self::DestinationUnreachable,
             ConnectError::Tls(_) | ConnectError::NoTls => Self::DestinationUntrusted,
             ConnectError::Timeout(_) => Self::DestinationTimeout,
+            ConnectError::NoCertificate(_) => Self::CertificateUnavailable,
+            ConnectError::CertificateUnusable | ConnectError::CertificateRefused(_) => {
+                Self::CertificateRefused
+            }
         }
     }
 }
@@ -111,6 +125,7 @@ impl From<LoginError> for Refusal {
             LoginError::Refused => Self::CredentialRefused,
             LoginError::Said(whole) => Self::Said(whole),
             LoginError::Method(_) | LoginError::Unproven => Self::DestinationUntrusted,
+            LoginError::Io(error) if refuses_certificate(&error) => Self::CertificateRefused,
             LoginError::Io(_) => Self::DestinationFailed,
         }
     }

@@ -9,6 +9,7 @@ use tokio::time::{Duration, sleep, timeout};
 
 use super::frames::Frames;
 use super::message::{TERMINATE, fatal};
+use crate::adapter::ambassador::tenure::Term;
 use crate::memory::in_ordinary_memory;
 
 const BUFFER: usize = 16 << 10;
@@ -18,14 +19,6 @@ const BUFFER: usize = 16 << 10;
 const QUIET: Duration = Duration::from_millis(200);
 /// For both sides to take note of the end.
 const LAST_WORD: Duration = Duration::from_secs(1);
-
-/// When a session has to end.
-pub(super) trait Term {
-    /// Ends when the session should end at the next opportunity.
-    fn due(&mut self) -> impl Future<Output = ()> + Send;
-    /// Ends when it must end, in the middle of whatever it is.
-    fn over(&self) -> impl Future<Output = ()> + Send;
-}
 
 /// How a session came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

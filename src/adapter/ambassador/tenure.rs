@@ -1,4 +1,4 @@
-//! How long a session may last: not longer than the credential that it was started with.
+//! How long a connection may last: not longer than what it was made with.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,66 +6,71 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::super::Station;
-use super::relay::Term;
+use super::Station;
 use crate::cache::Served;
-use crate::config::AmbassadorProtocol;
+use crate::config::SecretName;
 use crate::lease::{now, spread};
 use crate::secret::Etag;
 
-/// Sessions of a replaced credential end spread over as much, or over what it has left.
+/// Connections of a replaced credential end spread over as much, or over what it has left.
 const SPREAD: Duration = Duration::from_secs(30);
 const LEAST_MARGIN: Duration = Duration::from_millis(500);
 const MOST_MARGIN: Duration = Duration::from_mins(1);
 /// Timers stand still while the host is suspended: how late an end may be noticed after that.
 const MOST_NAP: Duration = Duration::from_secs(30);
 
-/// The credential of one session, without its password.
+/// When a connection has to end.
+pub(super) trait Term {
+    /// Ends when the connection should end at the next opportunity.
+    fn due(&mut self) -> impl Future<Output = ()> + Send;
+    /// Ends when it must end, in the middle of whatever it is.
+    fn over(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// The credentials of one connection, without what is secret of them.
 pub(super) struct Tenure {
     station: Arc<Station>,
     stop: CancellationToken,
+    held: Vec<Held>,
+}
+
+/// A secret or a certificate that it was made with.
+struct Held {
+    name: SecretName,
     etag: Etag,
-    user: Box<[u8]>,
-    /// When the server stops taking it, as far as that is known.
+    /// The field with a user, and who that was: another password of the same one is no other
+    /// credential.
+    user: Option<(Box<str>, Box<[u8]>)>,
+    /// When it stops being taken, as far as that is known.
     ends: Option<Instant>,
-    /// How long before that the session should be over.
+    /// How long before that the connection should be over.
     margin: Duration,
 }
 
-impl Tenure {
+impl Held {
     /// Of what was `served` at the moment `since`, by [`now`].
-    pub(super) fn of(
-        station: Arc<Station>,
-        (served, since): (&Served, Instant),
-        user: &[u8],
-        stop: CancellationToken,
-    ) -> Self {
+    fn of(name: &SecretName, served: &Served, since: Instant) -> Self {
         let life = served.expires_in.unwrap_or_default();
         Self {
-            station,
-            stop,
+            name: name.clone(),
             etag: *served.secret.etag(),
-            user: user.into(),
+            user: None,
             ends: served.expires_in.map(|left| since + left),
             margin: (life / 10).clamp(LEAST_MARGIN, MOST_MARGIN),
         }
     }
 
-    /// Looks at what is there now. True when it is for another user: then this one's end stands.
-    fn is_replaced(&mut self) -> bool {
-        let spec = &self.station.spec;
-        let Some(Ok(served)) = self.station.shared.cache.cached(&spec.secret, None) else {
+    /// Looks at what is there now. True when it is something else: then this one's end stands.
+    fn is_replaced(&mut self, station: &Station) -> bool {
+        let Some(Ok(served)) = station.shared.cache.cached(&self.name, None) else {
             return false;
         };
         if served.secret.etag() != &self.etag {
-            let AmbassadorProtocol::Postgres { user_field, .. } = &spec.protocol else {
-                return false;
-            };
-            let user = served.secret.field(user_field);
-            if user.is_none_or(|(user, _)| user.trim_ascii() != &*self.user) {
+            let Some((field, user)) = &self.user else { return true };
+            let now = served.secret.field(field);
+            if now.is_none_or(|(now, _)| now.trim_ascii() != &**user) {
                 return true;
             }
-            // Another password of the same user ends no session.
             self.etag = *served.secret.etag();
         }
         self.ends = served.expires_in.map(|left| now() + left);
@@ -75,6 +80,45 @@ impl Tenure {
     fn left(&self) -> Option<Duration> {
         let left = self.ends?.saturating_duration_since(now());
         Some(left.saturating_sub(self.margin))
+    }
+}
+
+impl Tenure {
+    /// Without an end but the stop.
+    pub(super) fn new(station: Arc<Station>, stop: CancellationToken) -> Self {
+        Self { station, stop, held: Vec::new() }
+    }
+
+    /// Not longer than the client certificate that was `served` at the moment `since`.
+    pub(super) fn with_certificate(mut self, served: Option<&Served>, since: Instant) -> Self {
+        let name = self.station.spec.client_certificate();
+        let held = name.zip(served).map(|(name, served)| Held::of(name, served, since));
+        self.held.extend(held);
+        self
+    }
+
+    /// Not longer than the secret that was `served` at the moment `since`, of the user in `field`.
+    pub(super) fn with_secret(
+        mut self,
+        (served, since): (&Served, Instant),
+        field: &str,
+        user: &[u8],
+    ) -> Self {
+        let held = self.station.spec.secret().map(|name| Held {
+            user: Some((field.into(), user.into())),
+            ..Held::of(name, served, since)
+        });
+        self.held.extend(held);
+        self
+    }
+
+    fn is_replaced(&mut self) -> bool {
+        let Self { station, held, .. } = self;
+        held.iter_mut().any(|held| held.is_replaced(station))
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.held.iter().filter_map(Held::left).min()
     }
 }
 
@@ -109,7 +153,7 @@ impl Term for Tenure {
     }
 
     async fn over(&self) {
-        match self.ends {
+        match self.held.iter().filter_map(|held| held.ends).min() {
             Some(end) => until(end, now).await,
             None => std::future::pending().await,
         }
@@ -117,7 +161,7 @@ impl Term for Tenure {
 }
 
 /// Ends at `end` by `clock`, which goes on while timers stand still.
-async fn until(end: Instant, clock: impl Fn() -> Instant) {
+pub(super) async fn until(end: Instant, clock: impl Fn() -> Instant) {
     loop {
         let left = end.saturating_duration_since(clock());
         if left.is_zero() {

@@ -9,41 +9,42 @@ use std::sync::Mutex;
 
 use tempfile::TempDir;
 
-use crate::support::canary::canary;
-use crate::support::eventually;
-use crate::support::is_root;
-use crate::support::tls::Authority;
+use super::canary::canary;
+use super::tls::Authority;
+use super::{eventually, is_root};
 
 /// By the database that is asked for, how the server asks for the password.
 const HBA: &str = "\
-host postgres admin 127.0.0.0/8 scram-sha-256
+host postgres all 127.0.0.0/8 scram-sha-256
 host scram all 127.0.0.0/8 scram-sha-256
 host md5 all 127.0.0.0/8 md5
 hostssl clear all 127.0.0.0/8 password
 host plain all 127.0.0.0/8 password
 hostssl bound all 127.0.0.0/8 scram-sha-256
+hostssl certified all 127.0.0.0/8 cert
+hostssl twice all 127.0.0.0/8 scram-sha-256 clientcert=verify-ca
 host refused all 127.0.0.0/8 reject
 ";
 
 /// It listens here too: once it is stopped, nobody else takes the port at this address.
-pub(crate) const ALONE: &str = "127.0.0.77";
+pub const ALONE: &str = "127.0.0.77";
 
 /// Stopped when dropped.
-pub(crate) struct Postgres {
+pub struct Postgres {
     server: Mutex<Child>,
     programs: PathBuf,
-    pub(crate) port: u16,
+    pub port: u16,
     /// Of `admin`.
-    pub(crate) password: String,
+    pub password: String,
     /// Whom it is certified by.
-    pub(crate) ca_file: PathBuf,
+    pub ca_file: PathBuf,
     /// The certificate of somebody else.
-    pub(crate) other_ca_file: PathBuf,
+    pub other_ca_file: PathBuf,
     _folder: TempDir,
 }
 
 /// Where `initdb`, `postgres` and `psql` are: Debian keeps them by version.
-pub(crate) fn programs() -> Option<PathBuf> {
+pub fn programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     folders.sort();
@@ -73,7 +74,12 @@ fn server_program(program: &Path, user: Option<(u32, u32)>) -> Command {
 }
 
 impl Postgres {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
+        Self::trusting(Authority::new("nobody's").pem().as_bytes())
+    }
+
+    /// One that takes client certificates of this authority.
+    pub fn trusting(client_ca: &[u8]) -> Self {
         let programs = programs().unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -106,6 +112,7 @@ impl Postgres {
         write("server.pem", &tls.cert_chain);
         write("server.key", &tls.key);
         let hba = write("hba", HBA.as_bytes());
+        let client_ca = write("clients.pem", client_ca);
         let ca_file = write("ca.pem", authority.pem().as_bytes());
         let other_ca_file = write("other.pem", Authority::new("another").pem().as_bytes());
         // A port that is free now; the server takes no descriptor.
@@ -127,6 +134,7 @@ impl Postgres {
             ])
             .args(["-c", &setting("hba_file", &hba)])
             .args(["-c", &setting("ssl_cert_file", &folder.path().join("server.pem"))])
+            .args(["-c", &setting("ssl_ca_file", &client_ca)])
             .args(["-c", &setting("ssl_key_file", &folder.path().join("server.key"))])
             .spawn()
             .unwrap();
@@ -140,14 +148,15 @@ impl Postgres {
             _folder: folder,
         };
         eventually("PostgreSQL", || postgres.try_admin("select 1").ok());
-        for database in ["scram", "md5", "clear", "plain", "bound", "refused"] {
+        for database in ["scram", "md5", "clear", "plain", "bound", "refused", "certified", "twice"]
+        {
             postgres.admin(&format!("create database {database}"));
         }
         postgres
     }
 
     /// A role that can log in; its password is kept as the server's `md5` method needs it, or not.
-    pub(crate) fn role(&self, name: &str, password: &str, md5: bool) {
+    pub fn role(&self, name: &str, password: &str, md5: bool) {
         let kept = if md5 { "md5" } else { "scram-sha-256" };
         self.admin(&format!(
             "set password_encryption = '{kept}'; create role {name} login password '{password}'"
@@ -155,18 +164,23 @@ impl Postgres {
     }
 
     /// As the administrator, at the server itself.
-    pub(crate) fn admin(&self, query: &str) -> String {
+    pub fn admin(&self, query: &str) -> String {
         self.try_admin(query).unwrap()
     }
 
     fn try_admin(&self, query: &str) -> Result<String, String> {
-        let mut psql = self.psql(self.port, "admin", "postgres", query);
-        psql.env("PGPASSWORD", &self.password);
+        self.ask("admin", &self.password, query)
+    }
+
+    /// Logs in at the server itself and asks one thing; the answer, or what went wrong.
+    pub fn ask(&self, user: &str, password: &str, query: &str) -> Result<String, String> {
+        let mut psql = self.psql(self.port, user, "postgres", query);
+        psql.env("PGPASSWORD", password);
         said(psql)
     }
 
     /// "Fast shutdown", so that its own children end too.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         let mut server = self.server.lock().unwrap();
         if server.try_wait().is_ok_and(|ended| ended.is_none()) {
             let pid = server.id().to_string();
@@ -176,7 +190,7 @@ impl Postgres {
     }
 
     /// `psql` without a password.
-    pub(crate) fn psql(&self, port: u16, user: &str, database: &str, query: &str) -> Command {
+    pub fn psql(&self, port: u16, user: &str, database: &str, query: &str) -> Command {
         let mut psql = Command::new(self.programs.join("psql"));
         psql.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", user, "-d", database])
             .args(["-XAtw", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-c", query])
@@ -187,7 +201,7 @@ impl Postgres {
 }
 
 /// Its output, or what it complained about.
-pub(crate) fn said(mut command: Command) -> Result<String, String> {
+pub fn said(mut command: Command) -> Result<String, String> {
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }

@@ -1,0 +1,118 @@
+//! TCP: bytes as they are, over TLS to the one destination.
+//!
+//! There is no message in which a refusal could be told: the connection is reset. So it is with
+//! whatever ends before its time; an end that looks like one is one, and what came before it is
+//! whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::{ConnectError, Outbound};
+use super::tenure::Tenure;
+use super::{Station, Use, identity};
+use crate::lease::now;
+use crate::server::{Denied, Peer, Stream};
+
+mod relay;
+
+use relay::relay;
+
+/// For both sides to take note of the end.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// One TCP ambassador.
+pub(super) struct Tcp {
+    pub(super) station: Arc<Station>,
+}
+
+impl Tcp {
+    /// Serves one connection to its end.
+    pub(super) async fn serve(&self, stream: Stream, peer: Peer, stop: CancellationToken) {
+        reset_when_dropped(&stream, true);
+        let mut used =
+            Use { action: "connect", peer: &peer, caller: None, outcome: "ok", served: None };
+        let opened = match self.station.identify(&peer, None) {
+            Ok(caller) => {
+                used.caller = Some(&caller);
+                let opened = tokio::select! {
+                    opened = self.open(&stop) => opened,
+                    () = stop.cancelled() => return,
+                };
+                used.outcome = opened.as_ref().err().map_or("ok", word);
+                self.station.note(&used);
+                opened.ok()
+            }
+            Err(denied) => {
+                used.outcome = refusal(&denied);
+                self.station.note(&used);
+                None
+            }
+        };
+        let Some((outbound, tenure)) = opened else { return };
+        self.copy(stream, outbound, tenure).await;
+    }
+
+    /// A connection with the destination, and how long it may last.
+    async fn open(&self, stop: &CancellationToken) -> Result<(Outbound, Tenure), ConnectError> {
+        let certificate = self.station.certificate().await?;
+        let since = now();
+        let identity = identity(certificate.as_ref())?;
+        let outbound = self.station.connector.connect(identity).await;
+        match &outbound {
+            Ok(_) => self.station.reached(Ok(())),
+            Err(error) => self.station.reached(Err(error)),
+        }
+        let tenure = Tenure::new(Arc::clone(&self.station), stop.clone());
+        Ok((outbound?, tenure.with_certificate(certificate.as_ref(), since)))
+    }
+
+    async fn copy(&self, mut near: Stream, mut far: Outbound, mut tenure: Tenure) {
+        let _ = SockRef::from(far.tcp()).set_linger(Some(Duration::ZERO));
+        // TLS says when it is over, and TCP may only look like it.
+        let sure_end = matches!(far, Outbound::Tls(_));
+        let patience = self.station.spec.idle_timeout;
+        let end = relay(&mut near, (&mut far, sure_end), patience, &mut tenure).await;
+        self.station.numbers.count(end.word());
+        if !end.is_orderly() {
+            return;
+        }
+        let close = async { tokio::join!(near.shutdown(), far.shutdown()) };
+        if timeout(LAST_WORD, close).await.is_ok() {
+            reset_when_dropped(&near, false);
+            let _ = SockRef::from(far.tcp()).set_linger(None);
+        }
+    }
+}
+
+/// A unix socket has no reset: there an end is an end.
+fn reset_when_dropped(stream: &Stream, reset: bool) {
+    if let Either::Left(stream) = stream {
+        let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
+    }
+}
+
+/// The names are stable: metrics and the audit log use them.
+fn word(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::Resolve(_) | ConnectError::Connect(_) => "destination_unreachable",
+        ConnectError::Tls(_) | ConnectError::NoTls => "destination_untrusted",
+        ConnectError::Timeout(_) => "destination_timeout",
+        ConnectError::NoCertificate(_) => "certificate_unavailable",
+        ConnectError::CertificateUnusable | ConnectError::CertificateRefused(_) => {
+            "certificate_refused"
+        }
+    }
+}
+
+fn refusal(denied: &Denied) -> &'static str {
+    match denied {
+        Denied::TooManyRequests(_) => "too_many_requests",
+        _ => "caller_unknown",
+    }
+}
