@@ -112,9 +112,9 @@ fuzz-smoke:
             -seed={{ fuzz_seed }} -max_total_time={{ fuzz_seconds }} -verbosity=0 -print_final_stats=1
     done
 
-# The local door beside a bare hyper server: some minutes of both. `just bench quick` only shows that it works.
-bench *args:
-    cargo bench --locked --bench throughput -- {{ args }}
+# The local door beside a bare hyper server, and the image's binary too: some minutes. `just bench quick` only shows that it works.
+bench *args: musl
+    SIDEKEY_BENCH_IMAGE="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo bench --locked --bench throughput -- {{ args }}
 
 # Only compile it.
 bench-build:

@@ -12,7 +12,7 @@ use crate::adapter::ambassador::{self, Ambassador};
 use crate::cache::SecretCache;
 use crate::config::{
     AbstractName, AmbassadorSpec, AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded,
-    Protection, VaultConfig,
+    NameKind, Protection, VaultConfig,
 };
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
@@ -91,6 +91,11 @@ impl App {
         let (upstream, fetch_thread) =
             Upstream::start(vault.clone(), Arc::clone(&auth), metrics.clone())
                 .map_err(Error::VaultSettings)?;
+        if declarations.values().any(|what| what.kind() == NameKind::Certificate) {
+            let no_thread =
+                |source| Error::System { what: "cannot start the keystore thread", source };
+            server.start_keystores().map_err(no_thread)?;
+        }
         settle_memory(&protection)?;
         let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
         let notifier = Notifier::start(notify, Arc::new(cache.clone()), metrics.clone());

@@ -158,9 +158,13 @@ pub struct GetArgs {
     /// What to read.
     #[arg(value_name = "NAME[/FIELD]")]
     pub what: String,
-    /// NAME is a certificate, and FIELD one of its forms: cert.pem, key.pem, bundle.pem, …
+    /// NAME is a certificate, and FIELD one of its forms: cert.pem, key.pem, bundle.pem, … or a
+    /// keystore, whose password is that of the variable `SIDEKEY_KEYSTORE_PASSWORD`.
     #[arg(long, conflicts_with = "format")]
     pub certificate: bool,
+    /// How a keystore.p12 or truststore.p12 is encrypted; `legacy` for Java before 8u301.
+    #[arg(long, value_name = "PROFILE", requires = "certificate", value_parser = ["modern", "legacy"])]
+    pub profile: Option<String>,
     /// The sidecar: http://127.0.0.1:PORT, or unix:@NAME.
     #[arg(
         long,

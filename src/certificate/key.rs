@@ -86,7 +86,7 @@ fn params(spec: &CertificateSpec) -> Result<CertificateParams, Unmade> {
     Ok(params)
 }
 
-fn private_pem(key_type: KeyType, pkcs8: &[u8]) -> SecretBuf {
+pub(super) fn private_pem(key_type: KeyType, pkcs8: &[u8]) -> SecretBuf {
     const LABEL: &str = "PRIVATE KEY";
     let mut pem = SecretWriter::with_capacity(pkcs8.len() * 2 + 64);
     match (key_type, ed25519_seed(pkcs8)) {

@@ -3,17 +3,23 @@
 //! The private key is made here ([`PrivateKey`]) or by Vault; what Vault issued is looked at
 //! before anybody gets it ([`inspect`]); then key, certificate and chain are written once into
 //! one buffer ([`assemble`]), and every form is a range of it: all of them are of one issuance
-//! and carry one entity tag. All of this runs on the fetch thread.
+//! and carry one entity tag. All of this runs on the fetch thread. Keystores alone are made when
+//! somebody asks, of such an issuance, by a thread of their own ([`KeystoreThread`]).
 
 mod assemble;
 mod inspect;
+mod keystore;
 mod key;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use assemble::{Issued, assemble, public_key};
 pub use inspect::{Inspected, Unfit, inspect};
 pub use key::{PrivateKey, Unmade};
+pub use keystore::{
+    Container, Holds, KeystoreForm, KeystorePassword, KeystoreThread, Made, Order, PasswordRefused,
+    Profile, Unmade as KeystoreUnmade,
+};
 
 /// A form that a certificate is served in, besides JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

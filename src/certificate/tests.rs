@@ -8,7 +8,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::*;
-use crate::config::{CertificateSpec, KeyOrigin, VaultPath};
+use crate::config::{CertificateSpec, KeyOrigin, KeyType, VaultPath};
 use crate::lease::{Handle, Lease, TokenLife};
 use crate::memory::SecretBuf;
 use crate::secret::EtagKey;
@@ -82,9 +82,12 @@ impl Issuance {
     }
 
     fn of(params: CertificateParams) -> Self {
+        Self::with(params, KeyPair::generate().unwrap())
+    }
+
+    fn with(params: CertificateParams, leaf_key: KeyPair) -> Self {
         let root = authority("root", None);
         let intermediate = authority("intermediate", Some(&root));
-        let leaf_key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&leaf_key, &intermediate.issuer).unwrap();
         Self { root, intermediate, leaf_key, leaf }
     }
@@ -99,9 +102,18 @@ impl Issuance {
         inspect(spec, self.leaf.der(), &self.chain(), Some(&key), SystemTime::now())
     }
 
+    /// As Vault, and the sidecar itself, write it.
+    fn key_pem(&self) -> String {
+        if self.leaf_key.algorithm() != &rcgen::PKCS_ED25519 {
+            return self.leaf_key.serialize_pem().trim().to_owned();
+        }
+        let pem = super::key::private_pem(KeyType::Ed25519, &self.leaf_key.serialize_der());
+        String::from_utf8(pem.expose().to_vec()).unwrap().trim().to_owned()
+    }
+
     /// Vault's answer.
     fn json(&self, with_key: bool) -> String {
-        let key = with_key.then(|| self.leaf_key.serialize_pem().trim().to_owned());
+        let key = with_key.then(|| self.key_pem());
         serde_json::json!({
             "certificate": self.leaf.pem().trim(),
             "issuing_ca": self.intermediate.certificate.pem().trim(),
@@ -173,6 +185,11 @@ fn an_authority_is_not_served() {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let refused = Issuance::of(params).inspect(&spec()).unwrap_err();
     assert!(matches!(refused, Unfit::BrokenChain(_)), "{refused}");
+}
+
+/// What is served of a certificate for `key`, below an intermediate and a root.
+pub(crate) fn served_with(key: KeyPair) -> crate::secret::Secret {
+    assembled(&Issuance::with(leaf_params(), key))
 }
 
 fn assembled(issuance: &Issuance) -> crate::secret::Secret {

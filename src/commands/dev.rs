@@ -1,7 +1,7 @@
 //! `sidekey dev`: a Vault-compatible server and the sidecar in one process, memory only.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +17,13 @@ use crate::config::{
 use crate::dev::{DevOptions, DevServer};
 use crate::error::Error;
 use crate::memory::{SecretBuf, take_env};
+use crate::observe::event;
 
 /// The example certificate, its role and its host name.
 const CERTIFICATE: &str = "localhost";
+
+/// Where it listens when nobody else does.
+const USUAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7433));
 
 type Seeds = BTreeMap<String, Map<String, Value>>;
 
@@ -50,6 +54,9 @@ pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
         // Whoever changes a value here wants to see it.
         config.secrets.values_mut().for_each(|spec| spec.refresh = Duration::from_secs(1));
         let bound = App::build(config, style).await?;
+        if args.listen.is_empty() && !bound.tcp_addrs().contains(&USUAL) {
+            event::usual_address_taken(USUAL);
+        }
         super::print(welcome(&server, &bound, &seeds, generated.as_deref()).as_bytes())?;
         let outcome = run_until_stopped(bound, signals, &sources, None).await;
         server.stop().await;
@@ -91,9 +98,8 @@ fn sources(server: &DevServer, seeds: &Seeds, args: &DevArgs, token: Option<Secr
     if let Some(token) = token {
         secrets.insert("SIDEKEY_TOKEN".into(), Arc::new(token));
     }
-    let usual: SocketAddr = (Ipv4Addr::LOCALHOST, 7433).into();
     let listen = match args.listen.as_slice() {
-        [] if is_free(usual) => vec![usual.to_string()],
+        [] if is_free(USUAL) => vec![USUAL.to_string()],
         [] => vec!["127.0.0.1:0".into()],
         given => given.to_vec(),
     };

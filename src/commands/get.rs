@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, sleep};
 
 use super::sidecar::{Address, Answer, Question};
+use crate::certificate::{Container, KeystoreForm, KeystorePassword};
 use crate::cli::GetArgs;
 use crate::error::Error;
 use crate::memory::{SecretBuf, take_env};
@@ -23,9 +24,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &GetArgs) -> Result<(), Error> {
     let token = take_env("SIDEKEY_TOKEN");
-    let asker = Asker { address: Address::parse_local(&args.addr)?, token, what: &args.what };
+    let keystore_password = keystore_password(args)?;
+    let address = Address::parse_local(&args.addr)?;
+    let asker = Asker { address, token, keystore_password, what: &args.what };
     let under = if args.certificate { "/certificates" } else { "/secrets" };
-    let path = format!("{under}{}", path(&args.what, args.format.as_deref())?);
+    let mut path = format!("{under}{}", path(&args.what, args.format.as_deref())?);
+    if let Some(profile) = &args.profile {
+        path = format!("{path}?profile={profile}");
+    }
     super::runtime(1)?.block_on(async {
         let first = asker.ask_patiently(&path, None, Some(args.wait)).await?;
         print(&first, args.watch)?;
@@ -49,6 +55,29 @@ fn path(what: &str, format: Option<&str>) -> Result<String, Error> {
     }
 }
 
+/// The password for a keystore; `None` for everything else.
+fn keystore_password(args: &GetArgs) -> Result<Option<KeystorePassword>, Error> {
+    let usage = |text: &str| Err(Error::Usage(text.into()));
+    let given = take_env("SIDEKEY_KEYSTORE_PASSWORD");
+    let form = args.what.split_once('/').and_then(|(_, form)| KeystoreForm::named(form));
+    let form = form.filter(|_| args.certificate);
+    if args.profile.is_some() && form.is_none_or(|form| form.container != Container::Pkcs12) {
+        return usage("--profile is for keystore.p12 and truststore.p12");
+    }
+    match (form, given) {
+        (None, _) => Ok(None),
+        (Some(_), _) if args.watch => {
+            usage("--watch prints one value after another, and keystores have no end of their own")
+        }
+        (Some(_), None) => usage(
+            "a keystore needs a password: set SIDEKEY_KEYSTORE_PASSWORD to one of your choice",
+        ),
+        (Some(_), Some(given)) => KeystorePassword::parse(given.expose())
+            .map(Some)
+            .map_err(|refused| Error::Usage(format!("SIDEKEY_KEYSTORE_PASSWORD: {refused}"))),
+    }
+}
+
 /// A pipe gets the bytes as they are. A line is ended for people, and for whoever reads one
 /// value after another.
 fn print(answer: &Answer, end_line: bool) -> Result<(), Error> {
@@ -63,6 +92,7 @@ fn print(answer: &Answer, end_line: bool) -> Result<(), Error> {
 struct Asker<'a> {
     address: Address,
     token: Option<SecretBuf>,
+    keystore_password: Option<KeystorePassword>,
     what: &'a str,
 }
 
@@ -78,7 +108,12 @@ impl Asker<'_> {
         let begin = Instant::now();
         let mut said = None;
         loop {
-            let question = Question { path, token: self.token.as_ref(), known };
+            let question = Question {
+                path,
+                token: self.token.as_ref(),
+                keystore_password: self.keystore_password.as_ref(),
+                known,
+            };
             let (error, pause) = match self.address.ask(&question).await {
                 Ok(answer) if answer.status.is_success() || answer.status == 304 => {
                     return Ok(answer);
@@ -143,6 +178,19 @@ impl Asker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_is_for_a_pkcs12() {
+        use clap::Parser as _;
+        for what in ["web/keystore.jks", "web/key.pem", "web"] {
+            let args = ["sidekey", "get", what, "--certificate", "--profile", "legacy"];
+            let cli = crate::cli::Cli::try_parse_from(args).unwrap();
+            let crate::cli::Command::Get(args) = cli.command else { panic!("another command") };
+            assert!(keystore_password(&args).is_err(), "{what}");
+        }
+        let args = ["sidekey", "get", "web/keystore.p12", "--profile", "legacy"];
+        assert!(crate::cli::Cli::try_parse_from(args).is_err(), "without --certificate");
+    }
 
     #[test]
     fn names_and_fields_are_one_segment_each() {

@@ -7,8 +7,8 @@ use crate::error::Error;
 pub(super) fn run(args: &HealthArgs) -> Result<(), Error> {
     let address = Address::parse(&args.addr)?;
     let path = if args.ready { "/readyz" } else { "/livez" };
-    let answer =
-        super::runtime(1)?.block_on(address.ask(&Question { path, token: None, known: None }))?;
+    let question = Question { path, token: None, keystore_password: None, known: None };
+    let answer = super::runtime(1)?.block_on(address.ask(&question))?;
     if answer.status.is_success() {
         return Ok(());
     }

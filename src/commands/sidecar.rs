@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::certificate::KeystorePassword;
 use crate::config::AbstractName;
 use crate::error::Error;
 use crate::memory::{SecretBuf, SecretWriter};
@@ -31,6 +32,8 @@ pub(super) enum Address {
 pub(super) struct Question<'a> {
     pub(super) path: &'a str,
     pub(super) token: Option<&'a SecretBuf>,
+    /// For a keystore.
+    pub(super) keystore_password: Option<&'a KeystorePassword>,
     /// The entity tag of what the asker has.
     pub(super) known: Option<&'a HeaderValue>,
 }
@@ -168,6 +171,12 @@ where
             .map_err(|_| Error::Usage("SIDEKEY_TOKEN has characters no header can hold".into()))?;
         value.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    if let Some(password) = question.keystore_password {
+        let mut value = HeaderValue::from_bytes(password.expose())
+            .map_err(|_| Error::Usage("a password that no header can hold".into()))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert("sidekey-keystore-password", value);
     }
     let answered = async {
         let response = sender.send_request(request).await.map_err(broken)?;

@@ -70,7 +70,7 @@ pub struct ArenaStatus {
     pub bytes: usize,
     /// Allocations that found no room there and went to the ordinary heap.
     pub spilled: usize,
-    /// The stack of the fetch thread is of such pages too, when it runs.
+    /// The stacks of the threads that handle plaintext are of such pages too, as far as they run.
     pub stack: bool,
 }
 

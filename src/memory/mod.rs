@@ -8,7 +8,7 @@
 //!    and a core dump does not hold; where the kernel has none, of locked pages; else of
 //!    ordinary ones. [`arena_status`] says which.
 //! 3. The fetch thread, whose libraries handle plaintext in HTTP, TLS and JSON buffers, has its
-//!    whole heap and stack there ([`keep_thread_secret`]). Connections, whose buffers hold the
+//!    whole heap and stack there ([`keep_thread_secret`]); so has the thread that makes keystores. Connections, whose buffers hold the
 //!    tokens of callers, have their heap there ([`InSecretMemory`]).
 //! 4. The global allocator ([`WipingAllocator`]) wipes every block that it frees; what such a
 //!    thread keeps of them for its next allocations is wiped.

@@ -69,6 +69,11 @@ pub fn listening_unix(name: &AbstractName) {
     info!(target: "sidekey", %name, "listening");
 }
 
+/// `dev` listens elsewhere than usual.
+pub fn usual_address_taken(addr: SocketAddr) {
+    warn!(target: "sidekey", %addr, "somebody listens at the usual address already: another port was taken");
+}
+
 /// The health listener is bound.
 pub fn health_listening(addr: SocketAddr) {
     info!(target: "sidekey", %addr, "health and metrics");

@@ -1,6 +1,7 @@
 //! Answers that carry a value: the headers they all have, and 304.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ impl From<Problem> for Answer {
 }
 
 /// How the content of a value is labelled.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Label {
     pub(super) content_type: &'static str,
     /// What the entity tag ends in.
@@ -50,34 +51,24 @@ impl Answer {
     /// Those of `body`.
     pub(super) fn value(
         served: &Served,
-        tags: Tags,
+        tags: Tags<'_>,
         label: Label,
         conditional: Option<&Head<'_>>,
         body: impl FnOnce() -> Result<Bytes, Problem>,
     ) -> Result<Self, Problem> {
-        let etag = tags.etag(label.etag_suffix);
+        let (etag, mut headers) = tags.head(served, label);
         let known = conditional.is_some_and(|head| head.knows(&etag));
         let (code, body) =
             if known { (Code::NotModified, Bytes::new()) } else { (Code::Ok, body()?) };
+        if known {
+            headers.remove(header::CONTENT_TYPE);
+        }
+        if let Some(left) = served.expires_in {
+            headers.insert(EXPIRES_IN, left.as_secs().into());
+        }
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = code.status();
-        let headers = response.headers_mut();
-        // No more than there will be: the room is wiped with each answer.
-        let more = usize::from(served.expires_in.is_some()) + usize::from(label.negotiated);
-        headers.reserve(6 + more);
-        if !known {
-            insert(headers, header::CONTENT_TYPE, HeaderValue::from_static(label.content_type));
-        }
-        insert_common(headers);
-        insert(headers, header::ETAG, etag);
-        insert(headers, FRESHNESS, HeaderValue::from_static(served.freshness.as_str()));
-        insert(headers, VERSION, tags.version);
-        if let Some(left) = served.expires_in {
-            insert(headers, EXPIRES_IN, left.as_secs().into());
-        }
-        if label.negotiated {
-            insert(headers, header::VARY, HeaderValue::from_static("Accept"));
-        }
+        *response.headers_mut() = headers;
         Ok(Self { response, code, served: Some((served.freshness, served.age)) })
     }
 
@@ -89,21 +80,17 @@ impl Answer {
         *response.status_mut() = code.status();
         let headers = response.headers_mut();
         if !known {
-            insert(headers, header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         insert_common(headers);
-        insert(headers, header::ETAG, etag);
+        headers.insert(header::ETAG, etag);
         Self { response, code, served: None }
     }
 }
 
 fn insert_common(headers: &mut HeaderMap) {
-    insert(headers, header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    insert(headers, header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-}
-
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    headers.insert(name, value);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 impl Head<'_> {
@@ -121,54 +108,81 @@ fn names(if_none_match: &[u8], etag: &[u8]) -> bool {
     })
 }
 
-/// Header values of one content, made once and not at each request.
+/// The head of an answer, made once and not at each request.
 pub(super) struct Rendered {
+    of: Content,
+    etag: HeaderValue,
+    headers: HeaderMap,
+}
+
+/// What a head is the head of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Content {
     tag: Etag,
-    number: u64,
-    etag: HeaderValue,
-    version: HeaderValue,
+    version: u64,
+    freshness: Freshness,
+    expires: bool,
+    label: Label,
 }
 
-/// The `ETag` and `Sidekey-Version` values of one answer.
-pub(super) struct Tags {
-    etag: HeaderValue,
-    version: HeaderValue,
-}
-
-impl Tags {
-    /// Those of the latest version of `declared`, kept with it.
-    pub(super) fn latest(declared: &Declared, served: &Served) -> Self {
-        let kept = declared.rendered.load();
-        if let Some(kept) = &*kept
-            && kept.tag == *served.secret.etag()
-            && kept.number == served.version
-        {
-            return Self { etag: kept.etag.clone(), version: kept.version.clone() };
-        }
-        let Self { etag, version } = Self::of(served);
-        let rendered = Rendered {
-            tag: *served.secret.etag(),
-            number: served.version,
-            etag: etag.clone(),
-            version: version.clone(),
-        };
-        declared.rendered.store(Some(rendered.into()));
-        Self { etag, version }
-    }
-
+/// Where the head of an answer comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Tags<'d> {
+    /// The latest version of it: the head that was answered last is kept there.
+    Latest(&'d Declared),
     /// Made anew.
-    pub(super) fn of(served: &Served) -> Self {
-        Self { etag: quoted(served.secret.etag()), version: served.version.into() }
-    }
+    Fresh,
+}
 
-    pub(super) fn etag(&self, suffix: &str) -> HeaderValue {
-        let Some(open) = self.etag.as_bytes().strip_suffix(b"\"").filter(|_| !suffix.is_empty())
-        else {
-            return self.etag.clone();
+impl Tags<'_> {
+    /// The entity tag, and all headers but the value of `Sidekey-Expires-In`.
+    fn head(self, served: &Served, label: Label) -> (HeaderValue, HeaderMap) {
+        let of = Content {
+            tag: *served.secret.etag(),
+            version: served.version,
+            freshness: served.freshness,
+            expires: served.expires_in.is_some(),
+            label,
         };
-        let suffixed = [open, suffix.as_bytes(), b"\""].concat();
-        HeaderValue::from_bytes(&suffixed).unwrap_or_else(|_| self.etag.clone())
+        let Self::Latest(declared) = self else {
+            let Rendered { etag, headers, .. } = Rendered::new(of);
+            return (etag, headers);
+        };
+        if let Some(kept) = &*declared.rendered.load()
+            && kept.of == of
+        {
+            return (kept.etag.clone(), kept.headers.clone());
+        }
+        let rendered = Arc::new(Rendered::new(of));
+        declared.rendered.store(Some(Arc::clone(&rendered)));
+        (rendered.etag.clone(), rendered.headers.clone())
     }
+}
+
+impl Rendered {
+    fn new(of: Content) -> Self {
+        let Content { tag, version, freshness, expires, label } = of;
+        let etag = tagged(&tag, label.etag_suffix);
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(label.content_type));
+        insert_common(&mut headers);
+        headers.insert(header::ETAG, etag.clone());
+        headers.insert(FRESHNESS, HeaderValue::from_static(freshness.as_str()));
+        headers.insert(VERSION, version.into());
+        if expires {
+            // Its place; the value is another one each second.
+            headers.insert(EXPIRES_IN, HeaderValue::from_static("0"));
+        }
+        if label.negotiated {
+            headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        }
+        Self { of, etag, headers }
+    }
+}
+
+/// The `ETag` of a content in the form that `suffix` stands for.
+pub(super) fn tagged(tag: &Etag, suffix: &str) -> HeaderValue {
+    quoted(format_args!("{tag}{suffix}"))
 }
 
 /// An entity tag as it stands in the header. `tag` must be plain text, such as hex digits.

@@ -33,7 +33,7 @@ pub(super) async fn whole<S: Source>(
     Answer::value(&served, tags, label, Some(head), || Ok(served.secret.json()))
 }
 
-/// One form of it.
+/// One form of it, in PEM.
 pub(super) async fn form<S: Source>(
     source: &S,
     admitted: &Admitted<'_>,
@@ -42,8 +42,7 @@ pub(super) async fn form<S: Source>(
     waiting: &Waiting<'_>,
 ) -> Result<Answer, Problem> {
     let name = admitted.field().unwrap_or_default();
-    let form =
-        Form::named(name).ok_or_else(|| Problem::UnknownForm { keystore: is_keystore(name) })?;
+    let form = Form::named(name).ok_or(Problem::UnknownForm)?;
     let (served, tags) =
         wanted(admitted)?.fetch(source, declared, head, NO_SUFFIX, waiting).await?;
     Answer::value(&served, tags, label(form.content_type()), Some(head), || {
@@ -100,9 +99,4 @@ fn wanted(admitted: &Admitted<'_>) -> Result<Wanted, Problem> {
 
 fn label(content_type: &'static str) -> Label {
     Label { content_type, etag_suffix: NO_SUFFIX, negotiated: false }
-}
-
-/// A form that has a name already, but is not there yet.
-fn is_keystore(name: &str) -> bool {
-    matches!(name, "keystore.p12" | "truststore.p12" | "keystore.jks" | "truststore.jks")
 }

@@ -9,6 +9,7 @@ pub(super) enum Code {
     NotModified,
     BadRequest,
     ForwardedRefused,
+    KeystorePasswordRefused,
     CallerUnknown,
     CallerDenied,
     CrossSiteRefused,
@@ -29,6 +30,7 @@ pub(super) enum Code {
     NotBase64,
     TooManyRequests,
     HeadTooLarge,
+    KeystoreFailed,
     UpstreamMalformed,
     UpstreamTooLarge,
     NotReady,
@@ -39,11 +41,12 @@ pub(super) enum Code {
 }
 
 impl Code {
-    pub(super) const ALL: [Self; 31] = [
+    pub(super) const ALL: [Self; 33] = [
         Self::Ok,
         Self::NotModified,
         Self::BadRequest,
         Self::ForwardedRefused,
+        Self::KeystorePasswordRefused,
         Self::CallerUnknown,
         Self::CallerDenied,
         Self::CrossSiteRefused,
@@ -64,6 +67,7 @@ impl Code {
         Self::NotBase64,
         Self::TooManyRequests,
         Self::HeadTooLarge,
+        Self::KeystoreFailed,
         Self::UpstreamMalformed,
         Self::UpstreamTooLarge,
         Self::NotReady,
@@ -81,6 +85,9 @@ impl Code {
             Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST, "Malformed request"),
             Self::ForwardedRefused => {
                 ("forwarded_refused", StatusCode::BAD_REQUEST, "Forwarded request refused")
+            }
+            Self::KeystorePasswordRefused => {
+                ("keystore_password_refused", StatusCode::BAD_REQUEST, "Keystore password refused")
             }
             Self::CallerUnknown => ("caller_unknown", StatusCode::UNAUTHORIZED, "Unknown caller"),
             Self::CallerDenied => ("caller_denied", StatusCode::FORBIDDEN, "Not for this caller"),
@@ -120,6 +127,9 @@ impl Code {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "Request head too large",
             ),
+            Self::KeystoreFailed => {
+                ("keystore_failed", StatusCode::INTERNAL_SERVER_ERROR, "Keystore not made")
+            }
             Self::UpstreamMalformed => {
                 ("upstream_malformed", StatusCode::BAD_GATEWAY, "Vault's answer cannot be served")
             }

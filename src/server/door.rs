@@ -19,6 +19,7 @@ use super::problem::Problem;
 use super::route::Action;
 use super::wanted::Waiting;
 use super::{Source, secret};
+use crate::certificate::KeystoreThread;
 use crate::observe::{Access, Audit, Metrics};
 
 /// What all connections share.
@@ -28,6 +29,7 @@ pub(super) struct Door<S> {
     pub(super) audit: Option<Audit>,
     pub(super) outcomes: Outcomes,
     pub(super) streams: Streams,
+    pub(super) keystores: Arc<KeystoreThread>,
 }
 
 /// One connection.
@@ -53,7 +55,8 @@ impl<S: Source> Session<S> {
                     let stopping = &self.door.streams.stopping;
                     let standing = &admitted.standing(&policy);
                     let waiting = Waiting { stopping, policy: &self.door.policy, standing };
-                    let answer = secret::answer(&*self.door.source, &admitted, &head, &waiting);
+                    let Door { source, keystores, .. } = &*self.door;
+                    let answer = secret::answer(&**source, keystores, &admitted, &head, &waiting);
                     answer.await.unwrap_or_else(Answer::from)
                 };
                 self.note_admitted(&admitted, &answer);

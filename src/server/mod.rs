@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{ReadError, Rotations, Served};
+use crate::certificate::KeystoreThread;
 use crate::config::{AbstractName, Listen, SecretName};
 use crate::memory::InSecretMemory;
 use crate::observe::{Audit, Metrics, event};
@@ -28,6 +29,7 @@ mod guard;
 mod head;
 mod head_timer;
 mod health;
+mod keystore;
 mod listener;
 mod negotiate;
 mod peer;
@@ -118,7 +120,7 @@ impl Server {
             }
             _ => None,
         };
-        Ok(BoundServer { listeners, health })
+        Ok(BoundServer { listeners, health, keystores: Arc::default() })
     }
 }
 
@@ -126,6 +128,7 @@ impl Server {
 pub struct BoundServer {
     listeners: Vec<Listener>,
     health: Option<BoundHealth>,
+    keystores: Arc<KeystoreThread>,
 }
 
 /// What the local door needs besides its source.
@@ -151,7 +154,8 @@ pub async fn serve_connection<S: Source>(
     let timeouts = (&policy.load().limits).into();
     let streams = Streams { tracker: TaskTracker::new(), stopping: CancellationToken::new() };
     let outcomes = Outcomes::new(&metrics);
-    let door = Arc::new(Door { source, policy, audit, outcomes, streams });
+    let keystores = Arc::default();
+    let door = Arc::new(Door { source, policy, audit, outcomes, streams, keystores });
     let peer = peer::Peer::unix(None, Arc::new(OwnNames::unix(std::iter::empty())));
     let session = Arc::new(Session { door, peer });
     let answer = |request| Arc::clone(&session).respond(request);
@@ -182,6 +186,15 @@ impl BoundServer {
         self.health.as_ref().map(BoundHealth::addr)
     }
 
+    /// Starts the thread that makes keystores before the first one is asked for, so that its
+    /// stack counts with the rest of secret memory.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_keystores(&self) -> std::io::Result<()> {
+        self.keystores.start()
+    }
+
     /// The health listener, to be served before there is anything else to serve.
     pub fn take_health(&mut self) -> Option<BoundHealth> {
         self.health.take()
@@ -201,7 +214,8 @@ impl BoundServer {
         let permits = Arc::new(Semaphore::new(policy.load().limits.max_connections));
         let outcomes = Outcomes::new(&metrics);
         let streams = Streams { tracker: tracker.clone(), stopping: cancel.clone() };
-        let door = Arc::new(Door { source, policy, audit, outcomes, streams });
+        let keystores = self.keystores;
+        let door = Arc::new(Door { source, policy, audit, outcomes, streams, keystores });
         let connections = (tracker.clone(), cancel.clone());
         let start = move |stream, peer, permit| {
             let (tracker, cancel) = &connections;

@@ -39,7 +39,7 @@ pub(super) struct Rule {
 pub(super) struct Declared {
     pub(super) name: SecretName,
     pub(super) kind: NameKind,
-    /// Header values of the answer served last.
+    /// The head of the answer served last.
     pub(super) rendered: ArcSwapOption<Rendered>,
     pub(super) refreshes: Rate,
 }

@@ -13,6 +13,7 @@ use super::body::Body;
 use super::code::Code;
 use super::guard::Denied;
 use crate::cache::ReadError;
+use crate::certificate::KeystoreUnmade;
 use crate::secret::Unrepresentable;
 
 /// Why a request is not answered with what it asked for.
@@ -26,8 +27,14 @@ pub(super) enum Problem {
     Query(QueryProblem),
     /// The secret has no such field.
     UnknownField,
-    /// A certificate has no such form; not yet, when it is a keystore.
-    UnknownForm { keystore: bool },
+    /// A certificate has no such form.
+    UnknownForm,
+    /// The password for a keystore is not one that it can have.
+    KeystorePasswordRefused,
+    /// As many keystores as may wait are waiting.
+    KeystoresBusy,
+    /// The system gave no thread or no randomness for a keystore.
+    KeystoreFailed,
     /// No format of ours is asked for.
     NotAcceptable,
     /// The format cannot express a field.
@@ -64,6 +71,16 @@ impl From<ReadError> for Problem {
     }
 }
 
+impl From<KeystoreUnmade> for Problem {
+    fn from(unmade: KeystoreUnmade) -> Self {
+        match unmade {
+            KeystoreUnmade::Busy => Self::KeystoresBusy,
+            KeystoreUnmade::Unfit => Self::Read(ReadError::Malformed),
+            KeystoreUnmade::System => Self::KeystoreFailed,
+        }
+    }
+}
+
 impl Problem {
     /// The stable code.
     pub(super) fn code(&self) -> Code {
@@ -72,11 +89,13 @@ impl Problem {
             Self::NotFound => Code::NotFound,
             Self::Query(_) => Code::BadRequest,
             Self::UnknownField => Code::UnknownField,
-            Self::UnknownForm { .. } => Code::UnknownForm,
+            Self::UnknownForm => Code::UnknownForm,
+            Self::KeystorePasswordRefused => Code::KeystorePasswordRefused,
+            Self::KeystoreFailed => Code::KeystoreFailed,
             Self::NotAcceptable => Code::NotAcceptable,
             Self::Unrepresentable(_) => Code::Unrepresentable,
             Self::NotBase64 => Code::NotBase64,
-            Self::RefreshedJustNow(_) => Code::TooManyRequests,
+            Self::RefreshedJustNow(_) | Self::KeystoresBusy => Code::TooManyRequests,
             Self::Read(error) => read_code(error),
         }
     }
@@ -98,12 +117,15 @@ impl Problem {
                 format!("query parameter {name:?} has a value it may not have").into()
             }
             Self::UnknownField => "the secret has no field of this name".into(),
-            Self::UnknownForm { keystore: true } => {
-                "this version serves no keystores: make one of bundle.pem".into()
-            }
-            Self::UnknownForm { keystore: false } => "available: cert.pem, key.pem, chain.pem, \
-                 fullchain.pem, ca.pem, bundle.pem; JSON without any of them"
+            Self::UnknownForm => "available: cert.pem, key.pem, chain.pem, fullchain.pem, \
+                 ca.pem, bundle.pem, keystore.p12, truststore.p12, keystore.jks, truststore.jks; \
+                 JSON without any of them"
                 .into(),
+            Self::KeystorePasswordRefused => "Sidekey-Keystore-Password: once, 1 to 128 visible \
+                 ASCII characters or inner spaces; without it one is generated"
+                .into(),
+            Self::KeystoresBusy => "too many keystores are being made".into(),
+            Self::KeystoreFailed => "the system gave no thread or no randomness".into(),
             Self::NotAcceptable => "available: json, env, yaml, properties".into(),
             Self::Unrepresentable(error) => {
                 format!("field {:?}: {}", error.field, error.reason).into()
@@ -119,7 +141,7 @@ impl Problem {
             Self::Denied(Denied::TooManyRequests(wait)) | Self::RefreshedJustNow(wait) => {
                 Some(*wait)
             }
-            Self::Read(ReadError::NotReady) => Some(Duration::from_secs(1)),
+            Self::Read(ReadError::NotReady) | Self::KeystoresBusy => Some(Duration::from_secs(1)),
             Self::Read(ReadError::Unavailable { retry_after }) => {
                 Some(retry_after.unwrap_or(Duration::from_secs(5)))
             }
@@ -261,6 +283,7 @@ mod tests {
             Problem::Read(ReadError::Expired),
             Problem::Read(ReadError::Denied),
             Problem::RefreshedJustNow(Duration::from_millis(1)),
+            Problem::KeystoresBusy,
             Problem::Denied(Denied::TooManyRequests(Duration::ZERO)),
         ];
         for problem in errors {

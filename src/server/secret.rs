@@ -16,8 +16,9 @@ use super::problem::{Problem, QueryProblem};
 use super::query;
 use super::route::Action;
 use super::wanted::{Waiting, Wanted};
-use super::{Source, certificate};
+use super::{Source, certificate, keystore};
 use crate::cache::Served;
+use crate::certificate::{KeystoreForm, KeystoreThread};
 use crate::config::NameKind;
 use crate::memory::{SecretBuf, SecretWriter};
 use crate::secret::Kind;
@@ -25,6 +26,7 @@ use crate::secret::Kind;
 /// Answers an admitted request.
 pub(super) async fn answer<S: Source>(
     source: &S,
+    keystores: &KeystoreThread,
     admitted: &Admitted<'_>,
     head: &Head<'_>,
     waiting: &Waiting<'_>,
@@ -45,7 +47,16 @@ pub(super) async fn answer<S: Source>(
             certificate::whole(source, admitted, declared, head, waiting).await
         }
         (Some(Action::Form), Some(declared)) => {
-            certificate::form(source, admitted, declared, head, waiting).await
+            match admitted.field().and_then(KeystoreForm::named) {
+                None => certificate::form(source, admitted, declared, head, waiting).await,
+                Some(form) => {
+                    // Boxed: what it keeps is not to make every request's future larger.
+                    Box::pin(keystore::answer(
+                        keystores, source, admitted, declared, head, waiting, form,
+                    ))
+                    .await
+                }
+            }
         }
         _ => Err(Problem::NotFound),
     }
@@ -138,7 +149,7 @@ async fn refresh<S: Source>(
     let [] = query::parse(admitted.query(), []).map_err(Problem::Query)?;
     declared.refreshes.take().map_err(Problem::RefreshedJustNow)?;
     let served = source.refresh(&declared.name).await?;
-    let tags = Tags::latest(declared, &served);
+    let tags = Tags::Latest(declared);
     let label = Label { content_type: "application/json", etag_suffix: "", negotiated: false };
     Answer::value(&served, tags, label, None, || {
         let entry = Entry::of(declared, Some(served.clone()));
@@ -180,7 +191,7 @@ fn decode_base64(text: &[u8]) -> Result<Bytes, Problem> {
     Ok(Arc::new(decoded).share(0..len))
 }
 
-fn share_all(buffer: SecretBuf) -> Bytes {
+pub(super) fn share_all(buffer: SecretBuf) -> Bytes {
     let len = buffer.len();
     Arc::new(buffer).share(0..len)
 }

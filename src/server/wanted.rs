@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Source;
-use super::answer::Tags;
+use super::answer::{Tags, tagged};
 use super::guard::Standing;
 use super::head::Head;
 use super::policy::{Declared, SharedPolicy};
@@ -65,14 +65,14 @@ impl Wanted {
 
     /// The value. With `wait`, one that the asker does not have yet, as soon as there is one;
     /// at the end of its patience, and when the process stops, the one that it has.
-    pub(super) async fn fetch<S: Source>(
+    pub(super) async fn fetch<'d, S: Source>(
         &self,
         source: &S,
-        declared: &Declared,
+        declared: &'d Declared,
         head: &Head<'_>,
         etag_suffix: &str,
         waiting: &Waiting<'_>,
-    ) -> Result<(Served, Tags), ReadError> {
+    ) -> Result<(Served, Tags<'d>), ReadError> {
         let Some(wait) = self.wait else { return self.fetch_now(source, declared).await };
         let patience = tokio::time::sleep(wait);
         tokio::pin!(patience);
@@ -80,12 +80,12 @@ impl Wanted {
         loop {
             let changes = source.changes(&declared.name);
             let (served, tags) = self.fetch_now(source, declared).await?;
-            let known = head.knows(&tags.etag(etag_suffix));
+            let known = head.knows(&tagged(served.secret.etag(), etag_suffix));
             let Some(mut changes) = changes.filter(|_| known && !last) else {
                 return Ok((served, tags));
             };
             // Not held while waiting: what ends meanwhile is wiped.
-            drop((served, tags));
+            drop(served);
             tokio::select! {
                 news = changes.changed() => last = news.is_err(),
                 () = &mut patience => last = true,
@@ -99,23 +99,21 @@ impl Wanted {
     }
 
     /// What is there already is answered without waiting.
-    async fn fetch_now<S: Source>(
+    async fn fetch_now<'d, S: Source>(
         &self,
         source: &S,
-        declared: &Declared,
-    ) -> Result<(Served, Tags), ReadError> {
+        declared: &'d Declared,
+    ) -> Result<(Served, Tags<'d>), ReadError> {
         if self.version.is_some() {
             let served = source.get(&declared.name, self.version).await?;
-            let tags = Tags::of(&served);
-            return Ok((served, tags));
+            return Ok((served, Tags::Fresh));
         }
         let served = match (self.min_ttl, source.cached(&declared.name)) {
             (Some(min_ttl), _) => source.get_living(&declared.name, min_ttl).await?,
             (None, Some(answer)) => answer?,
             (None, None) => source.get(&declared.name, None).await?,
         };
-        let tags = Tags::latest(declared, &served);
-        Ok((served, tags))
+        Ok((served, Tags::Latest(declared)))
     }
 }
 

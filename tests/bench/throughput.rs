@@ -3,7 +3,8 @@
 //! Everything runs on loopback, in short interleaved rounds, for about two minutes (ten on a
 //! busy machine), and stops by itself. Figures of one run can be compared with each other and
 //! with nothing else.
-//! `cargo bench --bench throughput -- quick` only shows that it works.
+//! `cargo bench --bench throughput -- quick` only shows that it works. `SIDEKEY_BENCH_IMAGE` may
+//! name the binary of the container image, to be measured beside the one that cargo built.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may fail")]
 #![allow(clippy::indexing_slicing, clippy::disallowed_methods, reason = "as in tests")]
@@ -102,6 +103,7 @@ fn run(plan: &Plan) {
     let (null, null_at) = stage.sidekey(Setup { audit: AuditTo::Null, ..quiet });
     let (file, file_at) = stage.sidekey(Setup { audit: AuditTo::File, ..quiet });
     let mut servers = vec![bare, token, uid, null, file];
+    let image = std::env::var_os("SIDEKEY_BENCH_IMAGE").map(PathBuf::from);
 
     let field = "/secrets/bench/value";
     let tcp = |at: &Addresses, path, token| Target::get(Address::Tcp(at.tcp), path, token);
@@ -119,6 +121,16 @@ fn run(plan: &Plan) {
         row("bare hyper, unix socket", 0, unix(&bare_at, "/", None)),
         row("field, token, unix socket", 1, unix(&token_at, field, secret)),
     ];
+    let image = image.map(|binary| {
+        let (image, at) = stage.serve(&binary, quiet);
+        rows.push(row(
+            "the image's binary, field, token, TCP",
+            servers.len(),
+            tcp(&at, field, secret),
+        ));
+        servers.push(image);
+        rows.len() - 1
+    });
     let proxy = VaultProxy::start(&load);
     let proxied = proxy.map(|VaultProxy { process, target, vault, folder }| {
         let row = row("vault proxy (asks Vault each time)", servers.len(), target);
@@ -149,7 +161,11 @@ fn run(plan: &Plan) {
     }
     drop(proxied);
     print_table(&rows);
-    print_memory(plan, &load, &rows, &servers);
+    print_memory("sidekey", plan, &load, &rows[1], &servers);
+    if let Some(image) = image {
+        print_memory("the image's binary", plan, &load, &rows[image], &servers);
+    }
+    println!("resident memory of bare hyper: {} KiB", servers[0].resident());
 }
 
 fn row(name: &'static str, server: usize, target: Target) -> Row {
@@ -208,8 +224,13 @@ impl Stage<'_> {
         (Process::start(&mut command), at)
     }
 
-    /// `sidekey serve` as a user would start it, but for ports and log level.
+    /// The `sidekey` that cargo built, serving.
     fn sidekey(&self, setup: Setup) -> (Process, Addresses) {
+        self.serve(Path::new(env!("CARGO_BIN_EXE_sidekey")), setup)
+    }
+
+    /// `sidekey serve` as a user would start it, but for ports and log level.
+    fn serve(&self, binary: &Path, setup: Setup) -> (Process, Addresses) {
         let at = Addresses::free();
         let caller = match setup.caller {
             Caller::Token => format!("token_file = \"{}\"", self.file("token", TOKEN).display()),
@@ -231,7 +252,7 @@ impl Stage<'_> {
             AuditTo::Nowhere | AuditTo::Null => Stdio::null(),
             AuditTo::File => File::create(self.folder.path().join("audit")).unwrap().into(),
         };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sidekey"));
+        let mut command = Command::new(binary);
         command.env_clear().args(["serve", "--log-level", "error", "--config"]).arg(config);
         command.env("VAULT_ADDR", self.vault.url()).env("VAULT_TOKEN", self.vault.root_token());
         (Process::start(command.stderr(stderr)), at)
@@ -329,15 +350,14 @@ fn print_table(rows: &[Row]) {
     println!("others took {:.0} % of a CPU (median), {most:.0} % at most\n", median(&others));
 }
 
-fn print_memory(plan: &Plan, load: &Load, rows: &[Row], servers: &[Process]) {
-    let (target, server) = (&rows[1].target, &servers[1]);
+fn print_memory(who: &str, plan: &Plan, load: &Load, row: &Row, servers: &[Process]) {
+    let (target, server) = (&row.target, &servers[row.server]);
     let begin = Instant::now();
     let answered = || server.answered.load(Ordering::Relaxed);
     while answered() < plan.requests_before_rss && begin.elapsed() < Duration::from_mins(1) {
         load.measure(target, server, Duration::from_secs(1));
     }
-    println!("resident memory after {} answers: {} KiB", answered(), server.resident());
-    println!("resident memory of bare hyper: {} KiB", servers[0].resident());
+    println!("resident memory of {who} after {} answers: {} KiB", answered(), server.resident());
 }
 
 fn start_times(plan: &Plan, stage: &Stage<'_>, load: &Load) {

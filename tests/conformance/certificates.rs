@@ -48,7 +48,7 @@ const FORMS: [(&str, &str); 6] = [
 const NAME: &str = "app.example.io";
 
 /// A root in `pki/` with a role `web` for names below example.io.
-fn engine(vault: &Vault, role: Value) {
+pub(crate) fn engine(vault: &Vault, role: Value) {
     mount(vault, "pki");
     let root = json!({ "common_name": "root", "ttl": "8760h", "key_type": "ec" });
     vault.set_up("POST", "pki/root/generate/internal", root);
@@ -78,7 +78,7 @@ fn token(vault: &Vault, paths: &[&str]) -> String {
     vault.create_token(json!({ "policies": ["pki"] }))
 }
 
-fn web(more: &str) -> String {
+pub(crate) fn web(more: &str) -> String {
     format!("role = \"web\"\ncommon_name = \"{NAME}\"\n{more}")
 }
 
@@ -182,6 +182,10 @@ fn every_form_of_one_issuance(vault: &Vault) {
         assert_eq!(answer.status, 200, "{form}");
         assert_eq!(answer.header("etag"), Some(&*etag), "{form}");
         assert_eq!(answer.header("content-type"), Some(content_type), "{form}");
+    }
+    for form in ["keystore.p12", "truststore.p12", "keystore.jks", "truststore.jks"] {
+        let answer = sidecar.get(&format!("/certificates/web/{form}"));
+        assert_eq!((answer.status, answer.header("etag")), (200, Some(&*etag)), "{form}");
     }
     let pem = |field: &str| format!("{}\n", json[field].as_str().unwrap());
     assert_eq!(served(&sidecar, "/cert.pem"), pem("certificate"));
@@ -289,7 +293,7 @@ fn an_intermediate_between(vault: &Vault) {
     sidecar.stop();
 }
 
-/// A new one in time, a long poll and an event that say so, and the old one is left alone.
+/// A new one in time, a long poll that says so, and the old one is left alone.
 fn replaced_before_its_end_and_told(vault: &Vault) {
     engine(vault, json!({}));
     let lines = web("ttl = \"9s\"\nrenew_at_percent = 50");
@@ -454,7 +458,7 @@ fn callers_see_what_is_theirs(vault: &Vault) {
     assert_eq!(sidecar.get("/secrets/web/key.pem").code(), "unknown_name");
     assert_eq!(sidecar.get("/certificates/db").code(), "unknown_name");
     assert_eq!(sidecar.get("/certificates/web/key.der").code(), "unknown_form");
-    assert_eq!(sidecar.get("/certificates/web/keystore.p12").code(), "unknown_form");
+    assert_eq!(sidecar.get("/certificates/web/keystore.pfx").code(), "unknown_form");
     let unknown = client::get(sidecar.sidecar.addr(), "/certificates/web/key.pem", "nobody's");
     assert_eq!(unknown.status, 401);
     sidecar.stop();

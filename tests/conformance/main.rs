@@ -32,6 +32,7 @@ mod approle;
 mod cache;
 mod certificates;
 mod connection;
+mod events;
 mod login;
 mod reading;
 mod tokens;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         ("tokens", tokens::CASES),
         ("cache", cache::CASES),
         ("certificates", certificates::CASES),
+        ("events", events::CASES),
     ];
     let trials = topics.iter().flat_map(|(topic, cases)| case::trials(topic, cases)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()

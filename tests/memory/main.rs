@@ -25,6 +25,7 @@ mod control;
 mod degraded;
 mod dump;
 mod failures;
+mod keystores;
 mod leased;
 mod logins;
 mod mode;
@@ -88,7 +89,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-const SIMPLE: [(&str, Test); 12] = [
+const SIMPLE: [(&str, Test); 14] = [
     ("the_search_finds_every_form", support::needle::check_search),
     ("a_planted_copy_is_found", control::planted),
     ("an_open_descriptor_of_secret_memory_is_found", control::open_descriptor),
@@ -97,6 +98,8 @@ const SIMPLE: [(&str, Test); 12] = [
     ("control_failures_are_found", || failures::run(&Dev::start(), Unprotected)),
     ("leases", || leased::run(&Dev::start(), Protected)),
     ("control_leases_are_found", || leased::run(&Dev::start(), Unprotected)),
+    ("keystores", || keystores::run(&Dev::start(), Protected)),
+    ("control_keystores_are_found", || keystores::run(&Dev::start(), Unprotected)),
     ("eviction_by_capacity", || capacity::run(&Dev::start())),
     ("what_was_evicted_is_gone", || capacity::what_was_evicted_is_gone(&Dev::start())),
     ("panics", panics::run),

@@ -126,10 +126,12 @@ impl Stage {
     }
 }
 
-/// What a thread has in its registers while it looks at a caller's token, renders a value or
-/// talks to Vault: never more than they hold, and nothing of it in memory.
+/// What a thread has in its registers while it looks at a caller's token, renders a value, makes
+/// a keystore or talks to Vault: never more than they hold, and nothing of it in memory.
 fn is_passing(hit: &Hit) -> bool {
-    ["registers of serve", "registers of fetch"].iter().any(|place| hit.place.contains(place))
+    ["registers of serve", "registers of fetch", "registers of keystore"]
+        .iter()
+        .any(|place| hit.place.contains(place))
 }
 
 struct OnDrop<F: FnMut()>(F);

@@ -25,6 +25,7 @@ mod certificates;
 mod connections;
 mod guards;
 mod health;
+mod keystores;
 mod throughput;
 
 /// Counts what is asked of it, and answers from a map.
@@ -150,6 +151,7 @@ pub(super) struct Running {
     pub(super) source: Arc<FakeSource>,
     pub(super) metrics: Metrics,
     pub(super) policy: SharedPolicy,
+    pub(super) keystores: Arc<KeystoreThread>,
     pub(super) tracker: TaskTracker,
     pub(super) cancel: CancellationToken,
 }
@@ -184,6 +186,7 @@ pub(super) fn start_on(
         source: Arc::new(source),
         metrics: Metrics::new("test"),
         policy: policy(rules, limits).shared(),
+        keystores: Arc::clone(&bound.keystores),
         tracker: TaskTracker::new(),
         cancel: CancellationToken::new(),
     };
