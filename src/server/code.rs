@@ -174,4 +174,22 @@ mod tests {
             assert_eq!(code as usize, index);
         }
     }
+    /// `openapi.yaml` has each refusal's code under its status, and no other.
+    #[test]
+    fn the_description_has_the_same_codes() {
+        let description = include_str!("../../openapi.yaml");
+        let (_, schemas) = description.split_once("  schemas:\n").unwrap();
+        let described: BTreeSet<_> = schemas
+            .split("\n    Problem")
+            .filter_map(|schema| {
+                let status: u16 = schema.split_once(':')?.0.parse().ok()?;
+                let codes = schema.split_once("code: { enum: [")?.1.split_once(']')?.0;
+                Some(codes.split(", ").map(move |code| (status, code)))
+            })
+            .flatten()
+            .collect();
+        let refusals = Code::ALL.iter().filter(|code| code.status().as_u16() >= 400);
+        let ours = refusals.map(|code| (code.status().as_u16(), code.as_str())).collect();
+        assert_eq!(described, ours);
+    }
 }

@@ -16,8 +16,8 @@ cleanup() {
 }
 trap cleanup EXIT
 
-"$sidekey" dev --listen 127.0.0.1:0 --secret example.password=CANARY --secret example.empty= \
-    --secret other.key=value >"$work/out" 2>"$work/log" &
+"$sidekey" dev --listen 127.0.0.1:0 --log-format json --secret example.password=CANARY \
+    --secret example.empty= --secret other.key=value >"$work/out" 2>"$work/log" &
 pid=$!
 for _ in {1..100}; do
     ! grep -q 'curl' "$work/out" || break
@@ -29,15 +29,19 @@ url=$(sed -n "s#.* \(http://127.0.0.1:[0-9]*\)/secrets/.*#\1#p" "$work/out" | he
 [[ -n "$token" && -n "$url" ]] || { cat "$work/out" "$work/log" >&2; exit 1; }
 
 cd "$work"
-scan() { # everything but the endless stream
-    "$schemathesis" run "$root/openapi.yaml" --url "$url" --exclude-path /events \
+scan() {
+    "$schemathesis" run "$root/openapi.yaml" --url "$url" \
         --checks status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance \
         --max-examples "${EXAMPLES:-40}" --seed 1 --request-timeout 20 --no-color "$@"
 }
-# As somebody who may read everything, and as somebody unknown.
-scan --header "Authorization: Bearer $token" | tee "$work/known"
+# As somebody who may read everything, but for the stream, which has no end, and as somebody unknown.
+scan --header "Authorization: Bearer $token" --exclude-path /events | tee "$work/known"
 scan --header "Authorization: Bearer nobody" | tee "$work/unknown"
 kill -0 "$pid"
+# 500 is described for keystores, where the system gives no thread: here it has some.
+if grep '"outcome":"keystore_failed"' "$work/log" >&2; then
+    exit 1
+fi
 if grep -q CANARY "$work/unknown" "$work/log"; then
     echo "a value was shown" >&2
     exit 1
