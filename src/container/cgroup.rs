@@ -7,6 +7,10 @@ use std::fs;
 pub(super) struct Limits {
     /// Bytes or `max`.
     pub(super) memory: Option<String>,
+    /// Version 2: bytes of swap, or `max`.
+    pub(super) swap: Option<String>,
+    /// Version 1: bytes of memory and swap together.
+    pub(super) memory_and_swap: Option<String>,
     /// Microseconds in a period (version 2: `max 100000`), -1 or `max` for no limit.
     pub(super) cpu_quota: Option<String>,
     /// Version 2 from 1 to 10000, 100 for nothing chosen; version 1 from 2, with 1024.
@@ -40,6 +44,18 @@ impl Limit {
 }
 
 impl Limits {
+    /// How much may be swapped out.
+    pub(super) fn swap(&self) -> Limit {
+        let together = Limit::of(self.memory_and_swap.as_ref());
+        match (Limit::of(self.swap.as_ref()), together, Limit::of(self.memory.as_ref())) {
+            (Limit::Unseen, Limit::At(together), Limit::At(memory)) => {
+                Limit::At(together.saturating_sub(memory))
+            }
+            (Limit::Unseen, Limit::Absent, _) => Limit::Absent,
+            (swap, ..) => swap,
+        }
+    }
+
     /// Whether the share of the processors was chosen. `None` when it cannot be seen.
     pub(super) fn has_cpu_share(&self) -> Option<bool> {
         let weight = self.cpu_weight.as_ref()?.trim().parse().ok()?;
@@ -49,20 +65,22 @@ impl Limits {
 
 /// Reads those of our own control group. `own` is the text of `/proc/self/cgroup`.
 pub(super) fn read(own: &str) -> Limits {
-    let limit = |controllers: &[&str], version_1: &str, version_2: &str| {
+    let limit = |controllers: &[&str], version_1: Option<&str>, version_2: Option<&str>| {
         let folders = folders(own, controllers);
-        let files = folders.iter().flat_map(|(folder, version)| {
-            let name = if *version == 2 { version_2 } else { version_1 };
-            fs::read_to_string(format!("{folder}/{name}"))
+        let mut files = folders.iter().filter_map(|(folder, version)| {
+            let name = if *version == 2 { version_2 } else { version_1 }?;
+            fs::read_to_string(format!("{folder}/{name}")).ok()
         });
-        files.map(|text| text.trim().to_owned()).next()
+        files.next().map(|text| text.trim().to_owned())
     };
     let cpu = ["cpu", "cpu,cpuacct", "cpuacct,cpu"];
     Limits {
-        memory: limit(&["memory"], "memory.limit_in_bytes", "memory.max"),
-        cpu_quota: limit(&cpu, "cpu.cfs_quota_us", "cpu.max"),
-        cpu_weight: limit(&cpu, "cpu.shares", "cpu.weight"),
-        processes: limit(&["pids"], "pids.max", "pids.max"),
+        memory: limit(&["memory"], Some("memory.limit_in_bytes"), Some("memory.max")),
+        swap: limit(&["memory"], None, Some("memory.swap.max")),
+        memory_and_swap: limit(&["memory"], Some("memory.memsw.limit_in_bytes"), None),
+        cpu_quota: limit(&cpu, Some("cpu.cfs_quota_us"), Some("cpu.max")),
+        cpu_weight: limit(&cpu, Some("cpu.shares"), Some("cpu.weight")),
+        processes: limit(&["pids"], Some("pids.max"), Some("pids.max")),
     }
 }
 
@@ -103,6 +121,23 @@ mod tests {
             assert_eq!(Limit::of(Some(&text.to_owned())), number, "{text}");
         }
         assert_eq!(Limit::of(None), Limit::Unseen);
+    }
+
+    #[test]
+    fn swap_in_both_versions() {
+        let text = |text: &str| Some(text.to_owned());
+        let version_1 = |memory: &str, together: &str| {
+            let (memory, memory_and_swap) = (text(memory), text(together));
+            Limits { memory, memory_and_swap, ..Limits::default() }.swap()
+        };
+        assert_eq!(version_1("67108864", "67108864"), Limit::At(0));
+        assert_eq!(version_1("67108864", "134217728"), Limit::At(67_108_864));
+        assert_eq!(version_1("67108864", "9223372036854771712"), Limit::Absent);
+        for (swap, limit) in [("0", Limit::At(0)), ("max", Limit::Absent)] {
+            let version_2 = Limits { memory: text("1"), swap: text(swap), ..Limits::default() };
+            assert_eq!(version_2.swap(), limit);
+        }
+        assert_eq!(Limits { memory: text("1"), ..Limits::default() }.swap(), Limit::Unseen);
     }
 
     #[test]

@@ -28,7 +28,8 @@ const DEVICES: [&str; 17] = [
 const INITS: [&str; 6] = ["docker-init", "tini", "catatonit", "dumb-init", "pause", "podman-init"];
 
 pub(super) fn all(seen: &Seen) -> Vec<Finding> {
-    let mut findings = vec![processes(seen), network(seen), devices(seen), sockets(seen)];
+    let mut findings =
+        vec![processes(seen), network(seen), devices(seen), users(seen), sockets(seen)];
     findings.extend(mounts(seen));
     for (item, title, kind, remedy) in NAMESPACES {
         findings.push(match seen.is_first(kind) {
@@ -142,6 +143,21 @@ fn devices(seen: &Seen) -> Finding {
             manifest: "no hostPath under /dev, not privileged",
         },
     )
+}
+
+/// Few engines are set up so, and no service or pod is worse than its neighbours without it: the
+/// host's is no flaw.
+fn users(seen: &Seen) -> Finding {
+    let remedy = Remedy {
+        compose: "on the host: userns-remap in the engine's daemon.json",
+        manifest: "hostUsers: false (Kubernetes 1.33, where the node can)",
+    };
+    let title = "user numbers of its own";
+    match seen.is_first("user") {
+        Some(false) => judged("5.30", title, true, "a user namespace of its own", remedy),
+        Some(true) => Finding { found: "the host's".into(), ..operators("5.30", title, remedy) },
+        None => operators("5.30", title, remedy),
+    }
 }
 
 fn sockets(seen: &Seen) -> Finding {

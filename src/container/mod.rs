@@ -17,6 +17,8 @@ mod namespaces;
 mod resources;
 mod seen;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use namespaces::HostNetwork;
 pub use seen::Seen;

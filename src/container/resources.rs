@@ -91,8 +91,19 @@ fn swap(seen: &Seen) -> Finding {
     if places == 0 {
         return judged("A7", title, true, "none", remedy);
     }
-    let found = format!("the host has {places}; secret memory never goes there, other memory may");
-    Finding { found, ..operators("A7", title, remedy) }
+    match seen.limits.swap() {
+        Limit::At(0) => judged("A7", title, true, "none of the host's", remedy),
+        // A pod cannot say it.
+        Limit::At(_) | Limit::Absent if !seen.kubernetes => {
+            let found = "the host's: secret memory never goes there, other memory may";
+            judged("A7", title, false, found, remedy)
+        }
+        _ => {
+            let found =
+                "the host has some: secret memory never goes there, other memory may".into();
+            Finding { found, ..operators("A7", title, remedy) }
+        }
+    }
 }
 
 fn core_pattern(seen: &Seen) -> Finding {
