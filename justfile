@@ -125,7 +125,7 @@ shell:
     #!/usr/bin/env bash
     set -euo pipefail
     shopt -s nullglob globstar
-    for script in .ci/run .githooks/* tests/**/*.sh examples/**/*.sh compose/**/*.sh compose/up compose/sign k8s/**/*.sh; do
+    for script in .ci/run .githooks/* tests/**/*.sh examples/**/*.sh compose/**/*.sh compose/up compose/down compose/sign k8s/**/*.sh; do
         case $script in */target/*) continue ;; esac
         bash -n "$script"
         [[ -x "$script" ]] || { echo "$script is not executable" >&2; exit 1; }

@@ -1,6 +1,6 @@
 //! Containers that are started badly on purpose, one flaw at a time.
 
-use crate::engine::{docker, image, said};
+use crate::engine::{docker, image, said, succeed};
 use crate::support::canary::canary;
 use crate::support::eventually;
 
@@ -37,7 +37,7 @@ const fn case(
     Case { name, item, without, with }
 }
 
-pub const CASES: [Case; 19] = [
+pub const CASES: [Case; 20] = [
     case("root", "4.1", "--user", &["--user=0:0"]),
     case("a_kept_capability", "5.4", "", &["--cap-add=NET_RAW"]),
     case("default_capabilities", "5.4", "--cap-drop", &[]),
@@ -56,6 +56,7 @@ pub const CASES: [Case; 19] = [
     case("no_seccomp", "5.21", "", &["--security-opt=seccomp=unconfined"]),
     case("new_privileges", "5.25", "--security-opt", &[]),
     case("no_limit_of_processes", "5.28", "--pids-limit", &[]),
+    case("a_writable_volume", "A1", "", &["--volume=/data"]),
     case("the_engine_socket", "5.31", "", &["--volume=/var/run/docker.sock:/var/run/docker.sock"]),
 ];
 
@@ -85,6 +86,20 @@ pub fn found(case: &Case) {
     assert!(lines.next().is_some(), "{} is not among the flaws of\n{report}", case.item);
     assert!(lines.next().is_some_and(|line| line.starts_with("           compose: ")), "{report}");
     assert!(lines.next().is_some_and(|line| line.starts_with("           pod:     ")), "{report}");
+}
+
+/// What the sidecar mounted there, the host would have too.
+pub fn shared_mount() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    succeed("mount", &["--bind", path, path]);
+    succeed("mount", &["--make-shared", path]);
+    let mount =
+        format!("--mount=type=bind,readonly,source={path},target=/x,bind-propagation=rshared");
+    let (status, report) = audit(&[&GOOD[..], &[&mount]].concat());
+    succeed("umount", &[path]);
+    assert_eq!(status, 71, "{report}");
+    assert!(report.contains("FLAW 5.6 ") && report.contains(" 1 flaws, "), "{report}");
 }
 
 fn serve<'a>(image: &'a str, token: &'a str) -> Vec<&'a str> {

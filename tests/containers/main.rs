@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         trial("the_image_is_what_it_should_be", docker.as_ref(), serving::image),
         trial("serve_refuses_the_host_network", docker.as_ref(), flaws::host_network),
         trial("serve_insists_on_hardening", docker.as_ref(), flaws::insisting),
+        trial("hardening_finds_a_shared_mount", docker.as_ref(), flaws::shared_mount),
         trial("hardening_finds_nothing_in_a_good_container", docker.as_ref(), flaws::none),
     ];
     trials.extend(flaws::CASES.iter().map(|case| {

@@ -52,6 +52,18 @@ impl Project {
         self.succeeded(&output);
     }
 
+    /// The project's own `down`.
+    pub fn down(&self) {
+        let output = self.command(self.folder.path().join("down")).output().unwrap();
+        self.succeeded(&output);
+    }
+
+    /// What the engine still has of it.
+    pub fn leftovers(&self) -> Vec<String> {
+        let kinds: [&[&str]; 3] = [&["ps", "-a"], &["network", "ls"], &["volume", "ls"]];
+        kinds.iter().flat_map(|list| self.labelled(list, &[])).collect()
+    }
+
     pub fn compose(&self, args: &[&str]) -> String {
         let output = self.command("docker-compose").args(args).output().unwrap();
         self.succeeded(&output);

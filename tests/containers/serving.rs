@@ -1,4 +1,6 @@
-//! The project's own compose file, from `./up` to `docker-compose down`.
+//! The project's own compose file, from `./up` to `./down`.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
@@ -26,7 +28,8 @@ pub fn compose_project() {
     let new = password(&project);
     assert_ne!(old, new);
 
-    let services = ["sidekey", "app"].map(|service| project.container(service));
+    let services =
+        ["sidekey", "app", "vault", "postgres"].map(|service| project.container(service));
     let victim =
         Victim { secrets: vec![old, new], containers: services.to_vec(), project: &project.name };
     assert_eq!(attacks::host_administrator(&victim), Vec::<String>::new(), "A1");
@@ -36,7 +39,9 @@ pub fn compose_project() {
     other_users_in_the_pod_are_unknown(&victim.containers[0]);
     stolen_credentials_end(&project);
 
-    project.compose(&["down"]);
+    project.down();
+    assert_eq!(project.leftovers(), Vec::<String>::new());
+    assert!(!project.path("run").exists());
     assert_eq!(attacks::leftovers(&victim), Vec::<String>::new(), "A2");
 }
 
@@ -111,6 +116,7 @@ fn rotation_reaches_the_application(project: &Project, first: &str) {
 
 /// A4: the application's port alone is there for others.
 fn neighbours_are_refused(sidecar: &str) {
+    assert_eq!(open_to_others(&pid(sidecar)), [8080].into());
     for neighbour in attacks::Neighbour::of(sidecar) {
         let (status, page) = neighbour.ask(8080, "GET /");
         assert_eq!(status, 200, "the neighbour reaches the page: {page}");
@@ -123,6 +129,24 @@ fn neighbours_are_refused(sidecar: &str) {
             engine::said("docker", &[&options[..], &get(&engine::image())].concat());
         assert!(status != 0 && said.contains("no sidecar answers"), "{said}");
     }
+}
+
+/// The TCP ports of a network namespace that are not on loopback, by the kernel's tables.
+fn open_to_others(pid: &str) -> BTreeSet<u16> {
+    let tables = ["tcp", "tcp6"].map(|table| format!("/proc/{pid}/net/{table}"));
+    let tables = tables.map(|path| std::fs::read_to_string(path).unwrap());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    let port = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, state) = (words.next().unwrap(), words.nth(1).unwrap());
+        let (address, port) = local.split_once(':').unwrap();
+        // 127.0.0.0/8, the last byte first, and ::1.
+        let loopback = address.len() == 8 && address.ends_with("7F")
+            || address == "00000000000000000000000001000000";
+        let listens = state == "0A";
+        (listens && !loopback).then(|| u16::from_str_radix(port, 16).unwrap())
+    };
+    lines.filter_map(port).collect()
 }
 
 /// A5: nothing listens for TCP but health and metrics, which hold no secret.
