@@ -196,7 +196,15 @@ fn each_mistake_of_the_listeners_is_named() {
             "2: health.listen: 127.0.0.1:7433 is where secrets are served\n  hint: choose another \
              port for one of the two",
         ),
-        ("[health]\nlisten = true", "2: health.listen: expected a string, found a boolean"),
+        (
+            "[health]\nlisten = true",
+            "2: health.listen: expected an address or false, found true\n  hint: leave the key out \
+             for the default address",
+        ),
+        (
+            "[health]\nlisten = 1",
+            "2: health.listen: expected an address or false, found an integer",
+        ),
     ] {
         let expected = format!("sidekey.toml:{expected}");
         assert_eq!(problems(&format!("{text}{REST}")), expected, "{text}");
