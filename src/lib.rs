@@ -24,7 +24,7 @@
 //! 11. [`container`]: the container it finds itself in, audited from inside.
 //! 12. [`observe`]: what may be said about it: logs, metrics, audit.
 //!
-//! [`app`] wires them, and nothing else does. `cli`, `commands` and `error` belong to the
+//! [`app`] wires them, and nothing else does. `crypto` has what TLS is spoken with. `cli`, `commands` and `error` belong to the
 //! binary.
 //!
 //! # Embedding
@@ -45,6 +45,8 @@ pub mod adapter;
 pub mod lifecycle;
 pub mod container;
 pub mod observe;
+
+mod crypto;
 
 pub mod app;
 pub mod cli;

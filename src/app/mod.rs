@@ -1,7 +1,7 @@
 //! The only wiring: from a configuration to a running sidecar, and to its orderly end.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -10,10 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::adapter::ambassador::{self, Ambassador};
 use crate::adapter::tls::{self, TlsAdapter};
 use crate::cache::SecretCache;
-use crate::config::{
-    AbstractName, AmbassadorSpec, AuthMethod, Config, Declarations, Life, Limits, Listen, Loaded,
-    NameKind, Protection, TlsSpec, VaultConfig,
-};
+use crate::config::{AbstractName, Config, Declarations, Life, Limits, NameKind, Protection};
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
 use crate::memory::{arena_status, grow_arena};
@@ -22,8 +19,11 @@ use crate::observe::{Audit, Metrics, Style, event};
 use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
 use crate::vault::{FetchThread, Upstream};
 
+mod reload;
 mod start;
 
+pub use reload::Reloader;
+use reload::{AtStart, Running};
 pub(crate) use start::first_login;
 use start::until_ready;
 
@@ -55,16 +55,6 @@ pub struct Bound {
     running: Arc<Running>,
 }
 
-/// What a reload does not change.
-type AtStart =
-    (Listen, Option<SocketAddr>, Vec<AmbassadorSpec>, Vec<TlsSpec>, usize, Life, Protection);
-
-/// What a reload compares with.
-struct Running {
-    upstream: Mutex<(VaultConfig, Arc<AuthMethod>)>,
-    at_start: AtStart,
-}
-
 impl App {
     /// Binds the listeners and starts to log in to Vault. Must be called inside a tokio
     /// runtime.
@@ -74,25 +64,13 @@ impl App {
     #[expect(clippy::unused_async, reason = "it needs the runtime, and says so by its type")]
     pub async fn build(config: Config, style: Style) -> Result<Bound, Error> {
         let declarations = config.declarations();
-        let Config {
-            vault,
-            auth,
-            listen,
-            health,
-            callers,
-            notify,
-            ambassadors,
-            tls,
-            limits,
-            life,
-            protection,
-            ..
-        } = config;
-        let server = Server::bind(&listen, health)?;
-        let bound = ambassadors.iter().cloned().map(Ambassador::bind);
-        let bound = bound.collect::<Result<Vec<_>, _>>()?;
-        let bound_tls = tls.iter().cloned().map(TlsAdapter::bind);
-        let bound_tls = bound_tls.collect::<Result<Vec<_>, _>>()?;
+        let server = Server::bind(&config.listen, config.health)?;
+        let ambassadors = config.ambassadors.iter().cloned().map(Ambassador::bind);
+        let ambassadors = ambassadors.collect::<Result<Vec<_>, _>>()?;
+        let tls = config.tls.iter().cloned().map(TlsAdapter::bind);
+        let tls = tls.collect::<Result<Vec<_>, _>>()?;
+        let at_start = AtStart::of(&config);
+        let Config { vault, auth, callers, notify, limits, life, protection, .. } = config;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
         let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
@@ -109,26 +87,15 @@ impl App {
         settle_memory(&protection)?;
         let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
         let notifier = Notifier::start(notify, Arc::new(cache.clone()), metrics.clone());
-        let awaited = bound_tls.iter().filter_map(TlsAdapter::awaited).collect();
+        let awaited = tls.iter().filter_map(TlsAdapter::awaited).collect();
         let readiness = Readiness::new(cache.clone(), awaited);
         update_on_scrape(&metrics, cache.clone(), readiness.clone());
-        let running = Arc::new(Running {
-            upstream: Mutex::new((vault, auth)),
-            at_start: (
-                listen,
-                health,
-                ambassadors,
-                tls,
-                limits.max_connections,
-                life.clone(),
-                protection,
-            ),
-        });
+        let running = Arc::new(Running::new(vault, auth, at_start));
         let policy = policy(callers, &declarations, limits).shared();
         Ok(Bound {
             server,
-            ambassadors: bound,
-            tls: bound_tls,
+            ambassadors,
+            tls,
             upstream,
             fetch_thread,
             cache,
@@ -252,66 +219,6 @@ impl Bound {
         let _ = tokio::task::spawn_blocking(|| fetch_thread.join()).await;
         event::stopped();
         outcome
-    }
-}
-
-impl Running {
-    fn upstream(&self) -> (VaultConfig, Arc<AuthMethod>) {
-        self.upstream.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// Puts another configuration in force.
-pub struct Reloader {
-    upstream: Upstream,
-    cache: SecretCache,
-    notifier: Arc<Notifier<SecretCache>>,
-    policy: SharedPolicy,
-    running: Arc<Running>,
-}
-
-impl Reloader {
-    /// Callers, names and limits change at once; Vault's settings and trust anchors are taken
-    /// anew, with another login only where the old token is of no use. Listeners stay as they
-    /// are. What cannot work is reported, and then everything stays as it was.
-    pub async fn reload(&self, loaded: Loaded) {
-        loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
-        let declarations = loaded.config.declarations();
-        let Config {
-            vault,
-            auth,
-            listen,
-            health,
-            callers,
-            notify,
-            ambassadors,
-            tls,
-            limits,
-            life,
-            protection,
-            ..
-        } = loaded.config;
-        let auth = Arc::new(auth);
-        let (old_vault, old_auth) = self.running.upstream();
-        let login_again = old_vault.address != vault.address
-            || old_vault.namespace != vault.namespace
-            || !old_auth.is_same_login(&auth);
-        let taken = self.upstream.reconfigure(vault.clone(), Arc::clone(&auth), login_again);
-        if let Err(error) = taken.await {
-            event::reload_refused(&error);
-            return;
-        }
-        *self.running.upstream.lock().unwrap_or_else(PoisonError::into_inner) = (vault, auth);
-        let most = limits.max_connections;
-        if self.running.at_start != (listen, health, ambassadors, tls, most, life, protection) {
-            event::configuration_warning(
-                "[listen], [health], [adapters], [life], [memory], [sandbox] and max_connections change with a restart",
-            );
-        }
-        self.policy.store(Arc::new(policy(callers, &declarations, limits)));
-        self.cache.redeclare(&declarations, login_again).await;
-        self.notifier.take_over(notify);
-        event::reloaded();
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::tls;
+use crate::crypto;
 
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 const LARGEST_ANSWER: usize = 1024 * 1024;
@@ -64,8 +65,7 @@ async fn ask(plan: &Plan) -> Review {
         for certificate in tls::certificates(plan.ca_cert.as_bytes())? {
             roots.add(certificate).map_err(io::Error::other)?;
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(crypto::provider())
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
             .with_root_certificates(roots)

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
@@ -13,6 +13,8 @@ use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
 use tokio_rustls::TlsAcceptor;
+
+use crate::crypto;
 
 /// What the server shows of itself, and whom it trusts, as PEM.
 pub struct DevTls {
@@ -26,7 +28,7 @@ pub struct DevTls {
 }
 
 pub(super) fn acceptor(tls: &DevTls) -> io::Result<TlsAcceptor> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = crypto::provider();
     let chain = certificates(&tls.cert_chain)?;
     let key = PrivateKeyDer::from_pem_slice(&tls.key).map_err(unusable)?;
     let verifier: Arc<dyn ClientCertVerifier> = match &tls.client_ca {

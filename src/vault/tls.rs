@@ -11,10 +11,11 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use super::error::Failure;
 use crate::config::VaultConfig;
+use crate::crypto;
 
 /// The client configuration that `config` asks for. Reads all the files anew.
 pub(super) fn client_config(config: &VaultConfig) -> Result<ClientConfig, Failure> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = crypto::provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|e| credential(&format!("TLS cannot be set up: {e}")))?;

@@ -47,12 +47,14 @@ enum Needs {
     PostgresAndPython,
     /// A JDK and a driver from Maven Central.
     PostgresAndJava,
+    Go,
 }
 
 impl Needs {
     fn missing(self) -> Option<&'static str> {
         match self {
             Self::Nothing => None,
+            Self::Go => support::go::hybrid().is_none().then_some("Go 1.24"),
             Self::Curl => (!has("curl")).then_some("curl"),
             Self::Root => (!is_root() || !has("curl")).then_some("root and curl"),
             Self::Postgres => lacks_postgres().then_some("PostgreSQL"),

@@ -1,10 +1,11 @@
 //! The TCP ambassador.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::Needs;
@@ -14,9 +15,10 @@ use crate::scene::Scene;
 use crate::support::eventually;
 use crate::support::tls::Authority;
 
-pub(crate) const CASES: [(&str, Needs, fn()); 11] = [
+pub(crate) const CASES: [(&str, Needs, fn()); 12] = [
     ("tcp_bytes_both_ways_to_both_ends", Needs::Nothing, both_ways),
     ("tcp_over_tls_to_the_right_name_alone", Needs::Nothing, over_tls),
+    ("tcp_to_a_server_of_post_quantum_key_exchange_alone", Needs::Go, post_quantum),
     ("tcp_destination_down", Needs::Nothing, down),
     ("tcp_what_breaks_off_is_reset", Needs::Nothing, breaks_off),
     ("tcp_who_says_nothing_is_let_go", Needs::Nothing, silent),
@@ -66,6 +68,38 @@ pub(crate) fn counted(scene: &Scene, outcome: &str, times: u32) {
         "sidekey_ambassador_uses_total{{ambassador=\"api\",outcome=\"{outcome}\"}} {times}"
     );
     eventually(&line, || scene.metrics().lines().any(|found| found == line).then_some(()));
+}
+
+/// A server, in Go as Vault is, that takes no other key exchange.
+fn post_quantum() {
+    let (authority, folder) = (Authority::new("hybrid test"), tempfile::tempdir().unwrap());
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let server = authority.server();
+    let mut command = crate::support::go::hybrid().unwrap();
+    command
+        .arg("serve")
+        .arg(file("cert.pem", &server.cert_chain))
+        .arg(file("key.pem", &server.key));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut addr = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut addr).unwrap();
+    let addr: SocketAddr = addr.trim().parse().unwrap();
+    let ca = file("ca.pem", authority.pem().as_bytes());
+    let (ca, port) = (ca.display(), addr.port());
+    let scene = Scene::tcp(
+        &format!("destination = 'localhost:{port}'\ntls = true\nca_cert = '{ca}'\n"),
+        "",
+    );
+    let mut heard = String::new();
+    connect(&scene).read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "agreed");
+    scene.stop();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
 }
 
 fn both_ways() {

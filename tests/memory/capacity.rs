@@ -60,9 +60,9 @@ fn until_evicted(sidecar: &Sidecar) -> usize {
     eventually("eviction", || Some(cached(sidecar)).filter(|entries| *entries <= 4))
 }
 
-pub fn run(vault: &Dev) {
-    let Scene { builder, needles, token } = scene(vault, Builder::serve());
-    let stage = Stage::new("capacity", Mode::Protected, builder.start(), needles);
+pub fn run(vault: &Dev, mode: Mode) {
+    let Scene { builder, needles, token } = scene(vault, mode.builder());
+    let stage = Stage::new("capacity", mode, builder.start(), needles);
     read_all(&stage.sidecar, &token);
     stage.at_rest("after more was read than is kept");
     let host = stage.addr().to_string();

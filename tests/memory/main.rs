@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-const SIMPLE: [(&str, Test); 16] = [
+const SIMPLE: [(&str, Test); 18] = [
     ("the_search_finds_every_form", support::needle::check_search),
     ("a_planted_copy_is_found", control::planted),
     ("an_open_descriptor_of_secret_memory_is_found", control::open_descriptor),
@@ -111,9 +111,11 @@ const SIMPLE: [(&str, Test); 16] = [
     ("control_keystores_are_found", || keystores::run(&Dev::start(), Unprotected)),
     ("key_of_a_tls_adapter", || tls::run(&Dev::start(), Protected)),
     ("control_key_of_a_tls_adapter_is_found", || tls::run(&Dev::start(), Unprotected)),
-    ("eviction_by_capacity", || capacity::run(&Dev::start())),
+    ("eviction_by_capacity", || capacity::run(&Dev::start(), Protected)),
+    ("control_eviction_by_capacity_is_found", || capacity::run(&Dev::start(), Unprotected)),
     ("what_was_evicted_is_gone", || capacity::what_was_evicted_is_gone(&Dev::start())),
-    ("panics", panics::run),
+    ("panics", || panics::run(Protected)),
+    ("control_panics_are_found", || panics::run(Unprotected)),
     ("copies_in_flight_are_bounded", || window::bounded_by_connections(&Dev::start())),
 ];
 
@@ -138,7 +140,8 @@ fn helper(name: &str) -> ExitCode {
     match name {
         "helper=registers" => control::hold_in_registers(),
         "helper=sidekey" => return mode::run_sidekey(),
-        "helper=panics" => return panics::serve(),
+        "helper=panics" => return panics::serve(Protected),
+        "helper=panics-unprotected" => return panics::serve(Unprotected),
         _ => return ExitCode::FAILURE,
     }
     ExitCode::SUCCESS

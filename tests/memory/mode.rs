@@ -31,11 +31,17 @@ impl Mode {
             }
         }
     }
+
+    /// What the allocator of this process does with what is freed from now on.
+    pub fn apply(self) {
+        let on_free = if self == Self::Protected { WIPE } else { KEEP };
+        ON_FREE.store(on_free, Ordering::Relaxed);
+    }
 }
 
 /// Does what `main` does, in a process whose allocator keeps what it should wipe.
 pub fn run_sidekey() -> ExitCode {
-    ON_FREE.store(KEEP, Ordering::Relaxed);
+    Mode::Unprotected.apply();
     let hardening = harden();
     let args = std::env::args().filter(|arg| arg != "helper=sidekey");
     match sidekey::commands::run(sidekey::cli::Cli::parse_from(args), &hardening) {
@@ -45,10 +51,6 @@ pub fn run_sidekey() -> ExitCode {
             error.exit_code()
         }
     }
-}
-
-pub fn wipe_from_now_on() {
-    ON_FREE.store(WIPE, Ordering::Relaxed);
 }
 
 /// The allocator of this binary and of the helpers it starts.

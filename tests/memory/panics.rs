@@ -1,8 +1,9 @@
 //! A panic in the middle of an answer: what unwinds is wiped like everything else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{ExitCode, Stdio};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client::Client;
-use super::mode::wipe_from_now_on;
+use super::mode::Mode;
 use super::secrets::random;
 use super::stage::settle;
+use super::support::limits;
 use super::support::needle::Needles;
 use super::support::scan;
 use super::support::sidecar::clean;
@@ -69,8 +71,8 @@ impl Source for Panics {
 
 /// The local door before [`Panics`], with the protection of the real one: says its port, and
 /// serves until stdin ends. Reads the caller's token and Vault's answer from stdin.
-pub fn serve() -> ExitCode {
-    wipe_from_now_on();
+pub fn serve(mode: Mode) -> ExitCode {
+    mode.apply();
     harden();
     // As `main` does it: a panic's message can quote a value.
     std::panic::set_hook(Box::new(|_| ()));
@@ -119,11 +121,23 @@ fn line() -> SecretBuf {
     line.finish()
 }
 
-pub fn run() {
+/// The helper that [`serve`]s.
+fn helper(mode: Mode) -> Child {
+    let mut command = clean(std::env::current_exe().unwrap());
+    match mode {
+        Mode::Protected => command.arg("helper=panics"),
+        Mode::Unprotected => {
+            limits::memlock(&mut command, 0);
+            command.uid(65534).arg("helper=panics-unprotected")
+        }
+    };
+    command.stdin(Stdio::piped()).spawn().unwrap()
+}
+
+pub fn run(mode: Mode) {
     let (token, value) = (random("t", 50), random("v", 100));
     let answer = json!({ "lease_id": "", "renewable": false, "data": { "value": value } });
-    let mut command = clean(std::env::current_exe().unwrap());
-    let mut child = command.arg("helper=panics").stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = helper(mode);
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(format!("{token}\n{answer}\n").as_bytes()).unwrap();
     let mut addr = String::new();
@@ -143,6 +157,11 @@ pub fn run() {
     drop(stdin);
     let ended = child.wait().unwrap();
     assert!(ended.success(), "{ended}");
+    if mode == Mode::Unprotected {
+        let seen: BTreeSet<_> = found.hits.iter().map(|hit| &*hit.found.canary).collect();
+        assert_eq!(seen, BTreeSet::from(["caller token", "value"]));
+        return;
+    }
     assert!(found.secret_bytes() > 0, "no secret memory");
     found.assert_nothing("after panics");
 }

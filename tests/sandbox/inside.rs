@@ -93,6 +93,8 @@ fn attempts(vault: &Dev, sidecar: &Sidecar) -> Vec<(&'static str, i64)> {
         ("connect elsewhere", inside.connect(other)),
         ("signal another process", inside.call(libc::SYS_kill, [parent, 0, 0, 0, 0, 0])),
         ("run a program", inside.call(libc::SYS_execve, [0; 6])),
+        #[cfg(target_arch = "x86_64")]
+        ("run a program, by the x32 ABI", inside.call(0x4000_0000 + 520, [0; 6])),
         ("listen on a port", inside.call(libc::SYS_bind, [NONE, 0, 0, 0, 0, 0])),
         ("trace a process", inside.call(libc::SYS_ptrace, [0x4206, NONE, 0, 0, 0, 0])),
         ("read another's memory", inside.call(libc::SYS_process_vm_readv, [NONE, 0, 0, 0, 0, 0])),

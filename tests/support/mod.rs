@@ -12,6 +12,7 @@
 
 pub mod canary;
 pub mod client;
+pub mod go;
 pub mod jwt;
 pub mod kubernetes_api;
 pub mod limits;

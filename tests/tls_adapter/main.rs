@@ -39,6 +39,7 @@ enum Needs {
     Nothing,
     Curl,
     OpenSsl,
+    Go,
     Vault,
 }
 
@@ -48,6 +49,7 @@ impl Needs {
             Self::Nothing => None,
             Self::Curl => (!says("curl", "--version", "HTTP2")).then_some("curl with HTTP/2"),
             Self::Vault => real_vault().is_none().then_some("a real Vault"),
+            Self::Go => support::go::hybrid().is_none().then_some("Go 1.24"),
             Self::OpenSsl => (!says("openssl", "version", "OpenSSL 3")).then_some("openssl 3"),
         }
     }

@@ -7,10 +7,11 @@ use crate::application::Application;
 use crate::scene::{NAME, Scene, Setting};
 use crate::{Case, Needs};
 
-pub(crate) const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 5] = [
     ("curl_speaks_both_versions_of_http", Needs::Curl, both_versions),
     ("openssl_speaks_tls_1_2_and_1_3_and_no_older", Needs::OpenSsl, versions),
     ("openssl_resumes_no_session", Needs::OpenSsl, no_resumption),
+    ("go_agrees_on_the_post_quantum_key_exchange", Needs::Go, post_quantum),
     ("check_counts_adapters", Needs::Nothing, check),
 ];
 
@@ -131,6 +132,19 @@ fn no_resumption() {
             std::fs::remove_file(session).unwrap();
         }
     }
+    scene.stop();
+}
+
+/// A client that takes no other.
+fn post_quantum() {
+    let application = Application::start();
+    let scene = Scene::http(application.addr, "");
+    let mut command = crate::support::go::hybrid().unwrap();
+    command.args(["ask", &scene.addr().to_string(), NAME]).arg(scene.authority_file());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said} {complaint}");
     scene.stop();
 }
 

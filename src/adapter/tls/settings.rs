@@ -2,23 +2,19 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::config::{TlsMode, TlsSpec, TlsVersion};
+use crate::crypto;
 
 pub(super) const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
 
 const FROM_TLS12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 const FROM_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
-
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
 
 /// Settings with the certificate of `shelf`; `clients` judges theirs.
 ///
@@ -37,7 +33,7 @@ pub(super) fn server_config(
         TlsVersion::Tls13 => &FROM_TLS13,
     };
     let builder =
-        ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
+        ServerConfig::builder_with_provider(crypto::provider()).with_protocol_versions(versions)?;
     let builder = match clients {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),

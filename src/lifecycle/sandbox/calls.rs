@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(target_arch = "x86_64")]
+use seccompiler::sock_filter;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter, apply_filter_all_threads,
@@ -93,16 +95,45 @@ pub(super) fn restrict_this_thread(reach: &Reach) -> Outcome {
     Ok(())
 }
 
-/// Two, because `clone3`, whose arguments no filter sees, has to look as if the kernel did not
+/// Several, because `clone3`, whose arguments no filter sees, has to look as if the kernel did not
 /// know it: then the C library starts its threads with `clone`.
-fn programs(reach: &Reach) -> Result<[BpfProgram; 2], String> {
+fn programs(reach: &Reach) -> Result<Vec<BpfProgram>, String> {
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
         REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     refused.insert(libc::SYS_clone, vec![new_process().map_err(text)?]);
     refused.insert(libc::SYS_kill, unnamed_signals(reach).map_err(text)?);
     refused.insert(libc::SYS_tgkill, vec![other_process().map_err(text)?]);
     let unknown = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    Ok([program(refused, libc::EPERM)?, program(unknown, libc::ENOSYS)?])
+    Ok(vec![
+        program(refused, libc::EPERM)?,
+        program(unknown, libc::ENOSYS)?,
+        #[cfg(target_arch = "x86_64")]
+        second_numbers(),
+    ])
+}
+
+/// Refuses the x32 ABI, in which each system call has a second number that the other programs do
+/// not look for. Those of 32-bit programs are another architecture for a filter, and are refused.
+#[cfg(target_arch = "x86_64")]
+fn second_numbers() -> BpfProgram {
+    const X32: u32 = 0x4000_0000; // __X32_SYSCALL_BIT of linux/asm/unistd.h
+    let instruction = |code: u32, jf: u8, k: u32| sock_filter {
+        code: u16::try_from(code).unwrap_or_default(),
+        jt: 0,
+        jf,
+        k,
+    };
+    vec![
+        // The number is the first field of `struct seccomp_data`.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, X32),
+        instruction(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs(),
+        ),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ]
 }
 
 /// A `clone` that makes a process and not a thread.
@@ -146,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_programs_can_be_made() {
+    fn the_programs_can_be_made() {
         let mut reach = Reach::default();
         assert!(programs(&reach).unwrap().iter().all(|program| !program.is_empty()));
         reach.signals.extend([libc::SIGHUP, libc::SIGUSR1]);

@@ -1,11 +1,12 @@
 //! Whom to believe that it is the destination.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::crypto;
 
 /// Trust anchors that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +52,7 @@ pub(in crate::adapter) fn client_config(
         let place = ca_cert.map_or("this system".into(), |file| file.display().to_string());
         return Err(TrustError::Nothing(place));
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(crypto::provider())
         .with_safe_default_protocol_versions()
         .map_err(TrustError::Settings)?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())

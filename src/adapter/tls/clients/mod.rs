@@ -15,11 +15,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::settings::{provider, server_config};
+use super::settings::server_config;
 use super::shelf::Shelf;
 use crate::config::{
     ClientAuth, ClientAuthority, ClientTrust, Revocation, RevocationSource, TlsSpec,
 };
+use crate::crypto;
 use crate::observe::{TlsMetrics, tls as event};
 use crate::vault::{Upstream, VaultError};
 
@@ -170,8 +171,9 @@ impl Keeper {
                 roots
             }
         };
-        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-            .only_check_end_entity_revocation();
+        let mut builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto::provider())
+                .only_check_end_entity_revocation();
         if let Some(lists) = lists {
             builder = builder.with_crls(lists.content.iter().cloned());
         }
