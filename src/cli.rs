@@ -237,6 +237,9 @@ pub struct CheckArgs {
     /// Also log in and read each secret; prints names and outcomes, never values.
     #[arg(long)]
     pub online: bool,
+    /// As `sidekey exec` uses it: no caller rule is needed, and nothing but secrets is looked at.
+    #[arg(long)]
+    pub exec: bool,
     /// Audit the container instead of the configuration: what it lacks, and the line to add;
     /// `strict` makes a flaw an exit status.
     #[arg(
@@ -246,7 +249,7 @@ pub struct CheckArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "report",
-        conflicts_with = "online"
+        conflicts_with_all = ["online", "exec"]
     )]
     pub hardening: Option<HardeningMode>,
 }

@@ -166,6 +166,35 @@ fn signals_go_through() {
     assert_eq!((status.code(), status.signal()), (Some(128 + 9), None));
 }
 
+/// Each under its own number, whatever the C library calls the first one.
+#[test]
+fn real_time_signals_go_through() {
+    let stage = Stage::new();
+    let numbers = || libc::SIGRTMIN()..=libc::SIGRTMAX();
+    let all: Vec<_> = numbers().map(|number| number.to_string()).collect();
+    let script = format!(
+        "for s in {} PWR; do trap \"echo $s\" $s; done
+        echo ready; while :; do sleep 0.05; done",
+        all.join(" ")
+    );
+    let (mut child, mut lines) = start(&mut stage.exec(&BOTH, &script));
+    assert_eq!(line(&mut lines), "ready");
+    for number in numbers() {
+        send(child.id(), &number.to_string());
+        assert_eq!(line(&mut lines), number.to_string());
+    }
+    send(child.id(), "PWR");
+    assert_eq!(line(&mut lines), "PWR");
+    // One that the program does not handle ends it, as it does any program.
+    let last = libc::SIGRTMAX();
+    let (mut other, mut lines) = start(&mut stage.exec(&BOTH, "echo ready; exec sleep 60"));
+    assert_eq!(line(&mut lines), "ready");
+    send(other.id(), &last.to_string());
+    assert_eq!(other.wait().unwrap().code(), Some(128 + last));
+    send(only_child_of(child.id()), "KILL");
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 9));
+}
+
 fn only_child_of(pid: u32) -> u32 {
     // Orphans of a program before it may be on their way out.
     eventually("one child", || match children_of(pid)[..] {

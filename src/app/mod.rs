@@ -196,8 +196,8 @@ impl Bound {
         };
 
         let deadline = Deadline::new(self.life.shutdown_deadline);
-        event::stopping(self.life.shutdown_deadline);
         readiness.stop();
+        event::stopping(self.life.shutdown_deadline);
         self.notifier.stop();
         no_more_connections.cancel();
         connections.close();

@@ -26,7 +26,8 @@ pub(super) fn run(args: &GetArgs) -> Result<(), Error> {
     let token = take_env("SIDEKEY_TOKEN");
     let keystore_password = keystore_password(args)?;
     let address = Address::parse_local(&args.addr)?;
-    let asker = Asker { address, token, keystore_password, what: &args.what };
+    let GetArgs { what, certificate, .. } = args;
+    let asker = Asker { address, token, keystore_password, what, certificate: *certificate };
     let under = if args.certificate { "/certificates" } else { "/secrets" };
     let mut path = format!("{under}{}", path(&args.what, args.format.as_deref())?);
     if let Some(profile) = &args.profile {
@@ -44,14 +45,17 @@ fn path(what: &str, format: Option<&str>) -> Result<String, Error> {
         Some((name, field)) => (name, Some(field)),
         None => (what, None),
     };
-    let name = utf8_percent_encode(name, SEGMENT);
+    let encoded = utf8_percent_encode(name, SEGMENT);
     match (field, format) {
+        _ if name.is_empty() || field == Some("") => {
+            Err(Error::Usage(format!("{what:?}: expected NAME or NAME/FIELD")))
+        }
         (Some(_), Some(_)) => {
             Err(Error::Usage("--format is for a whole secret, not for one field".into()))
         }
-        (Some(field), None) => Ok(format!("/{name}/{}", utf8_percent_encode(field, SEGMENT))),
-        (None, Some(format)) => Ok(format!("/{name}?format={format}")),
-        (None, None) => Ok(format!("/{name}")),
+        (Some(field), None) => Ok(format!("/{encoded}/{}", utf8_percent_encode(field, SEGMENT))),
+        (None, Some(format)) => Ok(format!("/{encoded}?format={format}")),
+        (None, None) => Ok(format!("/{encoded}")),
     }
 }
 
@@ -94,6 +98,7 @@ struct Asker<'a> {
     token: Option<SecretBuf>,
     keystore_password: Option<KeystorePassword>,
     what: &'a str,
+    certificate: bool,
 }
 
 impl Asker<'_> {
@@ -115,6 +120,7 @@ impl Asker<'_> {
                 known,
             };
             let (error, pause) = match self.address.ask(&question).await {
+                Ok(answer) if !answer.is_of_sidecar => return Err(self.stranger(&answer)),
                 Ok(answer) if answer.status.is_success() || answer.status == 304 => {
                     return Ok(answer);
                 }
@@ -135,7 +141,8 @@ impl Asker<'_> {
             }
             let reason = error.to_string();
             if said.as_ref() != Some(&reason) {
-                let limit = left.map(|left| format!(" up to {} s", left.as_secs().max(1)));
+                let seconds = |left: Duration| left.as_millis().div_ceil(1000);
+                let limit = left.map(|left| format!(" up to {} s", seconds(left)));
                 super::note(&format!("waiting{}: {reason}", limit.unwrap_or_default()));
                 said = Some(reason);
             }
@@ -163,12 +170,27 @@ impl Asker<'_> {
         }
     }
 
+    /// Something else than a local door: what it says is shown to nobody as a value.
+    fn stranger(&self, answer: &Answer) -> Error {
+        let Self { address, .. } = self;
+        Error::Client(format!(
+            "{address} is not where a sidecar serves secrets: whoever listens there answered {}\n  \
+             hint: the address is in the sidecar's log (\"listening\"), and goes to --addr or SIDEKEY_ADDR",
+            answer.status
+        ))
+    }
+
     fn refused(&self, answer: &Answer) -> Error {
+        let is_unknown = || answer.problem().is_some_and(|problem| problem.code == "unknown_name");
+        let names_form = || [".pem", ".p12", ".jks"].iter().any(|end| self.what.ends_with(end));
         let hint = match (answer.status.as_u16(), &self.token) {
             (401, None) => {
                 "\n  hint: set SIDEKEY_TOKEN, or ask over the unix socket with the right uid"
             }
             (401, Some(_)) => "\n  hint: SIDEKEY_TOKEN is not the token of a caller rule there",
+            (404, _) if !self.certificate && names_form() && is_unknown() => {
+                "\n  hint: --certificate asks for a certificate"
+            }
             _ => "",
         };
         Error::Client(format!("{}: {}{hint}", self.what, answer.refusal()))
@@ -197,6 +219,9 @@ mod tests {
         assert_eq!(path("db", None).unwrap(), "/db");
         assert_eq!(path("db/a/b c", None).unwrap(), "/db/a%2Fb%20c");
         assert_eq!(path("db", Some("env")).unwrap(), "/db?format=env");
+        for wrong in ["", "/", "/user", "db/"] {
+            assert!(path(wrong, None).is_err(), "{wrong:?}");
+        }
         assert!(path("db/user", Some("env")).is_err());
     }
 }

@@ -18,6 +18,7 @@ use crate::memory::{SecretBuf, SecretWriter};
 
 /// No answer of a sidecar is larger.
 const MAX_ANSWER: usize = 32 << 20;
+const PROBLEM: &str = "application/problem+json";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a sidecar listens.
@@ -43,7 +44,16 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) etag: Option<HeaderValue>,
     pub(super) retry_after: Option<Duration>,
+    /// It has what every answer of a local door has: a value's freshness, or a problem document.
+    pub(super) is_of_sidecar: bool,
     pub(super) body: SecretBuf,
+}
+
+/// Of RFC 9457.
+#[derive(Deserialize)]
+pub(super) struct Problem {
+    pub(super) code: String,
+    pub(super) detail: Option<String>,
 }
 
 impl Address {
@@ -72,6 +82,12 @@ impl Address {
     pub(super) fn parse_local(text: &str) -> Result<Self, Error> {
         let address = Self::parse(text)?;
         match &address {
+            Self::Tcp(authority) if authority.starts_with("localhost:") => {
+                let written = authority.replacen("localhost", "127.0.0.1", 1);
+                Err(Error::Usage(format!(
+                    "{text}: what `localhost` means is up to the resolver: write http://{written}"
+                )))
+            }
             Self::Tcp(authority) if !is_loopback(authority) => Err(Error::Usage(format!(
                 "{text}: a sidecar answers on loopback alone, and the token goes nowhere else: \
                  expected http://127.0.0.1:PORT or unix:@NAME"
@@ -88,11 +104,11 @@ impl Address {
                 Self::Tcp(authority) => {
                     let stream = TcpStream::connect(authority).await;
                     let stream = stream.map_err(|e| self.unreachable(&e))?;
-                    ask(stream, authority, question).await
+                    ask(stream, (self, authority), question).await
                 }
                 Self::Unix(name) => {
                     let stream = connect_abstract(name).map_err(|e| self.unreachable(&e))?;
-                    ask(stream, "localhost", question).await
+                    ask(stream, (self, "localhost"), question).await
                 }
             }
         };
@@ -117,20 +133,15 @@ impl std::fmt::Display for Address {
 }
 
 impl Answer {
+    pub(super) fn problem(&self) -> Option<Problem> {
+        serde_json::from_slice(self.body.expose()).ok()
+    }
+
     /// The refusal in the words of its problem document.
     pub(super) fn refusal(&self) -> String {
-        #[derive(Deserialize)]
-        struct Problem {
-            code: String,
-            detail: Option<String>,
-        }
-        match serde_json::from_slice::<Problem>(self.body.expose()) {
-            Ok(Problem { code, detail }) => {
-                let detail = detail.map(|d| format!(": {d}")).unwrap_or_default();
-                format!("{} {code}{detail}", self.status.as_u16())
-            }
-            Err(_) => self.status.to_string(),
-        }
+        let Some(Problem { code, detail }) = self.problem() else { return self.status.to_string() };
+        let detail = detail.map(|d| format!(": {d}")).unwrap_or_default();
+        format!("{} {code}{detail}", self.status.as_u16())
     }
 }
 
@@ -149,13 +160,20 @@ fn connect_abstract(name: &AbstractName) -> std::io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
-async fn ask<S>(stream: S, host: &str, question: &Question<'_>) -> Result<Answer, Error>
+async fn ask<S>(
+    stream: S,
+    (address, host): (&Address, &str),
+    question: &Question<'_>,
+) -> Result<Answer, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |_| Error::Client("the connection broke".into());
+    let broken = || {
+        let why = "the connection broke, as it does where something else than a sidecar listens";
+        Error::Client(format!("{address}: {why}"))
+    };
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| broken())?;
     let mut request = Request::get(question.path)
         .header(header::HOST, host)
         .body(Empty::<Bytes>::new())
@@ -179,18 +197,21 @@ where
         request.headers_mut().insert("sidekey-keystore-password", value);
     }
     let answered = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let response = sender.send_request(request).await.map_err(|_| broken())?;
         let (status, headers) = (response.status(), response.headers());
         let etag = headers.get(header::ETAG).cloned();
         let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
-        Ok(Answer { status, etag, retry_after, body: collect(response.into_body()).await? })
+        let is_problem = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM);
+        let is_of_sidecar = is_problem || headers.contains_key("sidekey-freshness");
+        let body = collect(response.into_body()).await?;
+        Ok(Answer { status, etag, retry_after, is_of_sidecar, body })
     };
     tokio::select! {
         biased;
         answer = answered => answer,
         () = async { let _ = connection.await; std::future::pending::<()>().await } => {
-            Err(Error::Client("the connection broke".into()))
+            Err(broken())
         }
     }
 }

@@ -43,7 +43,8 @@ pub(super) fn read(
         let problem = Problem::at(&Spot::outside("callers"), "nobody may ask for a secret");
         context.report.absence(problem.hint(
             "set SIDEKEY_TOKEN to a long random value, which the application sends as a bearer \
-             token, or write a [[callers]] rule with name, allow, and uid, token_file or token_env",
+             token, or write a [[callers]] rule with name, allow, and uid, token_file or token_env; \
+             `sidekey exec` needs none (`sidekey check --exec`)",
         ));
     }
     callers

@@ -69,13 +69,7 @@ pub(super) fn read_health(
     listen: &Listen,
     context: &Context<'_>,
 ) -> Option<SocketAddr> {
-    let is_off = section.is_false("listen");
-    let text = if is_off {
-        section.boolean("listen");
-        None
-    } else {
-        section.string("listen")
-    };
+    let text = section.address_or_false("listen");
     let is_default = !section.has("listen");
     let at = section.at("listen");
     section.finish();

@@ -13,6 +13,8 @@ use super::unknown::{KnownKey, UnknownKey};
 #[derive(Default)]
 pub(super) struct Report {
     line_starts: Vec<usize>,
+    /// Lines with the header of a table.
+    headers: BTreeSet<usize>,
     /// Lines the TOML parser complained about. What it recovered there is not judged again.
     broken_lines: RefCell<BTreeSet<usize>>,
     problems: RefCell<Vec<Problem>>,
@@ -27,7 +29,10 @@ impl Report {
     pub(super) fn new(text: &str) -> Self {
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let line_starts = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
-        Self { line_starts, ..Self::default() }
+        let lines = text.lines().enumerate();
+        let headers = lines.filter(|(_, line)| line.trim_start().starts_with('['));
+        let headers = headers.map(|(at, _)| at + 1).collect();
+        Self { line_starts, headers, ..Self::default() }
     }
 
     /// The line of a byte offset, counted from one.
@@ -43,9 +48,15 @@ impl Report {
         if self.broken_lines.borrow().contains(&line) {
             return;
         }
-        self.broken_lines.borrow_mut().extend(lines);
-        let spot = Spot { path: String::new(), line: Some(line) };
         let message = error.message().replace('\n', " ");
+        // A table that is given twice has its keys twice.
+        let header = self.headers.range(..line).next_back();
+        let follows = header.is_some_and(|header| self.broken_lines.borrow().contains(header));
+        self.broken_lines.borrow_mut().extend(lines);
+        if follows && message == "duplicate key" {
+            return;
+        }
+        let spot = Spot { path: String::new(), line: Some(line) };
         self.problems.borrow_mut().push(Problem::at(&spot, message));
     }
 

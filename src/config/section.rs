@@ -47,11 +47,6 @@ impl<'a> Section<'a> {
         self.get(key).is_some()
     }
 
-    /// Whether the key is in the file with the value `false`.
-    pub(super) fn is_false(&self, key: &str) -> bool {
-        matches!(self.get(key), Some(DeValue::Boolean(false)))
-    }
-
     /// Whether the key is in the file as `true` or `false`.
     pub(super) fn is_boolean(&self, key: &str) -> bool {
         matches!(self.get(key), Some(DeValue::Boolean(_)))
@@ -82,6 +77,24 @@ impl<'a> Section<'a> {
     pub(super) fn string(&mut self, key: &'a str) -> Option<Located<String>> {
         let value = self.ask(key)?;
         self.text(self.at(key), value)
+    }
+
+    /// A string; `None` also for `false`.
+    pub(super) fn address_or_false(&mut self, key: &'a str) -> Option<Located<String>> {
+        match self.ask(key)? {
+            DeValue::Boolean(false) => None,
+            value @ DeValue::String(_) => self.text(self.at(key), value),
+            DeValue::Boolean(true) => {
+                let problem =
+                    Problem::at(&self.at(key), "expected an address or false, found true");
+                self.report.problem(problem.hint("leave the key out for the default address"));
+                None
+            }
+            other => {
+                self.mistyped(&self.at(key), "an address or false", other);
+                None
+            }
+        }
     }
 
     /// The path of a file or folder. Its content in place of it is a problem.

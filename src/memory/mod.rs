@@ -31,6 +31,7 @@ mod harden;
 mod magazine;
 mod pages;
 mod scrub;
+mod signals;
 
 pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory, in_secret_memory};
 pub use arena::{ArenaStatus, arena_status, grow_arena};
@@ -39,3 +40,4 @@ pub use environment::take_env;
 pub use harden::{Hardening, harden};
 pub use pages::Tier;
 pub use scrub::{keep_thread_secret, scrub, scrubbed};
+pub use signals::real_time_signals;

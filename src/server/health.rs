@@ -107,7 +107,7 @@ impl Health {
         head.has_no_body()?;
         let path = head.uri.path();
         if !matches!(path, "/livez" | "/readyz" | "/metrics") {
-            return Err(Problem::NotFound);
+            return Err(Problem::NoProbe);
         }
         if !matches!(*head.method, Method::GET | Method::HEAD) {
             return Err(Denied::Method("GET, HEAD").into());

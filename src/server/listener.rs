@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::OwnNames;
 use super::peer::Peer;
+use super::socket_table::OwnSocket;
 use super::stream::Stream;
 use crate::config::AbstractName;
 use crate::observe::event;
@@ -108,7 +109,8 @@ impl Listener {
             Self::Tcp { socket, names, .. } => socket.poll_accept(cx).map(|accepted| {
                 let (stream, peer) = accepted?;
                 stream.set_nodelay(true)?;
-                let peer = Peer::tcp(peer, stream.local_addr()?, Arc::clone(names));
+                let own = OwnSocket::of(&stream)?;
+                let peer = Peer::tcp(peer, own, Arc::clone(names));
                 Ok((Stream::Left(stream), peer))
             }),
             Self::Unix { socket, names, .. } => socket.poll_accept(cx).map(|accepted| {

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use super::guard::OwnNames;
-use super::socket_table;
+use super::socket_table::{self, OwnSocket};
 
 /// The other end of one connection.
 pub(crate) struct Peer {
@@ -24,13 +24,13 @@ pub(crate) struct Peer {
 }
 
 enum Transport {
-    Tcp { peer: SocketAddr, local: SocketAddr },
+    Tcp { peer: SocketAddr, own: OwnSocket },
     Unix,
 }
 
 impl Peer {
-    pub(super) fn tcp(peer: SocketAddr, local: SocketAddr, own_names: Arc<OwnNames>) -> Self {
-        Self { transport: Transport::Tcp { peer, local }, own_names, uid: OnceLock::new() }
+    pub(super) fn tcp(peer: SocketAddr, own: OwnSocket, own_names: Arc<OwnNames>) -> Self {
+        Self { transport: Transport::Tcp { peer, own }, own_names, uid: OnceLock::new() }
     }
 
     pub(super) fn unix(uid: Option<u32>, own_names: Arc<OwnNames>) -> Self {
@@ -48,7 +48,7 @@ impl Peer {
     /// Its address and ours; `None` on a unix socket.
     pub(crate) fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
         match self.transport {
-            Transport::Tcp { peer, local } => Some((peer, local)),
+            Transport::Tcp { peer, own } => Some((peer, own.local)),
             Transport::Unix => None,
         }
     }
@@ -61,7 +61,7 @@ impl Peer {
     /// The uid, asking the kernel (some 40 µs) when it was not asked yet.
     pub(crate) fn uid(&self) -> Option<u32> {
         *self.uid.get_or_init(|| match self.transport {
-            Transport::Tcp { peer, local } => socket_table::owner(peer, local),
+            Transport::Tcp { peer, own } => socket_table::owner(peer, own),
             Transport::Unix => None,
         })
     }

@@ -23,6 +23,8 @@ pub(super) enum Problem {
     Denied(Denied),
     /// No route has this path.
     NotFound,
+    /// The health listener has no such path.
+    NoProbe,
     /// The query is not understood.
     Query(QueryProblem),
     /// The secret has no such field.
@@ -86,7 +88,7 @@ impl Problem {
     pub(super) fn code(&self) -> Code {
         match self {
             Self::Denied(denied) => denied_code(denied),
-            Self::NotFound => Code::NotFound,
+            Self::NotFound | Self::NoProbe => Code::NotFound,
             Self::Query(_) => Code::BadRequest,
             Self::UnknownField => Code::UnknownField,
             Self::UnknownForm => Code::UnknownForm,
@@ -106,6 +108,7 @@ impl Problem {
         match self {
             Self::Denied(denied) => denied_detail(denied).into(),
             Self::NotFound => "see GET /secrets".into(),
+            Self::NoProbe => "this is the health listener: /livez, /readyz and /metrics".into(),
             Self::Query(QueryProblem::Unknown(Some(name))) => {
                 format!("there is no query parameter {name:?} here").into()
             }

@@ -17,8 +17,11 @@ use crate::support::postgres::said;
 use crate::support::tls::Authority;
 use crate::tcp::{assert_reset, connect, counted, with_tls};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 7] = [
+pub(crate) const CASES: [(&str, Needs, fn()); 10] = [
     ("fault_http_and_tcp_certificate_out_of_date", Needs::Nothing, expired),
+    ("fault_postgres_certificate_out_of_date", Needs::Nothing, postgres_expired),
+    ("fault_postgres_peer_vanishes", Needs::Postgres, postgres_vanishes),
+    ("fault_postgres_half_open_application", Needs::Postgres, postgres_half_open),
     ("fault_http_peer_vanishes", Needs::Nothing, http_vanishes),
     ("fault_tcp_peer_vanishes", Needs::Nothing, tcp_vanishes),
     ("fault_http_slow_reader", Needs::Nothing, http_slow_reader),
@@ -54,6 +57,85 @@ fn expired() {
     counted(&scene, "destination_untrusted", 1);
     scene.stop();
     assert_eq!(peer.connections(), 0);
+}
+
+/// What a client of PostgreSQL begins with: length, version 3.0, a user and a database.
+const STARTUP: &[u8] = b"\0\0\0\x20\0\x03\0\0user\0me\0database\0scram\0\0";
+
+fn postgres_expired() {
+    let authority = Authority::new("expired test");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, authority.pem()).unwrap();
+    let settings = Authority::settings(&authority.expired_server(), None);
+    let peer = Peer::start(Manner::Postgres, Some(settings));
+    let lines = format!(
+        "{LISTEN}destination = 'localhost:{}'\ntls = true\nca_cert = '{}'",
+        peer.addr.port(),
+        file.display()
+    );
+    let fields = serde_json::json!({ "username": "u", "password": canary("expired") });
+    let scene = Scene::of("postgres", &lines, "", fields);
+    let mut stream = connect(&scene);
+    stream.write_all(STARTUP).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("destination_untrusted"), "{answer}");
+    counted(&scene, "destination_untrusted", 1);
+    let lost = scene.sidecar.wait_for("destination out of reach").to_string();
+    assert!(lost.contains("xpired"), "{lost}");
+    assert_eq!(peer.connections(), 0);
+    scene.stop();
+}
+
+/// A session through a peer that can vanish, with a query under way.
+fn postgres_vanishes() {
+    let postgres = shared();
+    let password = canary("vanish");
+    postgres.role("by_vanish", &password, false);
+    let peer = Peer::start(Manner::Before(([127, 0, 0, 1], postgres.port).into()), None);
+    let lines = format!("{LISTEN}destination = '{}'\nkeepalive = '1s'", peer.addr);
+    let fields = serde_json::json!({ "username": "by_vanish", "password": password });
+    let scene = Scene::of("postgres", &lines, "", fields);
+    let mut psql = postgres.psql(scene.addr().port(), "me", "scram", "select pg_sleep(60)");
+    let psql = psql.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let asked = "select count(*) from pg_stat_activity where usename = 'by_vanish' and query like '%pg_sleep%' and state = 'active'";
+    eventually("the query", || (postgres.admin(asked) == "1").then_some(()));
+    peer.vanish();
+    let start = Instant::now();
+    let output = psql.wait_with_output().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    assert!(!output.status.success());
+    counted(&scene, "ok", 1);
+    let none = "sidekey_ambassador_connections{ambassador=\"api\"} 0";
+    eventually("the end of the connection", || scene.metrics().contains(none).then_some(()));
+    scene.stop();
+}
+
+/// An application that says that it sends no more still gets what it asked for, and leaves no
+/// session behind.
+fn postgres_half_open() {
+    let postgres = shared();
+    let password = canary("half");
+    postgres.role("by_half", &password, false);
+    let lines = format!("{LISTEN}{}", destination(postgres, true));
+    let fields = serde_json::json!({ "username": "by_half", "password": password });
+    let scene = Scene::of("postgres", &lines, "", fields);
+    let mut stream = connect(&scene);
+    stream.write_all(STARTUP).unwrap();
+    let query = b"select 'half' || 'open'\0";
+    stream
+        .write_all(&[b"Q", &u32::try_from(query.len() + 4).unwrap().to_be_bytes()[..]].concat())
+        .unwrap();
+    stream.write_all(query).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(String::from_utf8_lossy(&answer).contains("halfopen"), "{answer:?}");
+    let gone = "select count(*) from pg_stat_activity where usename = 'by_half'";
+    eventually("the end of the session", || (postgres.admin(gone) == "0").then_some(()));
+    scene.stop();
 }
 
 /// Nothing is heard of it any more, and nothing arrives at it.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use socket2::{SockFilter, Socket};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
@@ -15,7 +15,7 @@ use crate::destination::secure;
 use crate::support::eventually;
 
 /// What it does with a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Manner {
     /// Sends back what comes, and ends when the other side has ended.
     Echo,
@@ -29,6 +29,10 @@ pub(crate) enum Manner {
     Dripping(usize),
     /// Sends some and breaks off: no end of TLS, or a reset.
     BreaksOff,
+    /// Passes everything on to another server, which vanishes with it.
+    Before(SocketAddr),
+    /// Offers TLS as PostgreSQL does.
+    Postgres,
 }
 
 pub(crate) struct Peer {
@@ -64,6 +68,13 @@ impl Peer {
                 let socket = stream.as_fd().try_clone_to_owned().unwrap();
                 state.sockets.lock().unwrap().push(socket.into());
                 tokio::spawn(async move {
+                    let mut stream = stream;
+                    if manner == Manner::Postgres {
+                        let asked = stream.read_exact(&mut [0; 8]).await;
+                        if asked.is_err() || stream.write_all(b"S").await.is_err() {
+                            return;
+                        }
+                    }
                     match tls {
                         None => behave(stream, manner, &state).await,
                         Some(tls) => {
@@ -144,7 +155,11 @@ async fn behave(mut stream: impl AsyncRead + AsyncWrite + Unpin, manner: Manner,
                 state.sent.fetch_add(sent, Ordering::SeqCst);
             }
         }
-        Manner::Deaf => std::future::pending().await,
+        Manner::Before(addr) => {
+            let mut server = TcpStream::connect(addr).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+        }
+        Manner::Deaf | Manner::Postgres => std::future::pending().await,
         Manner::Dripping(mut left) => {
             while left > 0 {
                 let piece = left.min(100);

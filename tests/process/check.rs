@@ -67,8 +67,88 @@ fn a_good_configuration_is_summed_up() {
     let environment = [("VAULT_TOKEN", root.as_str()), ("SIDEKEY_TOKEN", caller.as_str())];
     let (status, out, err) = check(toml, &[], &environment);
     assert_eq!(status, 0, "{err}");
-    assert!(out.contains("configuration: ok: 1 secrets, 1 callers"), "{out}");
+    assert!(out.contains("configuration: ok: 1 secret, 1 caller"), "{out}");
     assert!(out.contains("process: not dumpable: in force"), "{out}");
+}
+
+#[test]
+fn everything_that_is_declared_is_counted() {
+    let toml = "
+        [vault]
+        address = 'http://127.0.0.1:8200'
+        [secrets.db]
+        path = 'secret/data/app'
+        [secrets.api]
+        path = 'secret/data/api'
+        [adapters.ambassador.api]
+        listen = '127.0.0.1:9001'
+        protocol = 'http'
+        destination = 'http://127.0.0.1:9002'
+        secret = 'api'
+        credential = 'bearer'
+        allow = ['app']
+        [[notify]]
+        url = 'http://127.0.0.1:9003/rotated'
+        [[callers]]
+        name = 'app'
+        uid = 10001
+        allow = []
+    ";
+    let root = canary("root");
+    let environment = [("VAULT_TOKEN", root.as_str())];
+    let (status, out, err) = check(toml, &[], &environment);
+    assert_eq!(status, 0, "{err}");
+    assert!(out.contains("vault: http://127.0.0.1:8200, login by token\n"), "{out}");
+    let counts = "configuration: ok: 2 secrets, 1 caller, 1 notify rule, 1 ambassador\n";
+    assert!(out.contains(counts), "{out}");
+
+    // As `exec` uses it.
+    let (status, out, err) = check(toml, &["--exec"], &environment);
+    assert_eq!(status, 0, "{err}");
+    assert!(out.contains("configuration: ok: 2 secrets\n"), "{out}");
+    let unused = "warning: `sidekey exec` does not use [[callers]], [[notify]], [adapters]\n";
+    assert!(out.contains(unused), "{out}");
+    assert!(!out.contains("sandbox"), "{out}");
+    let alone = "[secrets.db]\npath = 'secret/data/app'\n";
+    let (status, out, err) = check(alone, &["--exec"], &environment);
+    assert_eq!(status, 0, "{err}");
+    assert!(out.ends_with("login by token\nconfiguration: ok: 1 secret\n"), "{out}");
+    let (status, _, err) = check(alone, &[], &environment);
+    assert_eq!(status, 78);
+    assert!(err.contains("nobody may ask for a secret") && err.contains("check --exec"), "{err}");
+}
+
+#[test]
+fn online_finds_fields_that_an_ambassador_misses() {
+    let vault = Dev::start();
+    vault.put("app", json!({ "username": canary("user"), "password": "" }));
+    let (root, url) = (vault.root_token(), vault.url());
+    let environment = [("VAULT_ADDR", url.as_str()), ("VAULT_TOKEN", root.as_str())];
+    let ambassador = |name: &str, more: &str| {
+        format!(
+            "[adapters.ambassador.{name}]\nlisten = '127.0.0.1:0'\nsecret = 'app'\nallow = ['app']\n\
+             destination = '{}'\n{more}\n",
+            if name == "db" { "127.0.0.1:1" } else { "http://127.0.0.1:1" }
+        )
+    };
+    let toml = format!(
+        "[secrets.app]\npath = 'secret/data/app'\n\
+         [[callers]]\nname = 'app'\nuid = 10001\nallow = []\n{}{}{}",
+        ambassador("api", "protocol = 'http'\ncredential = 'bearer'"),
+        ambassador("db", "protocol = 'postgres'"),
+        ambassador("own", "protocol = 'http'\ncredential = 'bearer'\nfield = 'username'"),
+    );
+    let (status, out, err) = check(&toml, &["--online"], &environment);
+    assert_eq!(status, 1, "{out}{err}");
+    for line in [
+        "app: ok: 2 fields, version 1\n",
+        "adapters.ambassador.api: failed: the secret has no field \"token\"\n",
+        "adapters.ambassador.db: failed: \"password\" is empty\n",
+    ] {
+        assert!(out.contains(line), "{line:?} is not in\n{out}");
+    }
+    assert!(!out.contains("ambassador.own"), "{out}");
+    assert!(err.contains("a secret lacks what an ambassador needs of it"), "{err}");
 }
 
 #[test]
@@ -127,7 +207,7 @@ fn online_issues_certificates_and_hands_them_back() {
                 [certificates.other]\nrole = \"web\"\ncommon_name = \"a.example.com\"\n";
     let (status, out, err) = check(toml, &["--online"], &environment);
     assert_eq!(status, 1, "{err}");
-    assert!(out.contains("configuration: ok: 0 secrets, 2 certificates, 1 callers"), "{out}");
+    assert!(out.contains("configuration: ok: 0 secrets, 2 certificates, 1 caller"), "{out}");
     assert!(out.contains("web: ok: certificate, lives 3"), "{out}");
     let refused = "other: failed: pki/sign/web: the role does not permit a name";
     assert!(out.contains(refused), "{out}");

@@ -1,6 +1,6 @@
 //! `sidekey get` and `sidekey health`.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 
 use serde_json::json;
@@ -66,6 +66,57 @@ fn get_says_on_stderr_why_there_is_no_value() {
     let (status, out, err) = run(&["get", "db", "--addr", &gone], &[]);
     assert_eq!((status, out.as_str()), (1, ""));
     assert!(err.contains(&format!("no sidecar answers at {gone}")), "{err}");
+}
+
+/// What is no value of a sidecar's is not printed as one.
+#[test]
+fn get_says_that_somebody_else_answers() {
+    let served = serve(&[]);
+    let token = [("SIDEKEY_TOKEN", served.token.as_str())];
+    let vault = served.vault.url().replace("http://", "");
+    let (status, out, err) = run(&["get", "db/user", "--addr", &vault, "--wait", "1m"], &token);
+    assert_eq!((status, out.as_str()), (1, ""), "{err}");
+    assert!(err.contains(&format!("{vault} is not where a sidecar serves secrets")), "{err}");
+    let health = served.sidecar.health_addr().to_string();
+    let (status, out, err) = run(&["get", "db/user", "--addr", &health], &token);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(err.contains("this is the health listener"), "{err}");
+
+    // Answers 200 to everything; and one that speaks something else.
+    for words in ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "220 mail\r\n"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let stranger = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(words.as_bytes()).unwrap();
+        });
+        let (status, out, err) = run(&["get", "db/user", "--addr", &addr], &token);
+        assert_eq!((status, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains(&addr) && err.contains("sidecar"), "{err}");
+        stranger.join().unwrap();
+    }
+    served.sidecar.stop();
+}
+
+#[test]
+fn get_says_how_to_write_what_it_does_not_take() {
+    for (arguments, hint) in [
+        (&["db", "--addr", "http://localhost:7433"][..], "write http://127.0.0.1:7433"),
+        (&["db/"], "expected NAME or NAME/FIELD"),
+        (&[""], "expected NAME or NAME/FIELD"),
+    ] {
+        let (status, out, err) = run(&[&["get"], arguments].concat(), &[]);
+        assert_eq!((status, out.as_str()), (64, ""), "{err}");
+        assert!(err.contains(hint), "{err}");
+    }
+    let served = serve(&[]);
+    let addr = served.sidecar.addr().to_string();
+    let token = [("SIDEKEY_TOKEN", served.token.as_str())];
+    let (status, _, err) = run(&["get", "web/cert.pem", "--addr", &addr], &token);
+    assert_eq!(status, 1);
+    assert!(err.contains("hint: --certificate asks for a certificate"), "{err}");
+    served.sidecar.stop();
 }
 
 #[test]

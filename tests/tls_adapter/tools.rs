@@ -159,7 +159,7 @@ fn check() {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let expected = "configuration: ok: 0 secrets, 1 certificates, 1 callers, 1 TLS adapters";
+    let expected = "configuration: ok: 0 secrets, 1 certificate, 1 caller, 1 TLS adapter";
     assert!(said.lines().any(|line| line == expected), "{said}");
     scene.stop();
 }

@@ -13,10 +13,11 @@ use tokio::sync::mpsc;
 
 use crate::config::NotifySignal;
 use crate::error::Error;
+use crate::memory::real_time_signals;
 
 /// Every signal that has a name and can be caught, but for those that a fault of our own raises
-/// and those that tell of children.
-const FORWARDED: [Signal; 19] = [
+/// (a broken pipe among them) and those that tell of children. Real-time signals come on top.
+const FORWARDED: [Signal; 20] = [
     Signal::HUP,
     Signal::INT,
     Signal::QUIT,
@@ -36,6 +37,7 @@ const FORWARDED: [Signal; 19] = [
     Signal::PROF,
     Signal::WINCH,
     Signal::IO,
+    Signal::POWER,
 ];
 
 /// A terminal gives these to the program itself, which shares our process group then.
@@ -116,7 +118,7 @@ impl Forwarded {
         let terminal = io::stdin().is_terminal();
         let (sender, received) = mpsc::unbounded_channel();
         let tasks = tokio_util::task::TaskTracker::new();
-        for forwarded in FORWARDED {
+        for forwarded in FORWARDED.into_iter().chain(real_time_signals()) {
             if terminal && !is_stop(forwarded) && FROM_TERMINAL.contains(&forwarded) {
                 continue;
             }
@@ -150,7 +152,8 @@ impl Forwarded {
         }
     }
 
-    /// The next signal for the program.
+    /// The next signal for the program. Equal ones that came before we looked are one, as the
+    /// kernel itself has it but for real-time signals.
     ///
     /// Cancel safety: none is lost.
     pub(super) async fn next(&mut self) -> Signal {

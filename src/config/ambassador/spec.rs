@@ -54,6 +54,22 @@ impl AmbassadorSpec {
         }
     }
 
+    /// The fields of that secret that the credential is made of.
+    pub fn fields(&self) -> Vec<&str> {
+        let user_and_password = match &self.protocol {
+            AmbassadorProtocol::Http(Some(header)) => match &header.value {
+                HeaderForm::Basic { user_field, password_field } => [user_field, password_field],
+                HeaderForm::Field { field, .. } => return vec![field],
+            },
+            AmbassadorProtocol::Postgres {
+                user: PostgresUser::OfSecret { user_field, password_field, .. },
+                ..
+            } => [user_field, password_field],
+            _ => return Vec::new(),
+        };
+        user_and_password.map(|field| &**field).into()
+    }
+
     /// The declared certificate that is shown to the destination.
     pub fn client_certificate(&self) -> Option<&SecretName> {
         self.destination.tls.as_ref()?.client_certificate.as_ref()

@@ -60,6 +60,13 @@ sidekey.toml:25: callers[0].allow[0]: no secret "bd" is declared
     );
 }
 
+/// Its keys are there twice as well, which says nothing more.
+#[test]
+fn a_table_that_is_given_twice_is_said_once() {
+    let text = "[secrets.db]\npath = 'a/b'\n[secrets.db]\npath = 'c/d'\n[life]\naudit = true\naudit = false\n";
+    assert_eq!(problems(text), "sidekey.toml:3: duplicate key\nsidekey.toml:7: duplicate key");
+}
+
 /// Files that lack nothing else: `REST` follows each.
 #[test]
 fn each_mistake_of_the_top_level_and_vault_is_named() {
@@ -196,7 +203,15 @@ fn each_mistake_of_the_listeners_is_named() {
             "2: health.listen: 127.0.0.1:7433 is where secrets are served\n  hint: choose another \
              port for one of the two",
         ),
-        ("[health]\nlisten = true", "2: health.listen: expected a string, found a boolean"),
+        (
+            "[health]\nlisten = true",
+            "2: health.listen: expected an address or false, found true\n  hint: leave the key out \
+             for the default address",
+        ),
+        (
+            "[health]\nlisten = 1",
+            "2: health.listen: expected an address or false, found an integer",
+        ),
     ] {
         let expected = format!("sidekey.toml:{expected}");
         assert_eq!(problems(&format!("{text}{REST}")), expected, "{text}");

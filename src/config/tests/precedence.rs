@@ -48,7 +48,8 @@ fn nothing_at_all_names_every_way_in() {
          configuration file\n\
          callers: nobody may ask for a secret\n  hint: set SIDEKEY_TOKEN to a long random value, \
          which the application sends as a bearer token, or write a [[callers]] rule with name, \
-         allow, and uid, token_file or token_env"
+         allow, and uid, token_file or token_env; `sidekey exec` needs none (`sidekey check \
+         --exec`)"
     );
 }
 

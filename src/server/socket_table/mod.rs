@@ -1,55 +1,118 @@
 //! Who owns the other end of a loopback TCP connection, from the kernel's socket table.
 //!
 //! One `SOCK_DIAG_BY_FAMILY` request names the peer's socket exactly: its local address is our
-//! remote one. Only an established socket that still belongs to a process counts, because the
-//! kernel reports an orphaned or a closing one as owned by root.
+//! remote one. What counts is that it belongs to a process still, which its inode says: of an
+//! orphan, and of what is left of one (`TIME_WAIT`), the kernel reports root as the owner. So one
+//! that has sent its end of the stream counts (`FIN_WAIT1`, `FIN_WAIT2`, each reached from
+//! `ESTABLISHED` alone), as long as a process holds it.
+//!
+//! Addresses alone would not tell it from a later one: a peer that resets its connection leaves
+//! what it sent for us to read, and its port to whoever comes next, who may be somebody else. So
+//! our own socket is looked for after that, by its inode. The kernel takes it out of the table
+//! when it is reset, never puts it back, and has room for one connection between two addresses:
+//! while ours is there, the other end is the one that it was made with.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use tokio::net::TcpStream;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
-const ESTABLISHED: u8 = 1;
 const HEADER: usize = 16;
+
+/// States of the kernel's `enum tcp_state` in which a peer was connected to us, and has at most
+/// said that it will send no more.
+const ESTABLISHED: u8 = 1;
+const FIN_WAIT1: u8 = 4;
+const FIN_WAIT2: u8 = 5;
 
 /// Netlink answered once, so that "not found" means what it says. Before that it may also mean
 /// that the kernel lacks the module.
 static ANSWERED: AtomicBool = AtomicBool::new(false);
 
-/// The uid that owns the socket bound to `peer` and connected to `local`; `None` when there is
-/// none, or when it is no longer established.
-pub(super) fn owner(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    match by_netlink(peer, local) {
+/// Our end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnSocket {
+    /// Its address.
+    pub(super) local: SocketAddr,
+    /// As it stands in the table, which has 32 bits for it.
+    inode: u32,
+}
+
+impl OwnSocket {
+    pub(super) fn of(stream: &TcpStream) -> io::Result<Self> {
+        let local = stream.local_addr()?;
+        let inode = u32::try_from(rustix::fs::fstat(stream)?.st_ino).unwrap_or_default();
+        Ok(Self { local, inode })
+    }
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    state: u8,
+    uid: u32,
+    inode: u32,
+}
+
+impl Entry {
+    /// Whose it is, if it is somebody's and was connected.
+    fn owner(self) -> Option<u32> {
+        let connected = [ESTABLISHED, FIN_WAIT1, FIN_WAIT2].contains(&self.state);
+        (connected && self.inode != 0).then_some(self.uid)
+    }
+}
+
+/// The uid that owns the socket bound to `peer` and connected to `own`; `None` when there is
+/// none, when no process holds it any more, or when `own` is not connected any more.
+pub(super) fn owner(peer: SocketAddr, own: OwnSocket) -> Option<u32> {
+    match by_netlink(peer, own) {
         Ok(found) => {
             ANSWERED.store(true, Ordering::Relaxed);
             found
         }
         Err(Errno::NOENT) if ANSWERED.load(Ordering::Relaxed) => None,
-        Err(_) => by_proc(peer, local),
+        Err(_) => by_proc(peer, own),
     }
 }
 
-fn by_netlink(peer: SocketAddr, local: SocketAddr) -> Result<Option<u32>, Errno> {
+/// The peer first, then ourselves: see above.
+fn by_netlink(peer: SocketAddr, own: OwnSocket) -> Result<Option<u32>, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(
+    let netlink = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::DGRAM,
         flags,
         Some(SOCK_DIAG),
     )?;
+    let Some(uid) = look_up(&netlink, peer, own.local)?.and_then(Entry::owner) else {
+        return Ok(None);
+    };
+    let ours = look_up(&netlink, own.local, peer)?;
+    Ok(ours.filter(|entry| is_own(*entry, own)).map(|_| uid))
+}
+
+fn is_own(entry: Entry, own: OwnSocket) -> bool {
+    own.inode != 0 && entry.inode == own.inode
+}
+
+/// The socket bound to `from` and connected to `to`.
+fn look_up(netlink: &OwnedFd, from: SocketAddr, to: SocketAddr) -> Result<Option<Entry>, Errno> {
     let kernel = SocketAddrNetlink::new(0, 0);
-    rustix::net::sendto(&socket, &request(peer, local), SendFlags::empty(), &kernel)?;
+    rustix::net::sendto(netlink, &request(from, to), SendFlags::empty(), &kernel)?;
     // The kernel has answered before `sendto` returns.
     let mut answer = [0; 512];
-    let (_, len) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
+    let (_, len) = rustix::net::recv(netlink, &mut answer[..], RecvFlags::empty())?;
     let answer = answer.get(..len).ok_or(Errno::MSGSIZE)?;
-    parse(answer, peer, local)
+    parse(answer, from, to)
 }
 
 /// `nlmsghdr` and `inet_diag_req_v2`, for one socket.
@@ -86,7 +149,7 @@ fn address(ip: IpAddr) -> [u8; 16] {
 }
 
 /// Reads `nlmsghdr` and `inet_diag_msg`, and believes nothing but the socket asked for.
-fn parse(answer: &[u8], peer: SocketAddr, local: SocketAddr) -> Result<Option<u32>, Errno> {
+fn parse(answer: &[u8], peer: SocketAddr, local: SocketAddr) -> Result<Option<Entry>, Errno> {
     let short = || Errno::BADMSG;
     let kind = u16::from_ne_bytes(take(answer, 4).ok_or_else(short)?);
     if kind == NLMSG_ERROR {
@@ -107,7 +170,7 @@ fn parse(answer: &[u8], peer: SocketAddr, local: SocketAddr) -> Result<Option<u3
     let exact = ports == [Some(peer.port()), Some(local.port())]
         && source == peer.ip().to_canonical()
         && destination == local.ip().to_canonical();
-    Ok((exact && state == ESTABLISHED && inode != 0).then_some(uid))
+    Ok(exact.then_some(Entry { state, uid, inode }))
 }
 
 fn take<const N: usize>(from: &[u8], at: usize) -> Option<[u8; N]> {
@@ -124,30 +187,38 @@ fn ip(family: u8, octets: [u8; 16]) -> IpAddr {
 }
 
 /// For where netlink is refused (a seccomp filter, gVisor): the same table as text.
-fn by_proc(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+fn by_proc(peer: SocketAddr, own: OwnSocket) -> Option<u32> {
+    let uid = in_proc(peer, own.local)?.owner()?;
+    in_proc(own.local, peer).filter(|entry| is_own(*entry, own)).map(|_| uid)
+}
+
+/// The socket bound to `from` and connected to `to`.
+fn in_proc(from: SocketAddr, to: SocketAddr) -> Option<Entry> {
     let mapped = |addr: SocketAddr| match addr.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
         IpAddr::V6(_) => addr,
     };
-    let in_table = |path: &str, peer: SocketAddr, local: SocketAddr| {
+    let in_table = |path: &str, from: SocketAddr, to: SocketAddr| {
         let table = std::fs::read_to_string(path).ok()?;
-        find_in_table(&table, peer, local)
+        find_in_table(&table, from, to)
     };
-    let found = peer.is_ipv4().then(|| in_table("/proc/net/tcp", peer, local)).flatten();
-    found.or_else(|| in_table("/proc/net/tcp6", mapped(peer), mapped(local)))
+    let found = from.is_ipv4().then(|| in_table("/proc/net/tcp", from, to)).flatten();
+    found.or_else(|| in_table("/proc/net/tcp6", mapped(from), mapped(to)))
 }
 
 /// Finds the line of the socket: `sl local remote state queues timer retransmits uid timeout
 /// inode`.
-fn find_in_table(table: &str, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    let (peer, local) = (in_proc_form(peer), in_proc_form(local));
+fn find_in_table(table: &str, from: SocketAddr, to: SocketAddr) -> Option<Entry> {
+    let (from, to) = (in_proc_form(from), in_proc_form(to));
     table.lines().skip(1).find_map(|line| {
         let mut words = line.split_ascii_whitespace().skip(1);
-        let same = words.next()? == peer && words.next()? == local;
-        let established = words.next()? == "01";
+        if words.next()? != from || words.next()? != to {
+            return None;
+        }
+        let state = u8::from_str_radix(words.next()?, 16).ok()?;
         let uid = words.nth(3)?.parse().ok()?;
-        let owned = words.nth(1)? != "0";
-        (same && established && owned).then_some(uid)
+        let inode = words.nth(1)?.parse().ok()?;
+        Some(Entry { state, uid, inode })
     })
 }
 
@@ -168,81 +239,4 @@ fn in_proc_form(addr: SocketAddr) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use socket2::{Domain, Socket, Type};
-    use std::net::{Shutdown, TcpListener, TcpStream};
-    use std::os::unix::fs::MetadataExt as _;
-
-    fn our_uid() -> u32 {
-        std::fs::metadata("/proc/self").unwrap().uid()
-    }
-
-    fn connected(listen: &str) -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind(listen).unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (client, listener.accept().unwrap().0)
-    }
-
-    fn both_ways(client: SocketAddr, local: SocketAddr) -> [Option<u32>; 2] {
-        [by_netlink(client, local).unwrap_or_default(), by_proc(client, local)]
-    }
-
-    #[test]
-    fn the_owner_of_the_peers_socket_is_found() {
-        for listen in ["127.0.0.1:0", "[::1]:0"] {
-            let (client, server) = connected(listen);
-            let (peer, local) = (server.peer_addr().unwrap(), server.local_addr().unwrap());
-            assert_eq!(both_ways(peer, local), [Some(our_uid()); 2], "{listen}");
-            drop(client);
-        }
-    }
-
-    #[test]
-    fn an_ipv6_socket_that_talks_ipv4_is_found() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let client = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
-        client.set_only_v6(false).unwrap();
-        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
-        client.connect(&SocketAddr::new(mapped.into(), port).into()).unwrap();
-        let server = listener.accept().unwrap().0;
-        let (peer, local) = (server.peer_addr().unwrap(), server.local_addr().unwrap());
-        assert_eq!(both_ways(peer, local), [Some(our_uid()); 2]);
-    }
-
-    #[test]
-    fn a_closed_peer_has_no_uid_and_above_all_not_that_of_root() {
-        let (client, server) = connected("127.0.0.1:0");
-        let (peer, local) = (server.peer_addr().unwrap(), server.local_addr().unwrap());
-        drop(client);
-        assert_eq!(both_ways(peer, local), [None; 2]);
-    }
-
-    #[test]
-    fn a_half_closed_peer_has_no_uid() {
-        let (client, server) = connected("127.0.0.1:0");
-        let (peer, local) = (server.peer_addr().unwrap(), server.local_addr().unwrap());
-        client.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(both_ways(peer, local), [None; 2]);
-    }
-
-    #[test]
-    fn a_listener_on_the_peers_port_is_not_the_peer() {
-        let other = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (_client, server) = connected("127.0.0.1:0");
-        let (peer, local) = (other.local_addr().unwrap(), server.local_addr().unwrap());
-        assert_eq!(both_ways(peer, local), [None; 2]);
-    }
-
-    #[test]
-    fn an_orphan_in_the_table_is_not_root() {
-        let table = "header\n\
-            0: 0100007F:C350 0100007F:1D09 01 00000000:00000000 00:00000000 00000000     0        0 0 1\n\
-            1: 0100007F:C351 0100007F:1D09 01 00000000:00000000 00:00000000 00000000 10001        0 77 1\n";
-        let addr = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-        assert_eq!(find_in_table(table, addr(50000), addr(7433)), None);
-        assert_eq!(find_in_table(table, addr(50001), addr(7433)), Some(10001));
-        assert_eq!(find_in_table(table, addr(7433), addr(50001)), None);
-    }
-}
+mod tests;
