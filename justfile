@@ -116,9 +116,13 @@ fuzz-smoke:
 bench *args: musl
     SIDEKEY_BENCH_IMAGE="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo bench --locked --bench throughput -- {{ args }}
 
-# Only compile it.
+# TLS adapter and ambassadors beside nginx, stunnel and pgbouncer, where the machine has them: some minutes. `just bench-adapters quick` only shows that it works.
+bench-adapters *args:
+    cargo bench --locked --bench adapters -- {{ args }}
+
+# Only compile them.
 bench-build:
-    cargo bench --locked --bench throughput --no-run
+    cargo bench --locked --bench throughput --bench adapters --no-run
 
 # Check the syntax of our shell scripts.
 shell:

@@ -1,5 +1,7 @@
 //! A server under load, as the kernel sees it.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -33,6 +35,18 @@ impl Process {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))
             .expect("the server is still there")
     }
+}
+
+pub(crate) fn free_port() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// A file that nobody else can read.
+pub(crate) fn write_private(path: &Path, content: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_owned()
 }
 
 /// CPU time so far of this process.

@@ -11,21 +11,23 @@
 #![expect(clippy::print_stdout, reason = "that is where the table goes")]
 
 mod bare;
+mod figures;
 mod load;
 mod process;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use load::{Address, CONNECTIONS, Load, Round, Target, to_f64};
-use process::Process;
+use figures::{QUIET, machine, median, to_f64};
+use load::{Address, Load, Manner, Round, Target};
+use process::{Process, free_port, write_private};
 use serde_json::json;
 use support::vault::{Dev, Real, TestVault, real_vault};
 use tempfile::TempDir;
@@ -44,9 +46,6 @@ fn main() {
         _ => println!("nothing measured: this is for cargo bench"),
     }
 }
-
-/// A round in which others took more of a CPU than this is measured again.
-const QUIET: f64 = 0.1;
 
 struct Plan {
     rounds: usize,
@@ -139,7 +138,7 @@ fn run(plan: &Plan) {
         (vault, folder)
     });
     for row in &rows {
-        let answer = wait_for(&load, &row.target);
+        let answer = load.wait_for(&row.target);
         let found = answer.windows(value().len()).any(|w| w == value().as_bytes());
         assert!(found, "{} answers with the value", row.name);
     }
@@ -150,7 +149,8 @@ fn run(plan: &Plan) {
             // Another one begins each time.
             let at = (at + round) % rows.len();
             let row = &mut rows[at];
-            let measure = || load.measure(&row.target, &servers[row.server], plan.round);
+            let measure =
+                || load.measure(&row.target, Manner::Kept, &[&servers[row.server]], plan.round);
             let mut best = measure();
             while row.alone && best.others > QUIET && Instant::now() < end {
                 let again = measure();
@@ -212,10 +212,6 @@ impl Addresses {
     }
 }
 
-fn free_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
-}
-
 impl Stage<'_> {
     fn bare() -> (Process, Addresses) {
         let at = Addresses::free();
@@ -263,25 +259,6 @@ impl Stage<'_> {
     }
 }
 
-fn write_private(path: &Path, content: &str) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::write(path, content).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    path.to_owned()
-}
-
-/// Asks until there is an answer.
-fn wait_for(load: &Load, target: &Target) -> Vec<u8> {
-    let begin = Instant::now();
-    loop {
-        match load.once(target) {
-            Ok(answer) => return answer,
-            Err(error) => assert!(begin.elapsed() < Duration::from_secs(20), "no answer: {error}"),
-        }
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
 /// `vault proxy` with a token of its own and its cache on, before a real Vault, where the
 /// machine has one.
 struct VaultProxy {
@@ -312,7 +289,7 @@ impl VaultProxy {
         command.args(["proxy", "-log-level=error"]).arg(format!("-config={}", config.display()));
         let process = Process::start(command.env("HOME", folder.path()).stderr(Stdio::null()));
         let target = Target::get(Address::Tcp(addr), "/v1/secret/data/bench", None);
-        wait_for(load, &target);
+        load.wait_for(&target);
         Some(Self { process, target, vault, folder })
     }
 }
@@ -355,7 +332,7 @@ fn print_memory(who: &str, plan: &Plan, load: &Load, row: &Row, servers: &[Proce
     let begin = Instant::now();
     let answered = || server.answered.load(Ordering::Relaxed);
     while answered() < plan.requests_before_rss && begin.elapsed() < Duration::from_mins(1) {
-        load.measure(target, server, Duration::from_secs(1));
+        load.measure(target, Manner::Kept, &[server], Duration::from_secs(1));
     }
     println!("resident memory of {who} after {} answers: {} KiB", answered(), server.resident());
 }
@@ -366,32 +343,16 @@ fn start_times(plan: &Plan, stage: &Stage<'_>, load: &Load) {
     for _ in 0..plan.starts {
         let begin = Instant::now();
         let (server, at) = Stage::bare();
-        wait_for(load, &Target::get(Address::Tcp(at.tcp), "/", None));
+        load.wait_for(&Target::get(Address::Tcp(at.tcp), "/", None));
         bare.push(begin.elapsed().as_secs_f64() * 1e3);
         drop(server);
         let begin = Instant::now();
         let (server, at) = stage.sidekey(quiet);
         let path = "/secrets/bench/value";
-        wait_for(load, &Target::get(Address::Tcp(at.tcp), path, Some(TOKEN)));
+        load.wait_for(&Target::get(Address::Tcp(at.tcp), path, Some(TOKEN)));
         sidekey.push(begin.elapsed().as_secs_f64() * 1e3);
         drop(server);
     }
     println!("start to first answer, median of {}:", plan.starts);
     println!("  bare hyper {:.1} ms, sidekey serve {:.1} ms\n", median(&bare), median(&sidekey));
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
-}
-
-fn machine() -> String {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let cpu = cpu.trim_start_matches([' ', '\t', ':']);
-    format!("Linux {}, {cores} x {cpu}, {CONNECTIONS} connections from one thread", kernel.trim())
 }

@@ -56,7 +56,7 @@ pub fn programs() -> Option<PathBuf> {
 }
 
 /// It refuses to run as root: then as the user that the package made.
-fn package_user() -> Option<(u32, u32)> {
+pub fn package_user() -> Option<(u32, u32)> {
     let users = std::fs::read_to_string("/etc/passwd").unwrap();
     let line = users.lines().find_map(|line| line.strip_prefix("postgres:"))?;
     let fields: Vec<_> = line.split(':').collect();
