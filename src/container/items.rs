@@ -158,7 +158,7 @@ fn out_of_sight() -> Vec<Finding> {
         item(
             "5.9",
             "only needed ports published",
-            "no ports: on the service that owns the network; the local door is loopback anyway",
+            "ports: the application's alone, on 127.0.0.1 where that is enough",
             "no hostPort; a NetworkPolicy for what comes in",
         ),
         item(
