@@ -1,9 +1,8 @@
 //! Java's driver of PostgreSQL, which speaks the extended protocol with prepared statements of
 //! its own, through the ambassador.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use serde_json::json;
 
@@ -15,21 +14,13 @@ use crate::support::canary::canary;
 pub(crate) const CASES: [(&str, Needs, fn()); 1] =
     [("postgres_java_driver", Needs::PostgresAndJava, driver_works)];
 
-/// The driver's file, fetched once into the cache; `None` without it, or without a JDK.
-pub(crate) fn driver() -> Option<PathBuf> {
-    static DRIVER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let fetch = || {
-        let java = Command::new("java").args(["--list-modules"]).output().ok()?;
-        if !String::from_utf8_lossy(&java.stdout).contains("jdk.compiler") {
-            return None;
-        }
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ambassador/java/fetch.sh");
-        let fetched = Command::new("bash").arg(script).output().ok()?;
-        let path = String::from_utf8(fetched.stdout).ok()?;
-        let path = PathBuf::from(path.trim());
-        (fetched.status.success() && path.is_file()).then_some(path)
-    };
-    DRIVER.get_or_init(fetch).clone()
+/// The driver's file, as Debian's `libpostgresql-jdbc-java` lays it; `None` without it, or without
+/// a JDK.
+pub(crate) fn driver() -> Option<&'static Path> {
+    let driver = Path::new("/usr/share/java/postgresql.jar");
+    let java = Command::new("java").args(["--list-modules"]).output().ok()?;
+    let compiles = String::from_utf8_lossy(&java.stdout).contains("jdk.compiler");
+    (compiles && driver.is_file()).then_some(driver)
 }
 
 fn driver_works() {

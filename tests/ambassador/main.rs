@@ -45,7 +45,7 @@ enum Needs {
     /// The real Vault, and Python's driver of PostgreSQL.
     PostgresVaultAndPython,
     PostgresAndPython,
-    /// A JDK and a driver from Maven Central.
+    /// A JDK, and its driver of PostgreSQL.
     PostgresAndJava,
     Go,
 }
@@ -68,7 +68,7 @@ impl Needs {
             Self::PostgresAndPython => (lacks_postgres() || python().is_none())
                 .then_some("PostgreSQL and python3-psycopg2"),
             Self::PostgresAndJava => (lacks_postgres() || java::driver().is_none())
-                .then_some("PostgreSQL, a JDK and the driver of Maven Central"),
+                .then_some("PostgreSQL, a JDK and libpostgresql-jdbc-java"),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The TLS adapter as the outside sees it: the binary, certificates of a PKI engine, curl, openssl
 //! and clients of the test's own.
 //!
-//! What is missing on the machine (curl with HTTP/2, openssl, a real Vault) shows as ignored, and
-//! fails with `CI=true`.
+//! What is missing on the machine (curl with HTTP/2, openssl, a browser, a real Vault…) shows as
+//! ignored, and fails with `CI=true`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,11 +18,14 @@ mod support;
 
 mod access;
 mod application;
+mod browser;
 mod client;
 mod clients;
+mod conformance;
 mod http;
 mod life;
 mod limits;
+mod nginx;
 mod scene;
 mod tcp;
 mod tools;
@@ -39,7 +42,13 @@ enum Needs {
     Nothing,
     Curl,
     OpenSsl,
+    /// Chromium, NSS' tools and Node.
+    Browser,
     Go,
+    H2spec,
+    /// Nginx, and curl.
+    Nginx,
+    Testssl,
     Vault,
 }
 
@@ -50,6 +59,13 @@ impl Needs {
             Self::Curl => (!says("curl", "--version", "HTTP2")).then_some("curl with HTTP/2"),
             Self::Vault => real_vault().is_none().then_some("a real Vault"),
             Self::Go => support::go::hybrid().is_none().then_some("Go 1.24"),
+            Self::Browser => (!has_browser()).then_some("Chromium, certutil and Node"),
+            Self::H2spec => (!conformance::has_h2spec()).then_some("Go, or h2spec in its cache"),
+            Self::Nginx => {
+                let lacks = nginx::program().is_none() || Self::Curl.missing().is_some();
+                lacks.then_some("nginx and curl")
+            }
+            Self::Testssl => (!has("testssl")).then_some("testssl.sh"),
             Self::OpenSsl => (!says("openssl", "version", "OpenSSL 3")).then_some("openssl 3"),
         }
     }
@@ -60,11 +76,20 @@ fn says(program: &str, argument: &str, word: &str) -> bool {
     said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(word))
 }
 
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn has_browser() -> bool {
+    ["chromium", "certutil", "node"].into_iter().all(has)
+}
+
 type Case = (&'static str, Needs, fn());
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let parts: [&[Case]; 7] = [
+    let parts: [&[Case]; 10] = [
         &access::CASES,
         &tools::CASES,
         &http::CASES,
@@ -72,6 +97,9 @@ fn main() -> ExitCode {
         &clients::CASES,
         &life::CASES,
         &limits::CASES,
+        &nginx::CASES,
+        &browser::CASES,
+        &conformance::CASES,
     ];
     let cases = parts.into_iter().flatten();
     let trials = cases.map(|(name, needs, run)| {

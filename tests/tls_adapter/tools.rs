@@ -15,7 +15,8 @@ pub(crate) const CASES: [Case; 5] = [
     ("check_counts_adapters", Needs::Nothing, check),
 ];
 
-fn curl(scene: &Scene, arguments: &[&str], path: &str) -> (String, String) {
+/// The body that curl got, and the version of HTTP with the status.
+pub(crate) fn curl(scene: &Scene, arguments: &[&str], path: &str) -> (String, String) {
     let (file, port) = (scene.authority_file(), scene.addr().port());
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
