@@ -15,6 +15,10 @@ cache := env("SIDEKEY_TEST_CACHE", env("XDG_CACHE_HOME", env("HOME", "/root") / 
 
 musl_target := arch() + "-unknown-linux-musl"
 
+# Where cargo builds, and where it puts what the image is made of.
+target := absolute_path(env("CARGO_TARGET_DIR", "target"))
+musl_program := target / musl_target / "release/sidekey"
+
 # List the recipes.
 default:
     @just --list --unsorted
@@ -43,11 +47,11 @@ test:
 # The memory search on the release build, as the glibc packages carry it. Needs root; some minutes to build.
 memory-release *args:
     cargo build --locked --release
-    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
+    SIDEKEY_TEST_BIN="{{ target }}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
 
 # The same on the static binary of the container image. Needs musl-gcc.
 memory-musl *args: musl
-    SIDEKEY_TEST_BIN="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo test --locked --test memory -- --skip control_ {{ args }}
+    SIDEKEY_TEST_BIN="{{ musl_program }}" cargo test --locked --test memory -- --skip control_ {{ args }}
 
 # The static binary of the container image: without the dev server, with the list of its crates for scanners, and the same bytes wherever it is built. Needs `cargo install cargo-auditable`.
 musl:
@@ -55,10 +59,10 @@ musl:
     set -euo pipefail
     rustup target add {{ musl_target }}
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
-    export RUSTFLAGS="--remap-path-prefix=$PWD=/sidekey --remap-path-prefix=$cargo_home=/cargo"
+    export RUSTFLAGS="--remap-path-prefix={{ target }}=/target --remap-path-prefix=$cargo_home=/cargo"
     export CFLAGS="-ffile-prefix-map=$cargo_home=/cargo"
     cargo auditable build --locked --release --no-default-features --target {{ musl_target }}
-    sha256sum "${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey"
+    sha256sum "{{ musl_program }}"
 
 # The cases that the dev server and a real Vault must answer alike.
 conformance *args:
@@ -114,7 +118,7 @@ fuzz-smoke:
 
 # The local door beside a bare hyper server, and the image's binary too: some minutes. `just bench quick` only shows that it works.
 bench *args: musl
-    SIDEKEY_BENCH_IMAGE="$PWD/${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" cargo bench --locked --bench throughput -- {{ args }}
+    SIDEKEY_BENCH_IMAGE="{{ musl_program }}" cargo bench --locked --bench throughput -- {{ args }}
 
 # TLS adapter and ambassadors beside nginx, stunnel and pgbouncer, where the machine has them: some minutes. `just bench-adapters quick` only shows that it works.
 bench-adapters *args:
@@ -143,7 +147,7 @@ image: musl
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
     epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
     mkdir -p target/image
-    cp "${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey" compose/Dockerfile target/image/
+    cp "{{ musl_program }}" compose/Dockerfile target/image/
     # podman's digest is the same for the same source; docker's classic builder stamps its own time.
     engine=${ENGINE:-docker}
     reproducible=()
@@ -155,7 +159,7 @@ image: musl
 
 # Known vulnerabilities in the image's binary, by the list of crates in it. Not part of CI, as `advisories`. Needs `cargo install cargo-audit`.
 scan *args: musl
-    cargo audit {{ args }} bin "${CARGO_TARGET_DIR:-target}/{{ musl_target }}/release/sidekey"
+    cargo audit {{ args }} bin "{{ musl_program }}"
 
 # A bill of materials of the image (CycloneDX), in target/image/sidekey.cdx.json. Needs `cargo install cargo-cyclonedx`.
 sbom:
@@ -182,7 +186,7 @@ api:
         "$venv/bin/pip" install --quiet "schemathesis=={{ schemathesis }}"
     fi
     cargo build --locked
-    tests/api/scan.sh "$PWD/${CARGO_TARGET_DIR:-target}/debug/sidekey" "$venv/bin/schemathesis"
+    tests/api/scan.sh "{{ target }}/debug/sidekey" "$venv/bin/schemathesis"
 
 # What `docker-compose`, AppArmor's parser and kustomize make of our files, and what linters have against them.
 manifests: linters
