@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use crate::app::{App, Bound};
+use tokio::sync::watch;
+
+use crate::app::{App, Bound, Reloader};
 use crate::cli::{LogArgs, ServeArgs, SourceArgs};
 use crate::config::{self, Environment, Flags, Loaded, Protection, Sources};
 use crate::container::{Audit, Seen, Verdict};
@@ -142,29 +144,35 @@ pub(super) async fn run_until_stopped(
 ) -> Result<(), Error> {
     let shutdown = Shutdown::new();
     let reloader = bound.reloader();
-    let mut running = pin!(bound.run(shutdown.clone()));
+    let running = bound.run(shutdown.clone());
+    let (wanted, want) = watch::channel(());
+    let reloading = async {
+        let mut want = want;
+        while want.changed().await.is_ok() {
+            reload(&reloader, sources, confined).await;
+        }
+        std::future::pending().await
+    };
+    let (mut running, mut reloading) = (pin!(running), pin!(reloading));
     loop {
-        let signal = tokio::select! {
+        tokio::select! {
             outcome = &mut running => return outcome,
-            signal = signals.next() => signal,
-        };
-        match signal {
-            Signal::Stop => shutdown.stop(),
-            Signal::Reload => {
-                let reload = async {
-                    match config::load(sources.clone()) {
-                        Ok(loaded) if is_beyond(confined, &loaded, sources) => {
-                            event::reload_refused(&BeyondSandbox);
-                        }
-                        Ok(loaded) => reloader.reload(loaded).await,
-                        Err(error) => event::reload_refused(&error),
-                    }
-                };
-                tokio::select! {
-                    outcome = &mut running => return outcome,
-                    () = reload => {}
-                }
+            () = &mut reloading => {}
+            signal = signals.next() => match signal {
+                Signal::Stop => shutdown.stop(),
+                // One that is under way is followed by another.
+                Signal::Reload => wanted.send_replace(()),
             }
         }
+    }
+}
+
+async fn reload(reloader: &Reloader, sources: &Sources, confined: Option<&Reach>) {
+    match config::load(sources.clone()) {
+        Ok(loaded) if is_beyond(confined, &loaded, sources) => {
+            event::reload_refused(&BeyondSandbox);
+        }
+        Ok(loaded) => reloader.reload(loaded).await,
+        Err(error) => event::reload_refused(&error),
     }
 }

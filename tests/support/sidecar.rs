@@ -25,6 +25,7 @@ pub struct Sidecar {
     child: Child,
     stderr: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
+    gate: Arc<Mutex<()>>,
     folder: TempDir,
 }
 
@@ -152,14 +153,16 @@ impl Builder {
     pub fn spawn(mut self) -> Sidecar {
         let mut child = self.command.spawn().expect("the binary starts");
         let stderr: Arc<Mutex<Vec<String>>> = Arc::default();
-        let lines = Arc::clone(&stderr);
+        let gate: Arc<Mutex<()>> = Arc::default();
+        let (lines, opened) = (Arc::clone(&stderr), Arc::clone(&gate));
         let pipe = BufReader::new(child.stderr.take().unwrap());
         let reader = std::thread::spawn(move || {
             for line in pipe.lines().map_while(Result::ok) {
                 lines.lock().unwrap().push(line);
+                drop(opened.lock().unwrap());
             }
         });
-        Sidecar { child, stderr, reader: Some(reader), folder: self.folder }
+        Sidecar { child, stderr, reader: Some(reader), gate, folder: self.folder }
     }
 
     /// Starts it and waits until it serves every required secret.
@@ -183,6 +186,11 @@ impl Sidecar {
     /// All of stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().join("\n")
+    }
+
+    /// While it is locked, nobody reads its stderr.
+    pub fn reading(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.gate)
     }
 
     /// Log events so far, as JSON.

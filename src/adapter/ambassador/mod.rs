@@ -147,7 +147,7 @@ impl Ambassador {
                 drop((permit, open));
             }));
         };
-        tracker.spawn(accept_loop(vec![listener], permits, cancel, start));
+        tracker.spawn(accept_loop(vec![listener], permits, cancel, || {}, start));
     }
 }
 

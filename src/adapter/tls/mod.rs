@@ -188,7 +188,7 @@ impl TlsAdapter {
             let context = (tasks.clone(), stop.child_token());
             tasks.spawn(async move { serve(&station, service, stream, ends, hold, context).await });
         };
-        tracker.spawn(accept_loop(listeners, permits, cancel, start));
+        tracker.spawn(accept_loop(listeners, permits, cancel, || {}, start));
     }
 }
 

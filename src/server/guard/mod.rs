@@ -38,8 +38,8 @@ const CHAIN: [(&str, Guard); 11] = [
     ("body", shape::body),
     ("target", target),
     ("method", method),
-    ("total_rate", total_rate),
     ("caller", caller::caller),
+    ("total_rate", total_rate),
     ("caller_rate", caller::caller_rate),
     ("scope", caller::scope),
 ];
@@ -282,7 +282,8 @@ fn method(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
     Ok(())
 }
 
-/// All callers together stay under the limit.
+/// All callers together stay under the limit. Behind the guard that knows them: strangers use
+/// nothing of it up.
 fn total_rate(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
     match &candidate.policy.total_rate {
         Some(rate) => rate.take().map_err(Denied::TooManyRequests),
@@ -299,7 +300,7 @@ mod tests {
         let names = CHAIN.map(|(name, _)| name).join(" ");
         assert_eq!(
             names,
-            "sizes host forwarded cross_site body target method total_rate caller caller_rate scope"
+            "sizes host forwarded cross_site body target method caller total_rate caller_rate scope"
         );
     }
 }

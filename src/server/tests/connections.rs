@@ -201,3 +201,24 @@ async fn what_is_written_is_the_secrets_own_memory() {
     assert!(addresses.lock().unwrap().contains(&own_memory), "hyper made a copy of the body");
     cancel.cancel();
 }
+
+#[tokio::test]
+async fn strangers_make_room_and_known_callers_stay() {
+    let door = start(default_rules(), Limits { max_connections: 3, ..limits() });
+    let ask = request(&door, "/secrets/db");
+    let mut known = door.connect().await;
+    assert_eq!(known.ask(&ask).await.unwrap().status, 200);
+    let mut silent = [door.connect().await, door.connect().await];
+    let connected = || door.metrics.encode().unwrap().contains("sidekey_connections 3");
+    eventually("all are connected", connected).await;
+    // Each of them is answered at once: the oldest that said nothing gives way.
+    for _ in 0..5 {
+        assert_eq!(door.get("/secrets/db").await.status, 200);
+    }
+    assert!(silent[0].is_closed().await);
+    let counted = || door.metrics.encode().unwrap().contains("outcome=\"crowded_out\"");
+    assert!(counted());
+    assert_eq!(known.ask(&ask).await.unwrap().status, 200);
+    silent[1].send(b"").await;
+    door.stop().await;
+}
