@@ -151,7 +151,7 @@ pub(super) async fn run_until_stopped(
         while want.changed().await.is_ok() {
             reload(&reloader, sources, confined).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let (mut running, mut reloading) = (pin!(running), pin!(reloading));
     loop {

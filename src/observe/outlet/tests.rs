@@ -32,13 +32,13 @@ fn slow(step: usize) -> (Outlet, Counter, mpsc::Receiver<Vec<u8>>) {
     (Outlet::to(sink, errors.clone()).unwrap(), errors, received)
 }
 
-/// Takes nothing until it is told to.
-struct Unread(Arc<Mutex<()>>, mpsc::Sender<usize>);
+/// Takes nothing until its gate is open.
+struct Unread(mpsc::Receiver<()>, mpsc::Sender<usize>);
 
 impl Write for Unread {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.1.send(buf.len()).unwrap();
-        let _taken = self.0.lock().unwrap();
+        let _ = self.0.recv();
         Ok(buf.len())
     }
 
@@ -69,10 +69,8 @@ async fn no_kept_line_is_lost_when_the_buffer_fills_up() {
 
 #[tokio::test]
 async fn nobody_waits_longer_than_for_room_or_the_stop() {
-    let (gate, (sender, written)) = (Arc::new(Mutex::new(())), mpsc::channel());
-    let outlet =
-        Outlet::to(Box::new(Unread(Arc::clone(&gate), sender)), Counter::default()).unwrap();
-    let closed = gate.lock().unwrap();
+    let ((gate, gated), (sender, written)) = (mpsc::channel(), mpsc::channel());
+    let outlet = Outlet::to(Box::new(Unread(gated, sender)), Counter::default()).unwrap();
     let busy = b"the writer is busy with this one\n";
     add(&outlet, busy);
     assert_eq!(written.recv().unwrap(), busy.len());
@@ -85,15 +83,12 @@ async fn nobody_waits_longer_than_for_room_or_the_stop() {
     assert!(waits(outlet.clone()).await);
     // The log's lines do not wait, and are not kept.
     outlet.offer(b"left out\n");
-    let waiting = tokio::spawn({
-        let outlet = outlet.clone();
-        async move { outlet.room().await }
-    });
-    outlet.wait_for_nobody();
-    waiting.await.unwrap();
+    let (waiting, stopping) = (outlet.room(), async { outlet.wait_for_nobody() });
+    tokio::join!(biased; waiting, stopping);
     add(&outlet, b"one more\n");
     assert!(!waits(outlet.clone()).await);
-    drop(closed);
+    // Open from now on.
+    drop(gate);
     assert!(outlet.flush(Duration::from_secs(30)));
     outlet.offer(b"taken\n");
     assert!(outlet.flush(Duration::from_secs(30)));
