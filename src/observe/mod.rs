@@ -20,6 +20,7 @@ mod tls_metrics;
 
 pub use audit::{Access, Audit};
 pub use chain::Chain;
+pub(crate) use line::timestamp;
 pub use log::{LogAlreadySet, Style, init_log};
 pub(crate) use log::{log_directly, log_to};
 pub use metrics::{AmbassadorMetrics, Metrics, OpenConnection};

@@ -104,9 +104,9 @@ fn is_plain_yaml_key(name: &str) -> bool {
         && !RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name))
 }
 
-/// A double-quoted YAML scalar: JSON's escapes, and also those characters escaped that YAML
+/// A double-quoted YAML scalar, which is a JSON string too: JSON's escapes, and also those characters escaped that YAML
 /// does not count as printable.
-fn write_quoted(text: &str, out: &mut SecretWriter) {
+pub(super) fn write_quoted(text: &str, out: &mut SecretWriter) {
     out.push(b"\"");
     for c in text.chars() {
         match c {

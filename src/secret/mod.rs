@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use crate::lease::Lease;
 use crate::memory::SecretBuf;
 
+mod aws;
 mod etag;
 mod format;
 mod render;
@@ -110,6 +112,14 @@ impl Secret {
         format::write(self, format)
     }
 
+    /// As credentials for AWS that are good until `expires`, in a buffer of their own.
+    ///
+    /// # Errors
+    /// The field that is missing, by name.
+    pub fn aws_credentials(&self, expires: SystemTime) -> Result<SecretBuf, Unrepresentable> {
+        aws::write(self, expires)
+    }
+
     /// Number of fields.
     pub fn field_count(&self) -> usize {
         self.fields.len()
@@ -152,10 +162,16 @@ impl Secret {
     }
 
     fn values(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
-        self.fields.iter().map(|(name, field)| {
-            let plaintext = self.plaintext.expose().get(field.range.clone()).unwrap_or_default();
-            (&**name, Value { plaintext, kind: field.kind })
-        })
+        self.fields.iter().map(|(name, field)| (&**name, self.value_of(field)))
+    }
+
+    fn value(&self, name: &str) -> Option<Value<'_>> {
+        self.fields.get(name).map(|field| self.value_of(field))
+    }
+
+    fn value_of(&self, field: &Field) -> Value<'_> {
+        let plaintext = self.plaintext.expose().get(field.range.clone()).unwrap_or_default();
+        Value { plaintext, kind: field.kind }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::memory::InSecretMemory;
 use crate::observe::{Audit, Metrics, event};
 
 mod answer;
+mod aws;
 mod body;
 mod certificate;
 mod code;

@@ -16,7 +16,7 @@ use super::problem::{Problem, QueryProblem};
 use super::query;
 use super::route::Action;
 use super::wanted::{Waiting, Wanted};
-use super::{Source, certificate, keystore};
+use super::{Source, aws, certificate, keystore};
 use crate::cache::Served;
 use crate::certificate::{KeystoreForm, KeystoreThread};
 use crate::config::NameKind;
@@ -38,6 +38,9 @@ pub(super) async fn answer<S: Source>(
         }
         (Some(Action::Field), Some(declared)) => {
             field(source, admitted, declared, head, waiting).await
+        }
+        (Some(Action::AwsCredentials), Some(declared)) => {
+            aws::credentials(source, admitted, declared, head, waiting).await
         }
         (Some(Action::Refresh | Action::Reissue), Some(declared)) => {
             refresh(source, admitted, declared).await
