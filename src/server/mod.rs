@@ -18,36 +18,42 @@ use crate::config::{AbstractName, Listen, SecretName};
 use crate::memory::InSecretMemory;
 use crate::observe::{Audit, Metrics, event};
 
-mod answer;
-mod aws;
-mod body;
-mod certificate;
-mod code;
-mod connection;
-mod door;
-mod events;
-mod guard;
-mod head;
-mod head_timer;
-mod health;
-mod keystore;
+// From the socket to one request.
 mod listener;
-mod negotiate;
-mod peer;
-mod policy;
-mod problem;
-mod query;
-mod rate;
-mod route;
-mod secret;
-mod socket_table;
-mod strangers;
 mod stream;
+mod strangers;
+mod connection;
+mod head_timer;
+mod door;
+// Who asks, and whether it may.
+mod head;
 mod target;
+mod peer;
+mod socket_table;
+mod policy;
+mod token;
+mod rate;
+mod guard;
+// What is asked for, and its answer.
+mod route;
+mod query;
+mod wanted;
+mod negotiate;
+mod secret;
+mod aws;
+mod certificate;
+mod keystore;
+mod events;
+mod answer;
+mod body;
+// Every other end.
+mod problem;
+mod code;
+// The other listener.
+mod health;
+
 #[cfg(test)]
 mod tests;
-mod token;
-mod wanted;
 
 use door::{Door, Outcomes, Session};
 use events::Streams;
