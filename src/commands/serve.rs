@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use crate::app::{App, Bound};
+use crate::app::{App, Bound, Reloader};
 use crate::cli::{LogArgs, ServeArgs, SourceArgs};
 use crate::config::{self, Environment, Flags, Loaded, Protection, Sources};
 use crate::container::{Audit, Seen, Verdict};
@@ -40,8 +40,9 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
                 insist(files_and_ports, &system_calls)?;
             }
         }
-        let reach = reach.as_ref().map(|(_, reach)| reach);
-        run_until_stopped(bound, signals, &sources, reach).await
+        let confined = reach.as_ref().map(|(_, reach)| reach);
+        let reload = Reload { sources: &sources, confined };
+        run_until_stopped(bound, signals, Some(reload)).await
     });
     // What is still in flight is dropped, and with it wiped.
     runtime.shutdown_background();
@@ -132,13 +133,31 @@ fn is_beyond(confined: Option<&Reach>, loaded: &Loaded, sources: &Sources) -> bo
     confined.is_some_and(|reach| !reach.covers(&wanted()))
 }
 
-/// Runs the sidecar; `SIGTERM` and `SIGINT` stop it, `SIGHUP` reloads `sources`,
-/// as far as they stay within what the process is confined to.
+/// What to load again, as far as it stays within what the process is confined to.
+pub(super) struct Reload<'a> {
+    sources: &'a Sources,
+    confined: Option<&'a Reach>,
+}
+
+impl Reload<'_> {
+    async fn load(&self, reloader: &Reloader) {
+        let Self { sources, confined } = *self;
+        match config::load(sources.clone()) {
+            Ok(loaded) if is_beyond(confined, &loaded, sources) => {
+                event::reload_refused(&BeyondSandbox);
+            }
+            Ok(loaded) => reloader.reload(loaded).await,
+            Err(error) => event::reload_refused(&error),
+        }
+    }
+}
+
+/// Runs the sidecar; `SIGTERM` and `SIGINT` stop it, and so does `SIGHUP` where there is nothing
+/// to reload.
 pub(super) async fn run_until_stopped(
     bound: Bound,
     mut signals: Signals,
-    sources: &Sources,
-    confined: Option<&Reach>,
+    reload: Option<Reload<'_>>,
 ) -> Result<(), Error> {
     let shutdown = Shutdown::new();
     let reloader = bound.reloader();
@@ -148,23 +167,12 @@ pub(super) async fn run_until_stopped(
             outcome = &mut running => return outcome,
             signal = signals.next() => signal,
         };
-        match signal {
-            Signal::Stop => shutdown.stop(),
-            Signal::Reload => {
-                let reload = async {
-                    match config::load(sources.clone()) {
-                        Ok(loaded) if is_beyond(confined, &loaded, sources) => {
-                            event::reload_refused(&BeyondSandbox);
-                        }
-                        Ok(loaded) => reloader.reload(loaded).await,
-                        Err(error) => event::reload_refused(&error),
-                    }
-                };
-                tokio::select! {
-                    outcome = &mut running => return outcome,
-                    () = reload => {}
-                }
-            }
+        match (signal, &reload) {
+            (Signal::Reload, Some(reload)) => tokio::select! {
+                outcome = &mut running => return outcome,
+                () = reload.load(&reloader) => {}
+            },
+            (Signal::Stop | Signal::Reload, _) => shutdown.stop(),
         }
     }
 }
