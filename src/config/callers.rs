@@ -183,6 +183,8 @@ fn allow(
         context.report.absence(problem.hint(hint));
     }
     let names = names?;
+    let named = names.iter().filter(|name| name.value != "*");
+    let named = named.filter_map(|name| declared_name(name, declared, context)).collect();
     if names.iter().any(|name| name.value == "*") {
         context.report.warn(format!(
             "{}: the caller {} may read every declared secret",
@@ -191,8 +193,7 @@ fn allow(
         ));
         return Some(Allow::Everything);
     }
-    let names = names.iter().filter_map(|name| declared_name(name, declared, context));
-    Some(Allow::Names(names.collect()))
+    Some(Allow::Names(named))
 }
 
 /// The name, when it is one of those `declared`.
