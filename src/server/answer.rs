@@ -100,12 +100,31 @@ impl Head<'_> {
     }
 }
 
-/// Whether an `If-None-Match` value names `etag`, comparing weakly as it must.
+/// Whether an `If-None-Match` value names `etag`, comparing weakly as it must. What is no list of
+/// entity tags names none from there on.
 fn names(if_none_match: &[u8], etag: &[u8]) -> bool {
-    if_none_match.split(|&c| c == b',').map(<[u8]>::trim_ascii).any(|tag| {
-        let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
-        tag == b"*" || tag == etag
-    })
+    let mut rest = if_none_match.trim_ascii();
+    if rest == b"*" {
+        return true;
+    }
+    while !rest.is_empty() {
+        let tag = rest.strip_prefix(b"W/").unwrap_or(rest);
+        // What stands between the quotes may have commas in it, and has no escapes.
+        let opaque = tag.strip_prefix(b"\"").unwrap_or_default();
+        let Some(len) = opaque.iter().position(|&c| c == b'"') else { return false };
+        let Some((tag, after)) = tag.split_at_checked(len + 2) else { return false };
+        let after = after.trim_ascii_start();
+        if !after.is_empty() && !after.starts_with(b",") {
+            return false;
+        }
+        if tag == etag {
+            return true;
+        }
+        let is_separator = |c: &u8| *c == b',' || c.is_ascii_whitespace();
+        rest =
+            after.get(after.iter().take_while(|c| is_separator(c)).count()..).unwrap_or_default();
+    }
+    false
 }
 
 /// The head of an answer, made once and not at each request.
@@ -197,10 +216,28 @@ mod tests {
 
     #[test]
     fn if_none_match_is_a_list_compared_weakly() {
-        for yes in ["\"a\"", "W/\"a\"", "\"b\", W/\"a\"", "*", "\"b\",\"a\""] {
+        let yes =
+            ["\"a\"", "W/\"a\"", "\"b\", W/\"a\"", "*", " * ", "\"b\",\"a\"", "\"b,*\" ,, \"a\""];
+        for yes in yes {
             assert!(names(yes.as_bytes(), b"\"a\""), "{yes}");
         }
-        for no in ["", "a", "\"b\"", "\"a", "w/\"a\"", "\"a-env\""] {
+        let no = [
+            "",
+            ",",
+            "a",
+            "\"b\"",
+            "\"a",
+            "w/\"a\"",
+            "\"a-env\"",
+            "\"b,*,c\"",
+            "\"b\", *",
+            "*, \"a\"",
+            "\"b,\"a\",c\"",
+            "b, \"a\"",
+            "\"b\" \"a\"",
+            "W/ \"a\"",
+        ];
+        for no in no {
             assert!(!names(no.as_bytes(), b"\"a\""), "{no}");
         }
     }
