@@ -41,6 +41,8 @@ pub(super) struct Label {
     pub(super) etag_suffix: &'static str,
     /// The `Accept` header was listened to.
     pub(super) negotiated: bool,
+    /// Of a field: what its entity tag is made of instead of that of the whole.
+    pub(super) field: Option<Etag>,
 }
 
 impl Answer {
@@ -70,6 +72,16 @@ impl Answer {
         *response.status_mut() = code.status();
         *response.headers_mut() = headers;
         Ok(Self { response, code, served: Some((served.freshness, served.age)) })
+    }
+
+    /// What the asker has by `etag` is all that it gets: nothing is said of what there is now.
+    pub(super) fn unchanged(etag: HeaderValue) -> Self {
+        let code = Code::NotModified;
+        let mut response = Response::new(Body::from(Bytes::new()));
+        *response.status_mut() = code.status();
+        insert_common(response.headers_mut());
+        response.headers_mut().insert(header::ETAG, etag);
+        Self { response, code, served: None }
     }
 
     /// A JSON document of our own, without a value.
@@ -157,7 +169,7 @@ impl Tags<'_> {
     /// The entity tag, and all headers but the value of `Sidekey-Expires-In`.
     fn head(self, served: &Served, label: Label) -> (HeaderValue, HeaderMap) {
         let of = Content {
-            tag: *served.secret.etag(),
+            tag: label.field.unwrap_or(*served.secret.etag()),
             version: served.version,
             freshness: served.freshness,
             expires: served.expires_in.is_some(),
