@@ -183,8 +183,8 @@ fn allow(
         context.report.absence(problem.hint(hint));
     }
     let names = names?;
-    let named = names.iter().filter(|name| name.value != "*");
-    let named = named.filter_map(|name| declared_name(name, declared, context)).collect();
+    let others = names.iter().filter(|name| name.value != "*");
+    let others = others.filter_map(|name| declared_name(name, declared, context)).collect();
     if names.iter().any(|name| name.value == "*") {
         context.report.warn(format!(
             "{}: the caller {} may read every declared secret",
@@ -193,7 +193,7 @@ fn allow(
         ));
         return Some(Allow::Everything);
     }
-    Some(Allow::Names(named))
+    Some(Allow::Names(others))
 }
 
 /// The name, when it is one of those `declared`.

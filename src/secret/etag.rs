@@ -27,10 +27,10 @@ impl EtagKey {
 
     /// The tag of a field's `content`, which differs with its `kind`.
     pub(super) fn field_tag(&self, kind: Kind, content: &[u8]) -> Etag {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(&[kind as u8]);
-        context.update(content);
-        Etag::of(&context.sign())
+        let mut hash = hmac::Context::with_key(&self.0);
+        hash.update(&[kind as u8]);
+        hash.update(content);
+        Etag::of(&hash.sign())
     }
 }
 

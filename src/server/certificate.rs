@@ -22,8 +22,8 @@ use crate::secret::Secret;
 const NO_SUFFIX: &str = "";
 
 /// That entity tag.
-pub(super) fn of_issuance(issuance: &Secret) -> Option<HeaderValue> {
-    Some(tagged(issuance.etag(), NO_SUFFIX))
+pub(super) fn of_issuance(issuance: &Secret) -> HeaderValue {
+    tagged(issuance.etag(), NO_SUFFIX)
 }
 
 /// The whole issuance as JSON.
@@ -34,7 +34,8 @@ pub(super) async fn whole<S: Source>(
     head: &Head<'_>,
     waiting: &Waiting<'_>,
 ) -> Result<Answer, Problem> {
-    let fetched = wanted(admitted)?.fetch(source, declared, head, of_issuance, waiting).await?;
+    let etag = |issuance: &Secret| Some(of_issuance(issuance));
+    let fetched = wanted(admitted)?.fetch(source, declared, head, etag, waiting).await?;
     let (served, tags) = match fetched {
         Fetched::Value(served, tags) => (served, tags),
         Fetched::JudgeAnew(etag) => return Ok(Answer::unchanged(etag)),
@@ -53,7 +54,8 @@ pub(super) async fn form<S: Source>(
 ) -> Result<Answer, Problem> {
     let name = admitted.field().unwrap_or_default();
     let form = Form::named(name).ok_or(Problem::UnknownForm)?;
-    let fetched = wanted(admitted)?.fetch(source, declared, head, of_issuance, waiting).await?;
+    let etag = |issuance: &Secret| Some(of_issuance(issuance));
+    let fetched = wanted(admitted)?.fetch(source, declared, head, etag, waiting).await?;
     let (served, tags) = match fetched {
         Fetched::Value(served, tags) => (served, tags),
         Fetched::JudgeAnew(etag) => return Ok(Answer::unchanged(etag)),

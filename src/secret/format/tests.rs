@@ -143,7 +143,8 @@ fn is_printable(c: char) -> bool {
 
 /// What a shell makes of the script, by its variables.
 fn sourced(script: &str, count: usize) -> Vec<String> {
-    let print = (0..count).map(|n| format!("printf '%s\\0' \"$v{n}\"\n")).collect::<String>();
+    let print: Vec<_> = (0..count).map(|n| format!("printf '%s\\0' \"$v{n}\"\n")).collect();
+    let print = print.concat();
     let output = Command::new("sh").arg("-c").arg(format!("{script}{print}")).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();

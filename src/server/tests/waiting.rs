@@ -35,7 +35,7 @@ impl Scene {
     /// Asks, and comes back once the question waits for a change.
     async fn wait(&self) -> JoinHandle<Reply> {
         let (door, etag) = (Arc::clone(&self.door), self.etag.clone());
-        let asked = tokio::spawn(async move {
+        let asked = self.door.tracker.spawn(async move {
             let header = format!("If-None-Match: {etag}\r\n");
             door.get_with("/secrets/slow/password?wait=1m", &header).await
         });
