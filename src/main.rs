@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sidekey::cli::Cli;
 use sidekey::memory::{self, WipingAllocator};
@@ -18,7 +17,7 @@ fn main() -> ExitCode {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tell(&format!("internal error at {place}"));
     }));
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();

@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::memory::{SecretBuf, take_env};
 
 /// All but the characters that RFC 3986 leaves unreserved.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How long the sidecar holds one question of `--watch`.
 const WATCH: Duration = Duration::from_secs(25);

@@ -42,8 +42,9 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
                 insist(files_and_ports, &system_calls)?;
             }
         }
-        let reach = reach.as_ref().map(|(_, reach)| reach);
-        run_until_stopped(bound, signals, &sources, reach).await
+        let confined = reach.as_ref().map(|(_, reach)| reach);
+        let reload = Reload { sources: &sources, confined };
+        run_until_stopped(bound, signals, Some(reload)).await
     });
     // What is still in flight is dropped, and with it wiped.
     runtime.shutdown_background();
@@ -134,13 +135,31 @@ fn is_beyond(confined: Option<&Reach>, loaded: &Loaded, sources: &Sources) -> bo
     confined.is_some_and(|reach| !reach.covers(&wanted()))
 }
 
-/// Runs the sidecar; `SIGTERM` and `SIGINT` stop it, `SIGHUP` reloads `sources`,
-/// as far as they stay within what the process is confined to.
+/// What to load again, as far as it stays within what the process is confined to.
+pub(super) struct Reload<'a> {
+    sources: &'a Sources,
+    confined: Option<&'a Reach>,
+}
+
+impl Reload<'_> {
+    async fn load(&self, reloader: &Reloader) {
+        let Self { sources, confined } = *self;
+        match config::load(sources.clone()) {
+            Ok(loaded) if is_beyond(confined, &loaded, sources) => {
+                event::reload_refused(&BeyondSandbox);
+            }
+            Ok(loaded) => reloader.reload(loaded).await,
+            Err(error) => event::reload_refused(&error),
+        }
+    }
+}
+
+/// Runs the sidecar; `SIGTERM` and `SIGINT` stop it, and so does `SIGHUP` where there is nothing
+/// to reload.
 pub(super) async fn run_until_stopped(
     bound: Bound,
     mut signals: Signals,
-    sources: &Sources,
-    confined: Option<&Reach>,
+    reload: Option<Reload<'_>>,
 ) -> Result<(), Error> {
     let shutdown = Shutdown::new();
     let reloader = bound.reloader();
@@ -148,8 +167,10 @@ pub(super) async fn run_until_stopped(
     let (wanted, want) = watch::channel(());
     let reloading = async {
         let mut want = want;
-        while want.changed().await.is_ok() {
-            reload(&reloader, sources, confined).await;
+        while let Some(reload) = &reload
+            && want.changed().await.is_ok()
+        {
+            reload.load(&reloader).await;
         }
         std::future::pending::<()>().await;
     };
@@ -159,20 +180,10 @@ pub(super) async fn run_until_stopped(
             outcome = &mut running => return outcome,
             () = &mut reloading => {}
             signal = signals.next() => match signal {
-                Signal::Stop => shutdown.stop(),
                 // One that is under way is followed by another.
-                Signal::Reload => wanted.send_replace(()),
+                Signal::Reload if reload.is_some() => _ = wanted.send_replace(()),
+                Signal::Stop | Signal::Reload => shutdown.stop(),
             }
         }
-    }
-}
-
-async fn reload(reloader: &Reloader, sources: &Sources, confined: Option<&Reach>) {
-    match config::load(sources.clone()) {
-        Ok(loaded) if is_beyond(confined, &loaded, sources) => {
-            event::reload_refused(&BeyondSandbox);
-        }
-        Ok(loaded) => reloader.reload(loaded).await,
-        Err(error) => event::reload_refused(&error),
     }
 }

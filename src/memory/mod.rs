@@ -27,6 +27,7 @@ mod alloc;
 mod arena;
 mod buf;
 mod environment;
+mod file;
 mod harden;
 mod magazine;
 mod pages;
@@ -37,6 +38,7 @@ pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory, in_secret_m
 pub use arena::{ArenaStatus, arena_status, grow_arena};
 pub use buf::{SecretBuf, SecretWriter};
 pub use environment::take_env;
+pub(crate) use file::open_regular;
 pub use harden::{Hardening, harden};
 pub use pages::Tier;
 pub use scrub::{keep_thread_secret, scrub, scrubbed};

@@ -51,6 +51,8 @@ pub struct KvVersion {
 pub(crate) struct Field {
     pub(crate) range: Range<usize>,
     pub(crate) kind: Kind,
+    /// Names the field's own content and kind.
+    pub(crate) etag: Etag,
 }
 
 /// What a field's range holds.
@@ -81,9 +83,12 @@ impl Secret {
         etags: &EtagKey,
         lease: Lease,
     ) -> Self {
-        let text = |(name, range): (&str, _)| (name.into(), Field { range, kind: Kind::Text });
+        let etag = etags.tag(plaintext.expose());
+        // Of one whole: all its texts go by its tag.
+        let field = |range| Field { range, kind: Kind::Text, etag };
+        let text = |(name, range): (&str, _)| (name.into(), field(range));
         Self {
-            etag: etags.tag(plaintext.expose()),
+            etag,
             plaintext: Arc::new(plaintext),
             json,
             fields: texts.into_iter().map(text).collect(),
@@ -102,6 +107,11 @@ impl Secret {
     pub fn field(&self, name: &str) -> Option<(Bytes, Kind)> {
         let field = self.fields.get(name)?;
         Some((self.plaintext.share(field.range.clone()), field.kind))
+    }
+
+    /// Names the content of one field, as [`etag`](Self::etag) does that of the whole.
+    pub fn field_etag(&self, name: &str) -> Option<&Etag> {
+        self.fields.get(name).map(|field| &field.etag)
     }
 
     /// All fields in `format`, rendered into a buffer of their own.

@@ -21,7 +21,7 @@ fn own(stream: &TcpStream) -> OwnSocket {
 }
 
 fn both_ways(peer: SocketAddr, own: OwnSocket) -> [Option<u32>; 2] {
-    [by_netlink(peer, own).unwrap_or_default(), by_proc(peer, own)]
+    [by_netlink(peer, own).unwrap_or_default(), by_proc(peer, own).unwrap()]
 }
 
 fn peer_of(server: &TcpStream) -> [Option<u32>; 2] {

@@ -110,6 +110,26 @@ async fn what_the_asker_has_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_field_has_a_tag_of_its_own() {
+    let door = start(default_rules(), limits());
+    let key = EtagKey::random().unwrap();
+    let set = |json: &str| {
+        let secret = Arc::new(render(json, &key, None, None).unwrap());
+        door.source.set("web", Ok(Served { secret, ..served("{}") }));
+    };
+    let tag = async |target: &str| door.get(target).await.header("etag").unwrap().to_owned();
+    set(r#"{"a":"1","b":"1","c":1,"d":"[]","e":[]}"#);
+    let (whole, a) = (tag("/secrets/web").await, tag("/secrets/web/a").await);
+    assert_ne!(a, tag("/secrets/web/c").await, "a number is no text");
+    assert_ne!(tag("/secrets/web/d").await, tag("/secrets/web/e").await);
+    set(r#"{"b":"2","a":"1"}"#);
+    assert_eq!(tag("/secrets/web/a").await, a);
+    assert_ne!(tag("/secrets/web/b").await, a);
+    assert_ne!(tag("/secrets/web").await, whole);
+    door.stop().await;
+}
+
+#[tokio::test]
 async fn head_is_get_without_the_body() {
     let door = start(default_rules(), limits());
     let head = "HEAD /secrets/db/password HTTP/1.1\r\nHost: {HOST}\r\nX-Vault-Token: t-app\r\n\r\n";
