@@ -18,7 +18,7 @@ use crate::config::{
 };
 use crate::dev::{DevOptions, DevServer};
 use crate::error::Error;
-use crate::memory::{SecretBuf, take_env};
+use crate::memory::{SecretBuf, take_token};
 use crate::observe::event;
 
 /// The example certificate, its role and its host name.
@@ -30,7 +30,7 @@ const USUAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 
 type Seeds = BTreeMap<String, Map<String, Value>>;
 
 pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
-    let given = take_env("SIDEKEY_TOKEN");
+    let given = take_token("SIDEKEY_TOKEN");
     let seeds = seeds(&args.secrets)?;
     let style = log.init();
     let runtime = super::runtime(super::workers())?;

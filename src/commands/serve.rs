@@ -13,7 +13,7 @@ use crate::container::{Audit, Seen, Verdict};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
 use crate::lifecycle::{Shutdown, Signal, Signals};
-use crate::memory::{Hardening, take_env};
+use crate::memory::{Hardening, take_token};
 use crate::observe::event;
 
 pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Result<(), Error> {
@@ -104,7 +104,7 @@ pub(super) fn gather(args: SourceArgs, others: Flags) -> Sources {
     let variables = config::secret_variables(args.config.as_deref());
     let secrets: BTreeMap<_, _> = variables
         .into_iter()
-        .filter_map(|name| take_env(&name).map(|secret| (name, Arc::new(secret))))
+        .filter_map(|name| take_token(&name).map(|secret| (name, Arc::new(secret))))
         .collect();
     Sources {
         file: args.config,

@@ -10,9 +10,9 @@ unsafe extern "C" {
     static environ: *const *mut c_char;
 }
 
-/// Copies the value of `name`, without white space around it as [`SecretBuf::read_file`] does,
-/// and overwrites it with zeros in the process's environment block, so that neither a search of the memory nor `/proc/PID/environ` shows it afterwards.
-/// The variable stays set, to the empty string. An unset or empty variable is `None`, and so is one of white space alone.
+/// Copies the value of `name` and overwrites it with zeros in the process's environment
+/// block, so that neither a search of the memory nor `/proc/PID/environ` shows it afterwards.
+/// The variable stays set, to the empty string. An unset or empty variable is `None`.
 ///
 /// Call it before any thread is started: another thread could read the environment at the same
 /// time, so with more than one thread the value is copied and not overwritten.
@@ -20,10 +20,26 @@ pub fn take_env(name: &str) -> Option<SecretBuf> {
     if !is_single_threaded() {
         #[expect(clippy::disallowed_methods, reason = "the one reader of secret variables")]
         let value = std::env::var_os(name)?;
-        return trimmed(value.as_encoded_bytes());
+        let taken = SecretBuf::copy_from(value.as_encoded_bytes());
+        return (!taken.is_empty()).then_some(taken);
     }
     // SAFETY: this is the only thread, so nothing reads or changes the environment meanwhile.
     unsafe { take(name) }
+}
+
+/// [`take_env`] for a token: without white space around it, as [`SecretBuf::read_file`] has it.
+/// Whoever sets a variable from a file has its newline in it.
+pub fn take_token(name: &str) -> Option<SecretBuf> {
+    take_env(name).and_then(trimmed)
+}
+
+fn trimmed(value: SecretBuf) -> Option<SecretBuf> {
+    let token = value.expose().trim_ascii();
+    match token.len() {
+        0 => None,
+        len if len == value.len() => Some(value),
+        _ => Some(SecretBuf::copy_from(token)),
+    }
 }
 
 fn is_single_threaded() -> bool {
@@ -39,20 +55,14 @@ unsafe fn take(name: &str) -> Option<SecretBuf> {
         let mut entry = environ;
         while !entry.is_null() && !(*entry).is_null() {
             if let Some(value) = value_of(*entry, name) {
-                let taken = trimmed(value);
+                let taken = SecretBuf::copy_from(value);
                 value.zeroize();
-                return taken;
+                return (!taken.is_empty()).then_some(taken);
             }
             entry = entry.add(1);
         }
     }
     None
-}
-
-/// Whoever sets a variable from a file has its newline in it.
-fn trimmed(value: &[u8]) -> Option<SecretBuf> {
-    let value = value.trim_ascii();
-    (!value.is_empty()).then(|| SecretBuf::copy_from(value))
 }
 
 /// The value part of a `NAME=value` string when its name is `name`.
@@ -91,10 +101,11 @@ mod tests {
     }
 
     #[test]
-    fn white_space_around_a_value_is_not_part_of_it() {
+    fn white_space_around_a_token_is_not_part_of_it() {
+        let trimmed = |value: &str| trimmed(SecretBuf::copy_from(value.as_bytes()));
         for (given, taken) in [("a\n", "a"), (" \ta b\r\n", "a b"), ("a", "a")] {
-            assert_eq!(trimmed(given.as_bytes()).unwrap().expose(), taken.as_bytes());
+            assert_eq!(trimmed(given).unwrap().expose(), taken.as_bytes());
         }
-        assert!(trimmed(b" \n").is_none() && trimmed(b"").is_none());
+        assert!(trimmed(" \n").is_none() && trimmed("").is_none());
     }
 }
