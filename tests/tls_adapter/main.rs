@@ -60,7 +60,7 @@ impl Needs {
             Self::Vault => real_vault().is_none().then_some("a real Vault"),
             Self::Go => support::go::hybrid().is_none().then_some("Go 1.24"),
             Self::Browser => (!has_browser()).then_some("Chromium, certutil and Node"),
-            Self::H2spec => (!conformance::has_h2spec()).then_some("Go, or h2spec in its cache"),
+            Self::H2spec => conformance::h2spec().is_none().then_some("h2spec: Go and a network build it"),
             Self::Nginx => {
                 let lacks = nginx::program().is_none() || Self::Curl.missing().is_some();
                 lacks.then_some("nginx and curl")
