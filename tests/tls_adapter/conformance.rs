@@ -36,8 +36,8 @@ fn http2() {
     let said = String::from_utf8_lossy(&output.stdout);
     let sum = said.lines().rev().find(|line| line.contains(" tests, ")).unwrap_or_default();
     let count = |word: &str| -> Option<u32> {
-        let part = sum.split(", ").find(|part| part.ends_with(word))?;
-        part.split(' ').next()?.parse().ok()
+        let counted = sum.split(", ").find(|counted| counted.ends_with(word))?;
+        counted.split(' ').next()?.parse().ok()
     };
     assert_eq!((count("failed"), count("skipped")), (Some(0), Some(0)), "{said}");
     assert!(count("tests") > Some(90), "{sum}");

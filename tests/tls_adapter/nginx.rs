@@ -74,7 +74,7 @@ impl Drop for Nginx {
 
 fn files() {
     let nginx = Nginx::start();
-    let large: String = (0..200_000).map(|n| format!("{n} ")).collect();
+    let large = (0..200_000).map(|n: u32| n.to_string()).collect::<Vec<_>>().join(" ");
     nginx.file("large", &large);
     let scene = Scene::http(nginx.addr, "");
     for flag in ["--http1.1", "--http2"] {
