@@ -13,6 +13,7 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 
 use crate::application::{Application, Bytewise};
 use crate::client::{Client, run};
@@ -20,10 +21,11 @@ use crate::scene::{NAME, Scene, Setting};
 use crate::support::eventually;
 use crate::{Case, Needs};
 
-pub(crate) const CASES: [Case; 6] = [
+pub(crate) const CASES: [Case; 7] = [
     ("tcp_each_way_has_its_own_end", Needs::Nothing, half_close),
     ("tcp_a_cut_is_not_an_end", Needs::Nothing, cut),
     ("tcp_protocol_is_agreed_on", Needs::Nothing, alpn),
+    ("tcp_protocol_is_agreed_on_with_go", Needs::Go, go_http2),
     ("tcp_application_is_told_who_connected", Needs::Nothing, announced),
     ("tcp_application_at_a_unix_socket", Needs::Nothing, unix),
     ("proxy_header_of_a_load_balancer_alone", Needs::Nothing, balancer),
@@ -74,9 +76,10 @@ fn cut() {
     scene.stop();
 }
 
-/// An application that speaks HTTP/2, as those of gRPC do, whose clients insist on ALPN.
-fn alpn() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+/// An application that speaks HTTP/2, as those of gRPC do, whose clients insist on ALPN: it sends
+/// bodies back.
+fn http2_application() -> (Runtime, SocketAddr) {
+    let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let addr = listener.local_addr().unwrap();
     runtime.spawn(async move {
@@ -89,6 +92,23 @@ fn alpn() {
             tokio::spawn(served.serve_connection(TokioIo::new(stream), service));
         }
     });
+    (runtime, addr)
+}
+
+/// Its HTTP client, told to speak nothing else.
+fn go_http2() {
+    let (_runtime, addr) = http2_application();
+    let scene = Scene::http(addr, "mode = 'tcp'\nalpn = ['h2']");
+    let mut command = crate::support::go::hybrid().unwrap();
+    command.args(["http2", &scene.addr().to_string(), NAME]).arg(scene.authority_file());
+    let output = command.output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "HTTP/2.0 message\n", "{complaint}");
+    scene.stop();
+}
+
+fn alpn() {
+    let (_runtime, addr) = http2_application();
     let scene = Scene::http(addr, "mode = 'tcp'\nalpn = ['h2', 'postgresql']");
     let client = Client::new(scene.addr(), &scene.authority());
     run(async {
