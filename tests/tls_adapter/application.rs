@@ -97,6 +97,7 @@ async fn answer(mut request: Request<Incoming>, (log, go, ends): State) -> Respo
     match path.as_str() {
         "/echo" => return Response::new(request.into_body().boxed()),
         "/upgrade" => return upgrade(&mut request, ends),
+        "/later" => return later(request.into_body()),
         "/early" => return whole(StatusCode::IM_A_TEAPOT, "enough"),
         _ => {}
     }
@@ -207,6 +208,16 @@ fn half(go: Arc<Notify>) -> Response<Body> {
         let _ = sender.send(Frame::data(Bytes::from_static(b"first half, "))).await;
         go.notified().await;
         let _ = sender.send(Frame::data(Bytes::from_static(b"second half"))).await;
+    });
+    streamed(body)
+}
+
+/// Head at once, and the body once the request's has ended.
+fn later(asked: Incoming) -> Response<Body> {
+    let (sender, body) = Channel::new();
+    tokio::spawn(async move {
+        let asked = asked.collect().await.unwrap().to_bytes();
+        let _ = sender.send(Frame::data(asked)).await;
     });
     streamed(body)
 }

@@ -64,6 +64,15 @@ impl Patience {
         self.waiting = None;
     }
 
+    /// Whether it is over when nothing else has moved for `quiet` either; if not, it begins anew
+    /// from then on.
+    fn is_over(&mut self, quiet: Duration) -> bool {
+        let left =
+            self.most.and_then(|most| most.checked_sub(quiet)).filter(|left| !left.is_zero());
+        self.waiting = left.map(|left| Box::pin(tokio::time::sleep(left)));
+        left.is_none()
+    }
+
     /// Ready once nothing came for too long.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(most) = self.most else { return Poll::Pending };
@@ -138,18 +147,22 @@ impl Body for Inbound {
 /// The application's answer.
 pub(super) struct Outbound {
     body: Incoming,
+    /// Of the request, which the rest of the answer may wait for.
+    activity: Arc<Activity>,
     patience: Patience,
     numbers: Arc<TlsMetrics>,
 }
 
 impl Outbound {
-    /// Fails when nothing comes for `patience`, if there is one, while its client would take more.
+    /// Fails when nothing comes for `patience`, if there is one, while its client would take more
+    /// and sends nothing.
     pub(super) fn new(
         body: Incoming,
+        activity: Arc<Activity>,
         patience: Option<Duration>,
         numbers: Arc<TlsMetrics>,
     ) -> Self {
-        Self { body, patience: Patience::new(patience), numbers }
+        Self { body, activity, patience: Patience::new(patience), numbers }
     }
 
     fn poll_frame(
@@ -160,7 +173,12 @@ impl Outbound {
             self.patience.renew();
             frame.map(|frame| frame.map_err(AnswerError::CutOff))
         } else {
-            ready!(self.patience.poll_over(cx));
+            loop {
+                ready!(self.patience.poll_over(cx));
+                if self.patience.is_over(self.activity.quiet()) {
+                    break;
+                }
+            }
             Some(Err(AnswerError::Stalled))
         };
         if let Some(Err(error)) = &frame {

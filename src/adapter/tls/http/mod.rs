@@ -250,7 +250,7 @@ impl Connection {
             }
             Ok(response) => {
                 self.http.station.reached(Ok(()));
-                Ok(self.incoming(response, is_head))
+                Ok(self.incoming(response, is_head, activity))
             }
             Err(error) => {
                 let refusal = Refusal::of_client(&error);
@@ -304,12 +304,17 @@ impl Connection {
         Ok(response)
     }
 
-    fn incoming(&self, response: Response<Incoming>, is_head: bool) -> Response<Content> {
+    fn incoming(
+        &self,
+        response: Response<Incoming>,
+        is_head: bool,
+        activity: Arc<Activity>,
+    ) -> Response<Content> {
         let (parts, body) = response.into_parts();
         let keeps_length = is_head || parts.status == StatusCode::NOT_MODIFIED;
         let station = &self.http.station;
         let patience = (!are_events(&parts.headers)).then_some(station.spec.limits.idle_timeout);
-        let body = Outbound::new(body, patience, Arc::clone(&station.numbers));
+        let body = Outbound::new(body, activity, patience, Arc::clone(&station.numbers));
         let mut response = Response::new(Content::Streamed(body));
         *response.status_mut() = parts.status;
         *response.headers_mut() = head::incoming(parts.headers, keeps_length);
