@@ -178,6 +178,13 @@ impl Sidecar {
         self.child.id()
     }
 
+    /// Resident memory, in KiB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Path of a file beside the configuration.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)

@@ -9,7 +9,7 @@ use tokio::time::{Duration, sleep, timeout};
 
 use super::frames::Frames;
 use super::message::{TERMINATE, fatal};
-use crate::adapter::ambassador::tenure::Term;
+use crate::adapter::relay::Term;
 use crate::memory::in_ordinary_memory;
 
 const BUFFER: usize = 16 << 10;
