@@ -23,6 +23,7 @@ mod java;
 mod mutual;
 mod peer;
 mod postgres;
+mod refusals;
 mod rotation;
 mod scene;
 mod tcp;
@@ -108,7 +109,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let cases = http::CASES.into_iter().chain(postgres::CASES).chain(rotation::CASES);
     let cases = cases.chain(tcp::CASES).chain(mutual::CASES).chain(faults::CASES);
-    let cases = cases.chain(java::CASES);
+    let cases = cases.chain(java::CASES).chain(refusals::CASES);
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();
         let trial = Trial::test(name, move || {

@@ -165,7 +165,7 @@ impl Protocol {
                 Self::Http(Arc::new(Http::new(Arc::clone(station), header.clone())))
             }
             AmbassadorProtocol::Postgres { .. } => {
-                Self::Postgres(Arc::new(Postgres { station: Arc::clone(station) }))
+                Self::Postgres(Arc::new(Postgres::new(Arc::clone(station))))
             }
             AmbassadorProtocol::Tcp => Self::Tcp(Arc::new(Tcp { station: Arc::clone(station) })),
         }
