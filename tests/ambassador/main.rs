@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod copy;
 mod destination;
 mod faults;
 mod http;
@@ -109,7 +110,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let cases = http::CASES.into_iter().chain(postgres::CASES).chain(rotation::CASES);
     let cases = cases.chain(tcp::CASES).chain(mutual::CASES).chain(faults::CASES);
-    let cases = cases.chain(java::CASES).chain(refusals::CASES);
+    let cases = cases.chain(java::CASES).chain(refusals::CASES).chain(copy::CASES);
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();
         let trial = Trial::test(name, move || {

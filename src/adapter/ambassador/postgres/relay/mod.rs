@@ -7,10 +7,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::time::{Duration, sleep, timeout};
 
+use self::pending::Pending;
 use super::frames::Frames;
 use super::message::{TERMINATE, fatal};
 use crate::adapter::ambassador::tenure::Term;
 use crate::memory::in_ordinary_memory;
+
+mod pending;
 
 const BUFFER: usize = 16 << 10;
 /// A session that is due is told so when nothing was asked for as long as this. One that is busy
@@ -36,10 +39,7 @@ pub(super) enum End {
 struct Doing {
     from_client: Frames,
     from_server: Frames,
-    /// `ReadyForQuery` that the server owes; the first one is that of the start.
-    owed: u32,
-    /// Messages of the extended protocol without their `Sync`.
-    unsynced: bool,
+    pending: Pending,
     /// The status in the last `ReadyForQuery`.
     status: u8,
     writing: [bool; 2],
@@ -54,8 +54,7 @@ impl Doing {
         Self {
             from_client: Frames::default(),
             from_server: Frames::default(),
-            owed: 1,
-            unsynced: false,
+            pending: Pending::new(),
             status: 0,
             writing: [false; 2],
             due: false,
@@ -64,24 +63,16 @@ impl Doing {
     }
 
     fn client_says(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { from_client, owed, unsynced, .. } = self;
-        let passed = from_client.pass(bytes, |tag, _| match tag {
-            b'Q' | b'F' => *owed = owed.saturating_add(1),
-            b'S' => {
-                *owed = owed.saturating_add(1);
-                *unsynced = false;
-            }
-            b'P' | b'B' | b'E' | b'D' | b'C' | b'H' => *unsynced = true,
-            _ => {}
-        });
+        let Self { from_client, pending, .. } = self;
+        let passed = from_client.pass(bytes, |tag, _| pending.client_sent(tag));
         passed.map_err(io::Error::other)
     }
 
     fn server_says(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { from_server, owed, status, .. } = self;
+        let Self { from_server, pending, status, .. } = self;
         let passed = from_server.pass(bytes, |tag, first| {
+            pending.server_sent(tag);
             if tag == b'Z' {
-                *owed = owed.saturating_sub(1);
                 *status = first.unwrap_or_default();
             }
         });
@@ -90,8 +81,7 @@ impl Doing {
 
     /// Nothing is asked, nothing is owed, and no transaction is open.
     fn is_idle(&self) -> bool {
-        self.owed == 0
-            && !self.unsynced
+        self.pending.is_none()
             && self.status == b'I'
             && self.is_between()
             && self.from_client.is_between()
