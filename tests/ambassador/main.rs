@@ -24,6 +24,7 @@ mod java;
 mod mutual;
 mod peer;
 mod postgres;
+mod rates;
 mod refusals;
 mod rotation;
 mod scene;
@@ -111,6 +112,7 @@ fn main() -> ExitCode {
     let cases = http::CASES.into_iter().chain(postgres::CASES).chain(rotation::CASES);
     let cases = cases.chain(tcp::CASES).chain(mutual::CASES).chain(faults::CASES);
     let cases = cases.chain(java::CASES).chain(refusals::CASES).chain(copy::CASES);
+    let cases = cases.chain(rates::CASES);
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();
         let trial = Trial::test(name, move || {
