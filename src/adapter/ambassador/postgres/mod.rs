@@ -86,7 +86,8 @@ impl Postgres {
         let first = match (first, &caller) {
             (Ok(Ok(first)), _) => first,
             (Err(_), Err(_)) => Err(Unfit::Malformed),
-            _ => return,
+            (Err(_), Ok(_)) => return self.station.numbers.count("idle_timeout"),
+            (Ok(Err(error)), _) => return self.station.numbers.count(before_start(&error)),
         };
         let started = match (caller, first) {
             (Err(denied), _) => Err(denied.into()),
@@ -119,14 +120,11 @@ impl Postgres {
         self.station.note(&used);
         drop(served);
         let ready = [&aside[..], &message::AUTHENTICATED].concat();
-        if stream.write_all(&ready).await.is_err() {
-            return;
-        }
-        match relay(stream, server, &mut tenure).await {
-            End::Itself => {}
-            End::Retired => self.station.numbers.count("retired"),
-            End::Cut => self.station.numbers.count("cut"),
-        }
+        let end = match stream.write_all(&ready).await {
+            Ok(()) => relay(stream, server, &mut tenure).await,
+            Err(_) => End::Broken,
+        };
+        self.station.numbers.count(end.word());
     }
 
     /// A session with the credential of now. One whose password the server refuses may just have
@@ -278,6 +276,14 @@ impl Postgres {
             server.read(&mut [0; 1]).await
         };
         let _ = timeout(patience, passed).await;
+    }
+}
+
+/// How a connection ended that no session was asked for on: probes of a port do so in order.
+fn before_start(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => End::Closed.word(),
+        _ => End::Broken.word(),
     }
 }
 

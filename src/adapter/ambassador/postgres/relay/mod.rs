@@ -26,12 +26,30 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// How a session came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// By one of its sides.
-    Itself,
+    /// By the application, which said so.
+    Closed,
+    /// By the server, or by an application that is gone without a word.
+    Broken,
     /// By us, between two transactions.
     Retired,
     /// By us, in the middle of one.
     Cut,
+}
+
+impl End {
+    /// The name in metrics.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Broken => "broken",
+            Self::Retired => "retired",
+            Self::Cut => "cut",
+        }
+    }
+
+    const fn is_ours(self) -> bool {
+        matches!(self, Self::Retired | Self::Cut)
+    }
 }
 
 /// What is under way in a session.
@@ -47,6 +65,8 @@ struct Doing {
     due: bool,
     /// One was, and went no further.
     refused: bool,
+    /// The client said that it ends.
+    terminated: bool,
 }
 
 impl Doing {
@@ -59,12 +79,16 @@ impl Doing {
             writing: [false; 2],
             due: false,
             refused: false,
+            terminated: false,
         }
     }
 
     fn client_says(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { from_client, pending, .. } = self;
-        let passed = from_client.pass(bytes, |tag, _| pending.client_sent(tag));
+        let Self { from_client, pending, terminated, .. } = self;
+        let passed = from_client.pass(bytes, |tag, _| {
+            pending.client_sent(tag);
+            *terminated |= tag == b'X';
+        });
         passed.map_err(io::Error::other)
     }
 
@@ -134,16 +158,20 @@ where
         // What the client has sent already is looked at before it is told to go.
         tokio::select! {
             biased;
-            _ = both(up, down) => End::Itself,
+            _ = both(up, down) => End::Broken,
             end = due => end,
         }
     };
-    let (refused, between) = {
+    let (end, between) = {
         let doing = lock(&doing);
-        (doing.refused, doing.is_between())
+        let end = match end {
+            _ if doing.refused => End::Retired,
+            End::Broken if doing.terminated => End::Closed,
+            end => end,
+        };
+        (end, doing.is_between())
     };
-    let end = if refused { End::Retired } else { end };
-    let told = end != End::Itself && between;
+    let told = end.is_ours() && between;
     let client = async {
         if told {
             let text = "terminating connection due to administrator command";
@@ -153,7 +181,7 @@ where
         }
         let _ = to_client.shutdown().await;
         // Closed with something unread, the last word would be lost.
-        while end != End::Itself && from_client.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {}
+        while end.is_ours() && from_client.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {}
     };
     let server = async {
         if told {
