@@ -14,6 +14,7 @@
 mod support;
 
 mod change;
+mod rotation;
 mod stage;
 
 use std::fs;
