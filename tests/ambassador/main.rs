@@ -26,6 +26,7 @@ mod peer;
 mod postgres;
 mod rates;
 mod refusals;
+mod renewal;
 mod rotation;
 mod scene;
 mod tcp;
@@ -112,7 +113,7 @@ fn main() -> ExitCode {
     let cases = http::CASES.into_iter().chain(postgres::CASES).chain(rotation::CASES);
     let cases = cases.chain(tcp::CASES).chain(mutual::CASES).chain(faults::CASES);
     let cases = cases.chain(java::CASES).chain(refusals::CASES).chain(copy::CASES);
-    let cases = cases.chain(rates::CASES);
+    let cases = cases.chain(rates::CASES).chain(renewal::CASES);
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();
         let trial = Trial::test(name, move || {
