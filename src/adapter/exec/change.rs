@@ -12,7 +12,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// What the program is to have in the place of what it has.
 pub(super) enum Next<'a> {
     /// Another start of it.
-    Start(Start),
+    Start(Box<Start>),
     /// Other files.
     Files(Vec<Value<'a>>),
 }
@@ -76,7 +76,7 @@ async fn ready<'a>(
     }
     Ok(Some(match exec.on_change {
         OnChange::Signal(_) => Next::Files(values),
-        OnChange::Restart | OnChange::Nothing => Next::Start(Start::new(exec, &values)?),
+        OnChange::Restart | OnChange::Nothing => Next::Start(Box::new(Start::new(exec, &values)?)),
     }))
 }
 

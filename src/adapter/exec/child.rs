@@ -208,7 +208,10 @@ impl Reaper {
     ///
     /// Cancel safety: none of the others' ends matters.
     pub(super) async fn end_of_group(&mut self, child: Child) {
-        while child.own_group {
+        if !child.own_group {
+            return;
+        }
+        loop {
             while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
             if test_kill_process_group(child.pid) == Err(rustix::io::Errno::SRCH) {
                 return;

@@ -89,7 +89,7 @@ impl Exec {
             let running = Running::new(self, supply, child, files, has);
             start = match running.until_end(&mut reaper, &mut signals).await {
                 End::Itself(code) => return Ok(ExitCode::from(code)),
-                End::Restart(next) => next,
+                End::Restart(next) => *next,
             };
         }
     }

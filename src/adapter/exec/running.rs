@@ -28,7 +28,7 @@ pub(super) struct Running<'a> {
 pub(super) enum End {
     Itself(u8),
     /// It is to be started again, like this.
-    Restart(Start),
+    Restart(Box<Start>),
 }
 
 impl<'a> Running<'a> {
@@ -92,7 +92,7 @@ impl<'a> Running<'a> {
     /// `deadline`, as the program could.
     async fn restart(
         self,
-        next: Start,
+        next: Box<Start>,
         deadline: Instant,
         reaper: &mut Reaper,
         signals: &mut Forwarded,

@@ -24,16 +24,24 @@ enum Asked {
     CopyEnd,
 }
 
+/// What the server does with what comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Answers,
+    /// It takes data, and the client has not said yet that there is no more.
+    TakesData,
+    /// After an error, up to the next `Sync`.
+    PassesOver,
+}
+
 /// All of them, and what the server does at the moment.
 #[derive(Debug)]
 pub(super) struct Pending {
     asked: VecDeque<Asked>,
     /// Messages of the extended protocol without their `Sync`.
     unsynced: bool,
-    /// The server takes data, and the client has not said yet that there is no more.
-    copying: bool,
-    /// After an error, up to the next `Sync`.
-    skipping: bool,
+    mode: Mode,
+    /// There were too many to keep.
     lost: bool,
 }
 
@@ -41,26 +49,25 @@ impl Pending {
     /// Before the session's first `ReadyForQuery`.
     pub(super) fn new() -> Self {
         let asked = VecDeque::from([Asked::Query]);
-        Self { asked, unsynced: false, copying: false, skipping: false, lost: false }
+        Self { asked, unsynced: false, mode: Mode::Answers, lost: false }
     }
 
     /// Nothing is asked, and nothing is owed.
     pub(super) fn is_none(&self) -> bool {
-        let busy = self.unsynced || self.copying || self.skipping || self.lost;
-        self.asked.is_empty() && !busy
+        self.asked.is_empty() && self.mode == Mode::Answers && !self.unsynced && !self.lost
     }
 
     /// A message of this type from the client.
     pub(super) fn client_sent(&mut self, tag: u8) {
         match tag {
             b'Q' | b'F' => self.push(Asked::Query),
-            b'S' if self.copying => {}
+            b'S' if self.mode == Mode::TakesData => {}
             b'S' => {
                 self.unsynced = false;
-                self.skipping = false;
+                self.mode = Mode::Answers;
                 self.push(Asked::Sync);
             }
-            b'c' | b'f' if self.copying => self.copying = false,
+            b'c' | b'f' if self.mode == Mode::TakesData => self.mode = Mode::Answers,
             // Perhaps the end of a copy of whose beginning the server has not told yet.
             b'c' | b'f' if !self.asked.is_empty() => self.push(Asked::CopyEnd),
             b'E' => {
@@ -78,14 +85,14 @@ impl Pending {
             b'G' => self.copy_begins(),
             // The end of an `Execute`; those of a query's parts mean nothing.
             b'C' | b'I' | b's' => {
-                self.copying = false;
+                self.takes_no_data();
                 if self.asked.front() == Some(&Asked::Execute) {
                     self.asked.pop_front();
                 }
             }
             b'E' => self.fails(),
             b'Z' => {
-                self.copying = false;
+                self.takes_no_data();
                 let owed = |asked: &Asked| matches!(asked, Asked::Query | Asked::Sync);
                 let at = self.asked.iter().position(owed);
                 self.asked.drain(..at.map_or(self.asked.len(), |at| at + 1));
@@ -104,7 +111,7 @@ impl Pending {
         let end = self.asked.iter().position(|asked| *asked == Asked::CopyEnd);
         let rest = end.map(|end| self.asked.split_off(end));
         self.asked.retain(|asked| *asked != Asked::Sync);
-        self.copying = rest.is_none();
+        self.mode = if rest.is_some() { Mode::Answers } else { Mode::TakesData };
         // Without the end itself.
         self.asked.extend(rest.into_iter().flatten().skip(1));
         if first == Asked::Execute && !self.asked.contains(&Asked::Sync) {
@@ -114,17 +121,25 @@ impl Pending {
 
     /// An error in the extended protocol has the server pass over everything up to a `Sync`.
     fn fails(&mut self) {
-        self.copying = false;
+        self.takes_no_data();
         if self.asked.front() == Some(&Asked::Query) {
             return;
         }
         let at = self.asked.iter().position(|asked| *asked == Asked::Sync);
-        self.skipping = at.is_none();
+        if at.is_none() {
+            self.mode = Mode::PassesOver;
+        }
         self.asked.drain(..at.unwrap_or(self.asked.len()));
     }
 
+    fn takes_no_data(&mut self) {
+        if self.mode == Mode::TakesData {
+            self.mode = Mode::Answers;
+        }
+    }
+
     fn push(&mut self, asked: Asked) {
-        if self.skipping {
+        if self.mode == Mode::PassesOver {
             return;
         }
         if self.asked.len() < MOST {
