@@ -42,7 +42,9 @@ impl Kept {
 
     /// The status, after the whole answer.
     fn get(&mut self) -> u16 {
-        write!(self.stream.get_mut(), "GET / HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr).unwrap();
+        // In one piece: the second of two would wait for the first one's acknowledgement.
+        let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
+        self.stream.get_mut().write_all(request.as_bytes()).unwrap();
         let (mut status, mut length) = (0, 0);
         for number in 0.. {
             let mut line = String::new();
