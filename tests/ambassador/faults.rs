@@ -108,6 +108,7 @@ fn postgres_vanishes() {
     assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
     assert!(!output.status.success());
     counted(&scene, "ok", 1);
+    counted(&scene, "broken", 1);
     let none = "sidekey_ambassador_connections{ambassador=\"api\"} 0";
     eventually("the end of the connection", || scene.metrics().contains(none).then_some(()));
     scene.stop();
@@ -233,6 +234,7 @@ fn http_slow_reader() {
     let grown = scene.sidecar.resident().saturating_sub(before);
     assert!(grown < OUR_SHARE, "{grown} KiB more");
     // Who reads nothing is let go.
+    counted(&scene, "stuck", u32::try_from(READERS).unwrap());
     eventually("the end of the readers", || {
         scene
             .metrics()
@@ -263,9 +265,11 @@ fn postgres_slow_reader() {
     assert!(grown < OUR_SHARE, "{grown} KiB more");
     psql.kill().unwrap();
     psql.wait().unwrap();
+    counted(&scene, "broken", 1);
     let gone = "select count(*) from pg_stat_activity where usename = 'by_slow'";
     eventually("the end of the session", || (postgres.admin(gone) == "0").then_some(()));
     assert_eq!(said(postgres.psql(port, "me", "scram", "select 1")), Ok("1".into()));
+    counted(&scene, "closed", 1);
     scene.stop();
 }
 
