@@ -208,7 +208,7 @@ impl Bound {
         }
         let budget = if shutdown.is_at_once() { Duration::ZERO } else { deadline.for_revoking() };
         let leases = cache.stop_refreshing().await;
-        upstream.stop(budget, leases).await;
+        upstream.stop(budget, leases, shutdown.at_once()).await;
         cache.close().await;
         no_more_health.cancel();
         health_tasks.close();
