@@ -59,9 +59,10 @@ impl HandBack {
             (Some(revoked), _) => revoked,
             (None, Some(token)) => self.begin(&token, &handles),
             (None, None) => {
-                let error = VaultError::new(Failure::NotLoggedIn, "revoke");
-                let outcome = Err(error);
-                handles.iter().for_each(|handle| event::handed_back(handle, &outcome));
+                let outcome = Err(VaultError::new(Failure::NotLoggedIn, "revoke"));
+                for handle in &handles {
+                    event::handed_back(handle, &outcome);
+                }
                 Vec::new()
             }
         };

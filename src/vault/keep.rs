@@ -96,6 +96,8 @@ impl Session {
         if waits.is_new {
             event::login_waits(&authenticator.method, &waits.error);
         }
+        // The token that is to be replaced may still be in use.
+        self.take_new_files();
         let retry_at = Instant::now() + waits.look_in;
         self.state.send_replace(Login::Out { error: Arc::new(waits.error), retry_at });
         waits.look_in

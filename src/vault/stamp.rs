@@ -6,10 +6,17 @@ use std::path::{Path, PathBuf};
 use super::refused::{Fingerprint, fingerprint};
 use crate::config::VaultConfig;
 
-/// Inode, length and time of change of trust anchors and client certificate; `None` for a file
-/// that is not there.
+/// The files of trust anchors and client certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamp(Vec<(PathBuf, Option<(u64, u64, i64, i64)>)>);
+pub(super) struct Stamp(Vec<(Option<State>, PathBuf)>);
+
+/// What changes when a file is replaced or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
 
 impl Stamp {
     /// Of what `config` names, now. Taken before the files are read, so that none is missed.
@@ -21,7 +28,7 @@ impl Stamp {
             files.extend(entries.map(|entry| entry.path()));
             files.sort();
         }
-        Self(files.into_iter().map(|file| (file.clone(), stamp(&file))).collect())
+        Self(files.into_iter().map(|file| (state(&file), file)).collect())
     }
 
     /// For comparisons with what is kept as one.
@@ -30,7 +37,9 @@ impl Stamp {
     }
 }
 
-fn stamp(file: &Path) -> Option<(u64, u64, i64, i64)> {
+/// `None` for a file that is not there.
+fn state(file: &Path) -> Option<State> {
     let found = std::fs::metadata(file).ok()?;
-    Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+    let modified = (found.mtime(), found.mtime_nsec());
+    Some(State { inode: found.ino(), length: found.len(), modified })
 }
