@@ -39,7 +39,11 @@ vault write -force database/rotate-root/app
 vault write database/roles/app db_name=app default_ttl="$DATABASE_TTL" max_ttl=24h \
     creation_statements="CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
 
-echo 'path "database/creds/app" { capabilities = ["read"] }' | vault policy write app -
+# `default` has the rest of what the sidecar needs; this is for credentials that it replaces.
+vault policy write app - <<'POLICY'
+path "database/creds/app" { capabilities = ["read"] }
+path "sys/leases/revoke" { capabilities = ["update"] }
+POLICY
 vault auth enable approle
 vault write auth/approle/role/app token_policies=app token_ttl=1h secret_id_num_uses=1 secret_id_ttl=5m
 vault write auth/approle/role/app/role-id role_id=app

@@ -212,8 +212,7 @@ impl Bound {
             () = shutdown.asked_at_once() => event::drain_cut_short(connections.len()),
         }
         let leases = cache.stop_refreshing().await;
-        let budget = if shutdown.is_at_once() { Duration::ZERO } else { deadline.for_revoking() };
-        upstream.stop(budget, leases).await;
+        upstream.stop(deadline.for_revoking(), leases, shutdown.at_once()).await;
         cache.close().await;
         no_more_health.cancel();
         health_tasks.close();

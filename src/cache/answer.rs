@@ -96,6 +96,7 @@ impl ReadError {
             | Failure::Busy(_)
             | Failure::Server(_)
             | Failure::Credential(_)
+            | Failure::InvalidToken
             | Failure::Stopping => Self::Unavailable { retry_after },
             Failure::Denied => Self::Denied,
             Failure::NotFound
@@ -105,6 +106,7 @@ impl ReadError {
             Failure::NoSuchVersion => Self::NoSuchVersion,
             Failure::Refused(..)
             | Failure::Malformed(_)
+            | Failure::Foreign(_)
             | Failure::Redirect
             | Failure::Unfit(_) => Self::Malformed,
             Failure::TooLarge => Self::TooLarge,

@@ -40,6 +40,7 @@ impl Kind {
 pub(super) struct Grant {
     pub(super) id: Option<String>,
     pub(super) policies: Vec<String>,
+    pub(super) no_default_policy: bool,
     pub(super) ttl: Duration,
     pub(super) max_ttl: Duration,
     pub(super) explicit_max_ttl: Duration,
@@ -86,6 +87,9 @@ impl Grant {
         if let Some(limit) = fields.duration("token_explicit_max_ttl")? {
             grant.explicit_max_ttl = limit;
         }
+        if let Some(no_default) = fields.flag("token_no_default_policy")? {
+            grant.no_default_policy = no_default;
+        }
         if let Some(uses) = fields.count(first("token_num_uses", "num_uses"))? {
             grant.num_uses = uses;
         }
@@ -104,7 +108,7 @@ impl Grant {
             "token_bound_cidrs": [],
             "token_explicit_max_ttl": self.explicit_max_ttl.as_secs(),
             "token_max_ttl": self.max_ttl.as_secs(),
-            "token_no_default_policy": false,
+            "token_no_default_policy": self.no_default_policy,
             "token_num_uses": self.num_uses,
             "token_period": self.period.as_secs(),
             "token_policies": self.policies,
@@ -117,10 +121,12 @@ impl Grant {
         }
     }
 
-    /// A login with this role, with `default` beside the role's policies.
+    /// A login with this role, with `default` beside the role's policies, unless it is unwanted.
     pub(super) fn login(&self, display_name: &str, meta: BTreeMap<String, String>) -> Self {
         let mut grant = self.clone();
-        grant.policies = with_default(grant.policies);
+        if !grant.no_default_policy {
+            grant.policies = with_default(grant.policies);
+        }
         grant.meta = Some(meta);
         display_name.clone_into(&mut grant.display_name);
         grant

@@ -48,6 +48,7 @@ pub(super) struct Auth {
     pub(super) client_token: String,
     pub(super) accessor: String,
     pub(super) policies: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) token_policies: Vec<String>,
     pub(super) metadata: Option<BTreeMap<String, String>>,
     pub(super) lease_duration: u64,

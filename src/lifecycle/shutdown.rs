@@ -36,6 +36,11 @@ impl Shutdown {
         self.at_once.cancelled().await;
     }
 
+    /// Cancelled once there is no more patience.
+    pub fn at_once(&self) -> CancellationToken {
+        self.at_once.clone()
+    }
+
     /// True once there is no more patience.
     pub fn is_at_once(&self) -> bool {
         self.at_once.is_cancelled()

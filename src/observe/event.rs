@@ -141,6 +141,39 @@ pub fn login_failed(method: &AuthMethod, error: &VaultError, retry_in: Duration)
     warn!(target: "sidekey", method = name, mount, identity, %error, retry_in = ?brief(retry_in), "login failed");
 }
 
+/// A login was refused for good: nothing is sent until there is another credential.
+pub fn login_waits(method: &AuthMethod, error: &VaultError) {
+    let (name, mount, identity) = (method.name(), method.mount(), method.identity());
+    let file = method.credential_file().map(|file| tracing::field::display(file.display()));
+    warn!(target: "sidekey", method = name, mount, identity, %error, file, "login refused, waiting for another credential");
+}
+
+/// The stop came while a login was under way, and did not wait for its end any longer.
+pub fn login_cut_off(method: &AuthMethod) {
+    let (name, mount, identity) = (method.name(), method.mount(), method.identity());
+    warn!(target: "sidekey", method = name, mount, identity, "a login was under way, its token may live on");
+}
+
+/// The policy does not let us ask whether our token lives.
+pub fn lookup_denied() {
+    warn!(target: "sidekey", "the policy lacks read on auth/token/lookup-self, as a 403 of Vault without `invalid token` shows");
+}
+
+/// Vault ends our token after so many requests.
+pub fn token_of_few_uses(requests: u64) {
+    warn!(target: "sidekey", requests, "the token ends after so many requests: the role has token_num_uses");
+}
+
+/// Trust anchors or client certificate were replaced, and taken.
+pub fn connection_files_taken() {
+    info!(target: "sidekey", "trust anchors and client certificate read anew");
+}
+
+/// Trust anchors or client certificate were replaced by something that cannot be used.
+pub fn connection_files_unusable(error: &VaultError) {
+    warn!(target: "sidekey", %error, "trust anchors or client certificate unusable, those of before stay");
+}
+
 /// The start waits for Vault.
 pub fn waiting_for_vault(address: &str, waited: Duration, retry_in: Duration) {
     info!(target: "sidekey", address, waited = ?brief(waited), retry_in = ?brief(retry_in), "waiting for Vault");

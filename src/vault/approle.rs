@@ -4,7 +4,6 @@
 //! that was used before us was intercepted, or is the one that an earlier run of this sidecar
 //! used. Both are reported as what they are.
 
-use ring::digest::{SHA256, digest};
 use rustify::endpoint::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use rustify::errors::ClientError;
@@ -14,6 +13,7 @@ use vaultrs::api::sys::requests::{UnwrapRequest, WrappingLookupRequest};
 
 use super::auth::read_credential;
 use super::error::{Failure, Refusal, VaultError};
+use super::refused::{Fingerprint, fingerprint};
 use super::transport::Transport;
 use crate::config::{SecretIdSource, VaultPath};
 use crate::memory::SecretBuf;
@@ -23,7 +23,7 @@ pub(super) struct SecretId {
     pub(super) value: SecretBuf,
     /// Vault did not take it the last time.
     pub(super) refused: bool,
-    origin: [u8; 32],
+    origin: Fingerprint,
 }
 
 /// The secret-id to log in with: what is `known`, as long as the file still holds what it came
@@ -36,7 +36,7 @@ pub(super) async fn read_secret_id(
 ) -> Result<SecretId, VaultError> {
     let path = format!("auth/{mount}/login");
     let content = match (read_credential(&source.file, &path), known) {
-        (Ok(content), Some(known)) if fingerprint(&content) == known.origin => {
+        (Ok(content), Some(known)) if fingerprint(content.expose()) == known.origin => {
             // Unwrapping twice cannot work, and a plain secret-id did not change.
             return Ok(known);
         }
@@ -45,17 +45,9 @@ pub(super) async fn read_secret_id(
         (Err(_), Some(known)) if !known.refused => return Ok(known),
         (Err(error), _) => return Err(error),
     };
-    let origin = fingerprint(&content);
+    let origin = fingerprint(content.expose());
     let value = if source.wrapped { unwrap(transport, mount, &content).await? } else { content };
     Ok(SecretId { value, refused: false, origin })
-}
-
-fn fingerprint(content: &SecretBuf) -> [u8; 32] {
-    let mut origin = [0; 32];
-    origin.iter_mut().zip(digest(&SHA256, content.expose()).as_ref()).for_each(|(to, from)| {
-        *to = *from;
-    });
-    origin
 }
 
 /// Looks the wrapping token up first: one that another path made is refused unused.
@@ -94,7 +86,7 @@ fn used_up(error: VaultError) -> VaultError {
         Failure::Refused(status, Refusal::Other) => {
             VaultError { failure: Failure::Refused(status, Refusal::WrappingToken), ..error }
         }
-        Failure::Denied => {
+        Failure::Denied | Failure::InvalidToken => {
             VaultError { failure: Failure::Refused(403, Refusal::WrappingToken), ..error }
         }
         _ => error,

@@ -13,7 +13,9 @@ use vaultrs::api::auth::kubernetes::requests::LoginWithKubernetesRequest;
 use vaultrs::api::auth::oidc::requests::JWTLoginRequest;
 
 use super::approle::{SecretId, read_secret_id};
-use super::error::{Failure, VaultError};
+use super::error::{Failure, Refusal, VaultError};
+use super::refused::{Fingerprint, Refused, fingerprint};
+use super::stamp::Stamp;
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, TokenSource, VaultPath};
@@ -26,11 +28,13 @@ pub(super) const MAX_CREDENTIAL: usize = 64 << 10;
 pub(super) struct Authenticator {
     pub(super) method: Arc<AuthMethod>,
     secret_id: RefCell<Option<SecretId>>,
+    pub(super) refused: Refused,
 }
 
 impl Authenticator {
     pub(super) fn new(method: Arc<AuthMethod>) -> Self {
-        Self { method, secret_id: RefCell::new(None) }
+        let refused = Refused::new(method.credential_file().is_some());
+        Self { method, secret_id: RefCell::new(None), refused }
     }
 
     /// One attempt. Credential files are read anew.
@@ -87,9 +91,33 @@ impl Authenticator {
     ) -> Result<Token, VaultError> {
         let envelope = transport.call(request, None).await?;
         match envelope.auth {
+            Some(auth) if auth.mfa_requirement.is_some() => {
+                let failure = Failure::Refused(200, Refusal::MultiFactor);
+                Err(VaultError::new(failure, &request.path()))
+            }
             Some(auth) => Ok(Token::from_login(auth)),
             None => Err(VaultError::new(Failure::Malformed("no auth"), &request.path())),
         }
+    }
+
+    /// Which credential a login would bring; `None` when there is none to be read.
+    pub(super) fn fingerprint(&self, connection: &Stamp) -> Option<Fingerprint> {
+        if matches!(*self.method, AuthMethod::Cert { .. }) {
+            return Some(connection.fingerprint());
+        }
+        match self.method.credential_file() {
+            Some(file) => {
+                read_credential(file, "auth").ok().map(|found| fingerprint(found.expose()))
+            }
+            None => Some(fingerprint(b"")),
+        }
+    }
+
+    /// The operator put another token into the file that `token` came from.
+    pub(super) fn brings_another(&self, token: &Token) -> bool {
+        let AuthMethod::Token(TokenSource::File(file)) = &*self.method else { return false };
+        let found = read_credential(file, "auth/token");
+        found.is_ok_and(|found| !found.constant_time_eq(token.value.expose()))
     }
 
     /// Forgets a secret-id that Vault did not take, so that the next login reads the file anew.

@@ -3,8 +3,11 @@
 //! An error never holds a secret or anything that the other side sent: a path, a status, a
 //! duration, and one of a fixed list of reasons.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
+
+use serde::Deserialize;
 
 use crate::certificate::Unfit;
 
@@ -36,6 +39,10 @@ pub enum Failure {
     Server(u16),
     /// 403.
     Denied,
+    /// 403, because Vault does not know the token.
+    InvalidToken,
+    /// A 4xx that is not Vault's: something between here and Vault gave it.
+    Foreign(u16),
     /// 404 with nothing behind it.
     NotFound,
     /// KV v2: the version asked for was deleted.
@@ -99,6 +106,8 @@ pub enum Refusal {
     BeyondAuthority,
     /// Vault does not know the certificate.
     Serial,
+    /// The login is good, and Vault wants a second factor besides.
+    MultiFactor,
     /// The mount is KV v2 and the path has no `data/` in it.
     KvPathWithoutData,
 }
@@ -122,7 +131,7 @@ impl VaultError {
     /// What to do about it.
     pub fn retry(&self) -> Retry {
         match self.failure {
-            Failure::Denied => Retry::Reauthenticate,
+            Failure::Denied | Failure::InvalidToken => Retry::Reauthenticate,
             Failure::NotFound
             | Failure::Deleted
             | Failure::Destroyed
@@ -136,6 +145,7 @@ impl VaultError {
             | Failure::Busy(_)
             | Failure::Server(_)
             | Failure::Malformed(_)
+            | Failure::Foreign(_)
             | Failure::TooLarge
             | Failure::Unfit(_)
             // Two nodes that both think the other is active, until they have agreed.
@@ -154,14 +164,16 @@ impl VaultError {
             Failure::Sealed => "sealed",
             Failure::Busy(_) => "busy",
             Failure::Server(_) => "server_error",
-            Failure::Denied => "denied",
+            Failure::Denied | Failure::InvalidToken => "denied",
             Failure::NotFound | Failure::Deleted | Failure::Destroyed | Failure::NoSuchVersion => {
                 "not_found"
             }
             Failure::Refused(..) => "refused",
-            Failure::Malformed(_) | Failure::TooLarge | Failure::Redirect | Failure::Unfit(_) => {
-                "malformed"
-            }
+            Failure::Malformed(_)
+            | Failure::Foreign(_)
+            | Failure::TooLarge
+            | Failure::Redirect
+            | Failure::Unfit(_) => "malformed",
             Failure::Credential(_) => "credential",
             Failure::NotLoggedIn => "not_logged_in",
             Failure::Stopping => "stopping",
@@ -193,6 +205,15 @@ impl fmt::Display for Failure {
             Self::Busy(status) => write!(f, "Vault is busy or a standby ({status})"),
             Self::Server(status) => write!(f, "Vault failed ({status})"),
             Self::Denied => f.write_str("permission denied (403)"),
+            Self::InvalidToken => {
+                f.write_str("permission denied (403): Vault does not know the token")
+            }
+            Self::Foreign(status) => {
+                write!(
+                    f,
+                    "an answer that is not Vault's ({status}), from something on the way to it"
+                )
+            }
             Self::NotFound => f.write_str("nothing is stored there (404)"),
             Self::Deleted => f.write_str("the version was deleted"),
             Self::Destroyed => f.write_str("the version was destroyed"),
@@ -238,12 +259,35 @@ impl fmt::Display for Refusal {
                 "it would outlive the certificate that signs it: ask for a shorter ttl"
             }
             Self::Serial => "Vault does not know the certificate",
+            Self::MultiFactor => {
+                "the login needs a second factor (MFA), which a sidecar has none of"
+            }
             Self::KvPathWithoutData => {
                 "this mount is KV version 2: its read paths have data/ after the mount, \
                  as in secret/data/app"
             }
         })
     }
+}
+
+/// Every error of Vault: `{"errors": [...]}`.
+#[derive(Deserialize)]
+struct Errors<'a> {
+    #[serde(borrow)]
+    errors: Vec<Cow<'a, str>>,
+}
+
+/// Whether this is an error as Vault gives it, and not a proxy's.
+pub(super) fn is_vaults(body: &[u8]) -> bool {
+    serde_json::from_slice::<Errors<'_>>(body).is_ok()
+}
+
+/// Whether Vault says beside `permission denied` that it is the token: `invalid token`, or
+/// `bad token` when it ended in that moment.
+pub(super) fn is_about_token(body: &[u8]) -> bool {
+    let about =
+        |error: &Cow<'_, str>| error.contains("invalid token") || error.contains("bad token");
+    serde_json::from_slice::<Errors<'_>>(body).is_ok_and(|said| said.errors.iter().any(about))
 }
 
 /// Recognizes Vault's error texts (`{"errors": [...]}`) and forgets them.
@@ -292,6 +336,19 @@ mod tests {
         let body = br#"{"errors":["wrapping token is not valid or does not exist"]}"#;
         assert_eq!(recognize(body), Refusal::WrappingToken);
         assert_eq!(recognize(b"canary"), Refusal::Other);
+    }
+
+    #[test]
+    fn knows_a_dead_token_and_who_speaks() {
+        let dead =
+            br#"{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}"#;
+        let denied = br#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
+        assert!(is_about_token(dead) && !is_about_token(denied));
+        assert!(is_vaults(dead) && is_vaults(denied) && is_vaults(br#"{"errors":[]}"#));
+        for foreign in ["", "<html>invalid token</html>", r#"{"message":"invalid token"}"#, "[]"] {
+            assert!(!is_vaults(foreign.as_bytes()), "{foreign}");
+            assert!(!is_about_token(foreign.as_bytes()), "{foreign}");
+        }
     }
 
     #[test]

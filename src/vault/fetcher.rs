@@ -1,19 +1,17 @@
 //! What the fetch thread does: one task for each command, and one that stays logged in.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
+use super::hand_back::HandBack;
 use super::session::Session;
 use super::token::Token;
 use super::transport::Transport;
-use super::{Command, Confirmed, Failure, Renewed, Retry, VaultError, confirm, lease, pki, read};
+use super::{Command, Confirmed, Renewed, Retry, VaultError, confirm, lease, pki, read};
 use crate::config::{CertificateSpec, VaultPath};
 use crate::lease::Handle;
 use crate::memory::SecretBuf;
-use crate::observe::event;
 use crate::secret::{EtagKey, KvVersion, Secret};
 
 pub(super) struct Fetcher {
@@ -80,9 +78,8 @@ impl Fetcher {
                         let _ = reply.send(fetcher.revoke(&handle).await);
                     });
                 }
-                Command::Stop { budget, handles, reply } => {
-                    keeper.abort();
-                    Self::hand_back(&fetcher, budget, handles).await;
+                Command::Stop { budget, handles, at_once, reply } => {
+                    HandBack::new(&fetcher, budget, at_once).run(keeper, handles).await;
                     let _ = reply.send(());
                     return;
                 }
@@ -173,38 +170,9 @@ impl Fetcher {
         let token = self.session.token(self.session.timeout()).await?;
         revoke(&self.session.transport(), &token.value, handle).await
     }
-
-    /// The leases and certificates first, all at once, for they need the token; then the token.
-    async fn hand_back(fetcher: &Rc<Self>, budget: Duration, handles: Vec<Handle>) {
-        let end = Instant::now() + budget;
-        fetcher.session.begin_to_stop();
-        if let Some(token) = fetcher.session.current() {
-            let revoked = handles.into_iter().map(|handle| {
-                let (fetcher, token) = (Rc::clone(fetcher), Rc::clone(&token));
-                tokio::task::spawn_local(async move {
-                    let transport = fetcher.session.transport();
-                    let revoked = revoke(&transport, &token.value, &handle);
-                    let in_time = tokio::time::timeout_at(end, revoked).await;
-                    let too_late = |_| Err(VaultError::new(Failure::Timeout, "revoke"));
-                    event::handed_back(&handle, &in_time.unwrap_or_else(too_late));
-                })
-            });
-            for task in revoked.collect::<Vec<_>>() {
-                let _ = task.await;
-            }
-        }
-        let tokens = fetcher.session.end().into_iter().map(|token| {
-            tokio::task::spawn_local(async move {
-                token.revoke(end.saturating_duration_since(Instant::now())).await;
-            })
-        });
-        for task in tokens.collect::<Vec<_>>() {
-            let _ = task.await;
-        }
-    }
 }
 
-async fn revoke(
+pub(super) async fn revoke(
     transport: &Transport,
     token: &SecretBuf,
     handle: &Handle,

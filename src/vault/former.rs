@@ -1,9 +1,12 @@
 //! A token that is given back.
 
 use std::rc::Rc;
-use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::error::{Failure, VaultError};
+use super::keep::within;
 use super::token::Token;
 use super::transport::Transport;
 use crate::observe::event;
@@ -15,14 +18,16 @@ pub(super) struct Former {
 }
 
 impl Former {
-    /// Revokes it within `budget`, and says what came of it.
-    pub(super) async fn revoke(&self, budget: Duration) {
+    /// Revokes it until `end`, or until there is no more patience, and says what came of it.
+    pub(super) async fn revoke(&self, end: Instant, at_once: &CancellationToken) {
         self.token.life.kill();
-        let revoked = tokio::time::timeout(budget, self.token.revoke(&self.transport)).await;
+        let revoked = within(end, at_once, self.token.revoke(&self.transport)).await;
         match revoked {
-            Ok(Ok(())) => event::token_revoked(),
-            Ok(Err(error)) => event::token_not_revoked(&self.token.accessor, &error),
-            Err(_) => {
+            Some(Ok(())) => event::token_revoked(),
+            // Somebody was faster, or an earlier request of ours whose answer got lost.
+            Some(Err(error)) if error.failure == Failure::InvalidToken => event::token_revoked(),
+            Some(Err(error)) => event::token_not_revoked(&self.token.accessor, &error),
+            None => {
                 let error = VaultError::new(Failure::Timeout, "auth/token/revoke-self");
                 event::token_not_revoked(&self.token.accessor, &error);
             }

@@ -29,7 +29,7 @@ pub(super) async fn renew(
     lease_id: &str,
 ) -> Result<Renewed, VaultError> {
     let envelope = transport.call(&OnLease { action: "renew", lease_id }, Some(token)).await?;
-    let duration = granted(envelope.lease_duration.into());
+    let duration = granted(envelope.lease_duration);
     Ok(Renewed { duration, renewable: envelope.renewable })
 }
 

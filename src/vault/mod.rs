@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{AuthMethod, CertificateSpec, VaultConfig, VaultPath};
 use crate::lease::Handle;
@@ -21,14 +22,21 @@ mod approle;
 mod auth;
 mod ceiling;
 mod confirm;
+mod doubt;
+mod envelope;
 mod error;
 mod fetcher;
 mod former;
+mod hand_back;
+mod keep;
 mod lease;
+mod outcome;
 mod pki;
 mod read;
+mod refused;
 mod resolve;
 mod session;
+mod stamp;
 mod tls;
 mod token;
 mod transport;
@@ -91,6 +99,7 @@ enum Command {
     Stop {
         budget: Duration,
         handles: Vec<Handle>,
+        at_once: CancellationToken,
         reply: oneshot::Sender<()>,
     },
 }
@@ -220,10 +229,11 @@ impl Upstream {
     }
 
     /// Ends the thread's work: revokes what `handles` name and our own token within `budget`, in parallel,
-    /// says what could not be revoked, forgets everything.
-    pub async fn stop(&self, budget: Duration, handles: Vec<Handle>) {
+    /// says what could not be revoked, forgets everything. Once `at_once` is cancelled, nothing more is
+    /// revoked.
+    pub async fn stop(&self, budget: Duration, handles: Vec<Handle>, at_once: CancellationToken) {
         let (reply, done) = oneshot::channel();
-        if self.commands.send(Command::Stop { budget, handles, reply }).is_ok() {
+        if self.commands.send(Command::Stop { budget, handles, at_once, reply }).is_ok() {
             let _ = done.await;
         }
     }

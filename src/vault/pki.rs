@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::error::{Failure, Refusal, VaultError, recognize};
+use super::error::{Failure, Refusal, VaultError};
 use super::read::{self, Envelope};
 use super::token::Token;
 use super::transport::{Answer, Transport};
@@ -58,7 +58,7 @@ pub(super) async fn revocation_list(
     let path = format!("{mount}/crl/pem");
     let answer = transport.get(&path, &token.value, wanted).await?;
     if answer.status == StatusCode::NOT_FOUND {
-        return Err(VaultError::new(Failure::Refused(404, recognize(answer.body.expose())), &path));
+        return Err(VaultError::new(answer.not_found(), &path));
     }
     // Anybody may have it.
     Ok(answer.body.expose().to_vec())
@@ -77,7 +77,7 @@ pub(super) async fn revoke(
     if answer.status.is_success() {
         return Ok(());
     }
-    Err(VaultError::new(Failure::Refused(404, recognize(answer.body.expose())), &path))
+    Err(VaultError::new(answer.not_found(), &path))
 }
 
 /// The policy lets us issue but not sign, or the role wants another type of key.
@@ -169,7 +169,7 @@ fn understand(
     etags: &EtagKey,
 ) -> Result<Secret, Failure> {
     if answer.status == StatusCode::NOT_FOUND {
-        return Err(Failure::Refused(404, recognize(answer.body.expose())));
+        return Err(answer.not_found());
     }
     let envelope: Envelope<'_> = serde_json::from_slice(answer.body.expose())
         .map_err(|_| Failure::Malformed("the body is not the JSON expected"))?;

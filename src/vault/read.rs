@@ -31,6 +31,8 @@ pub(super) struct Envelope<'a> {
     /// As it stands there, which may be `null`.
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) data: Option<&'a RawValue>,
+    /// The answer is kept back, as by a control group of Vault Enterprise.
+    wrap_info: Option<IgnoredAny>,
     /// Stands in every error of Vault.
     errors: Option<IgnoredAny>,
 }
@@ -102,6 +104,9 @@ fn understand(
     // A proxy on the way has statuses too: that nothing is stored is Vault's to say.
     if envelope.data.is_none() && envelope.errors.is_none() {
         return Err(Failure::Malformed("neither data nor errors in it"));
+    }
+    if envelope.wrap_info.is_some() {
+        return Err(Failure::Malformed("wrapped: somebody has to approve it first"));
     }
     let Some(data) = envelope.data.filter(|data| data.get() != "null") else {
         return Err(missing());
@@ -212,6 +217,12 @@ mod tests {
             assert!(matches!(failure, Failure::Malformed(_)), "{body}: {failure}");
         }
         assert_eq!(read(200, r#"{"data":null}"#, None).unwrap_err(), Failure::NotFound);
+        let kept_back = r#"{"data":null,"wrap_info":{"token":"t","ttl":86400}}"#;
+        assert!(matches!(read(200, kept_back, None).unwrap_err(), Failure::Malformed(_)));
+        assert_eq!(
+            read(200, r#"{"data":null,"wrap_info":null}"#, None).unwrap_err(),
+            Failure::NotFound
+        );
     }
 
     #[test]

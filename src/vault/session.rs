@@ -1,4 +1,5 @@
-//! Staying logged in: one task that logs in, renews, and logs in again.
+//! The session with Vault: the token held, and the way to it. Staying logged in is in `keep`,
+//! what a 403 means in `doubt`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,24 +8,17 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::auth::Authenticator;
 use super::ceiling::Ceiling;
-use super::error::{Failure, Retry, VaultError};
+use super::error::{Failure, VaultError};
 use super::former::Former;
+use super::stamp::Stamp;
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, VaultConfig};
-use crate::lease::{Backoff, now, renew_after, replace_last_after, spread};
 use crate::observe::{Metrics, event};
-
-/// A token that dies sooner than this after its login does not count as a success, so that a
-/// Vault that grants and refuses in turn is not asked in a loop.
-const PROVEN_AFTER: Duration = Duration::from_mins(1);
-/// How often a held token's end is compared with the clock.
-const LOOK: Duration = Duration::from_secs(5);
-/// A token that was looked at this lately and lives is not doubted: a 403 is about the path.
-const SEEN_LATELY: Duration = Duration::from_secs(10);
 
 /// After a reload to another Vault or login: time for what was made under the old token to be
 /// replaced, once there is a new one.
@@ -48,32 +42,31 @@ pub enum Login {
     },
 }
 
-/// Why a token is no longer held.
-#[derive(PartialEq, Eq)]
-enum End {
-    /// Its planned replacement is due.
-    Due,
-    /// Vault does not know it any more.
-    Dead,
-}
-
 pub(super) struct Session {
     settings: RefCell<VaultConfig>,
     ceiling: RefCell<Arc<Ceiling>>,
     metrics: Metrics,
     transport: RefCell<Rc<Transport>>,
+    /// The files that the transport was made of, or last tried with.
+    made_of: RefCell<Stamp>,
     authenticator: RefCell<Rc<Authenticator>>,
-    token: RefCell<Option<Rc<Token>>>,
+    pub(super) token: RefCell<Option<Rc<Token>>>,
     /// Tokens of before a reload, which are to be revoked.
-    former: RefCell<Vec<Rc<Former>>>,
-    state: watch::Sender<Login>,
+    pub(super) former: RefCell<Vec<Rc<Former>>>,
+    pub(super) state: watch::Sender<Login>,
     /// Rung when the current token was found dead.
-    dead: Notify,
-    /// Rung when other settings make another login necessary.
-    reconfigured: Notify,
-    /// One check of a doubted token at a time; holds when it was last seen alive.
-    seen_alive: Mutex<Option<Instant>>,
-    stopping: Cell<bool>,
+    pub(super) dead: Notify,
+    /// Rung by a reload: another login may be necessary, and credentials may have changed.
+    pub(super) reconfigured: Notify,
+    /// One check of a doubted token at a time; holds until when there is no other.
+    pub(super) undoubted_until: Mutex<Option<Instant>>,
+    /// It was said that the policy does not let us look at our token.
+    pub(super) lookup_denied: Cell<bool>,
+    /// This Vault tells a token that it does not know from a policy that denies.
+    pub(super) names_unknown: Cell<bool>,
+    /// A login was sent, and its answer is not there.
+    logging_in: Cell<bool>,
+    pub(super) stop: CancellationToken,
 }
 
 impl Session {
@@ -84,25 +77,47 @@ impl Session {
         metrics: Metrics,
     ) -> Result<Self, VaultError> {
         let ceiling = Arc::new(Ceiling::new(settings.max_requests_per_second));
+        let made_of = RefCell::new(Stamp::of(&settings));
         let transport = Transport::new(&settings, Arc::clone(&ceiling), metrics.clone())?;
         Ok(Self {
             settings: RefCell::new(settings),
             ceiling: RefCell::new(ceiling),
             metrics,
             transport: RefCell::new(Rc::new(transport)),
+            made_of,
             authenticator: RefCell::new(Rc::new(Authenticator::new(auth))),
             token: RefCell::new(None),
             former: RefCell::default(),
             state,
             dead: Notify::new(),
             reconfigured: Notify::new(),
-            seen_alive: Mutex::new(None),
-            stopping: Cell::new(false),
+            undoubted_until: Mutex::new(None),
+            lookup_denied: Cell::new(false),
+            names_unknown: Cell::new(false),
+            logging_in: Cell::new(false),
+            stop: CancellationToken::new(),
         })
     }
 
     pub(super) fn transport(&self) -> Rc<Transport> {
         Rc::clone(&self.transport.borrow())
+    }
+
+    pub(super) fn authenticator(&self) -> Rc<Authenticator> {
+        Rc::clone(&self.authenticator.borrow())
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.settings.borrow().address.to_string()
+    }
+
+    pub(super) fn start_jitter(&self) -> Duration {
+        self.settings.borrow().start_jitter
+    }
+
+    /// The files behind the connection as they are now.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp::of(&self.settings.borrow())
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -120,10 +135,14 @@ impl Session {
         if settings.max_requests_per_second != self.settings.borrow().max_requests_per_second {
             ceiling = Arc::new(Ceiling::new(settings.max_requests_per_second));
         }
+        let made_of = Stamp::of(&settings);
         let transport = Transport::new(&settings, Arc::clone(&ceiling), self.metrics.clone())?;
         let transport = self.transport.replace(Rc::new(transport));
+        self.made_of.replace(made_of);
         self.ceiling.replace(ceiling);
         self.settings.replace(settings);
+        self.names_unknown.set(false);
+        self.reconfigured.notify_one();
         if !login_again {
             return Ok(None);
         }
@@ -134,7 +153,6 @@ impl Session {
             Rc::new(Former { token, transport })
         });
         self.authenticator.replace(Rc::new(Authenticator::new(auth)));
-        self.reconfigured.notify_one();
         let former = former.filter(|former| former.token.ours);
         self.former.borrow_mut().extend(former.clone());
         Ok(former)
@@ -149,28 +167,65 @@ impl Session {
             tokio::time::sleep(HANDOVER).await;
         };
         let _ = tokio::time::timeout(LONGEST_HANDOVER, replaced).await;
-        // The stop may have been faster.
-        let is_left = |all: &mut Vec<Rc<Former>>| {
-            let place = all.iter().position(|other| Rc::ptr_eq(other, &former));
-            place.map(|place| all.swap_remove(place)).is_some()
-        };
-        if is_left(&mut self.former.borrow_mut()) {
-            former.revoke(self.timeout()).await;
-        }
+        self.give_back(&former).await;
     }
 
-    /// One attempt to log in. A client certificate is a credential too, and read anew.
-    async fn login(&self, authenticator: &Authenticator) -> Result<Token, VaultError> {
-        if matches!(*authenticator.method, AuthMethod::Cert { .. }) {
-            let ceiling = Arc::clone(&self.ceiling.borrow());
-            let settings = self.settings.borrow().clone();
-            let transport = Transport::new(&settings, ceiling, self.metrics.clone())?;
-            self.transport.replace(Rc::new(transport));
+    /// Revokes a token, unless the stop does.
+    pub(super) async fn give_back(&self, former: &Rc<Former>) {
+        let is_it = |other: &Rc<Former>| Rc::ptr_eq(other, former);
+        if !self.former.borrow().iter().any(is_it) {
+            return;
         }
-        let outcome = authenticator.login(&self.transport()).await;
+        let (end, patient) = (Instant::now() + self.timeout(), CancellationToken::new());
+        tokio::select! {
+            biased;
+            // It is left where the stop finds it.
+            () = self.stop.cancelled() => return,
+            () = former.revoke(end, &patient) => {}
+        }
+        self.former.borrow_mut().retain(|other| !is_it(other));
+    }
+
+    /// One attempt to log in.
+    pub(super) async fn login(
+        &self,
+        authenticator: &Authenticator,
+        transport: &Transport,
+    ) -> Result<Token, VaultError> {
+        self.logging_in.set(true);
+        let outcome = authenticator.login(transport).await;
+        self.logging_in.set(false);
         let word = outcome.as_ref().map_or_else(VaultError::outcome, |_| "ok");
         self.metrics.login(authenticator.method.name(), word);
         outcome
+    }
+
+    /// With trust anchors and client certificate as they are now.
+    pub(super) fn transport_for_login(&self) -> Result<Rc<Transport>, VaultError> {
+        self.follow_files()?;
+        Ok(self.transport())
+    }
+
+    /// Takes files up that were replaced; what they cannot be used for is said.
+    pub(super) fn take_new_files(&self) {
+        if let Err(error) = self.follow_files() {
+            event::connection_files_unusable(&error);
+        }
+    }
+
+    /// What cannot be used is tried once, and the connection of before goes on.
+    fn follow_files(&self) -> Result<(), VaultError> {
+        let stamp = self.stamp();
+        if *self.made_of.borrow() == stamp {
+            return Ok(());
+        }
+        self.made_of.replace(stamp);
+        let ceiling = Arc::clone(&self.ceiling.borrow());
+        let settings = self.settings.borrow().clone();
+        let transport = Transport::new(&settings, ceiling, self.metrics.clone())?;
+        self.transport.replace(Rc::new(transport));
+        event::connection_files_taken();
+        Ok(())
     }
 
     /// The token to use: the one held, or the one that the login under way brings.
@@ -186,7 +241,7 @@ impl Session {
             Login::Out { .. } => true,
         });
         let _ = tokio::time::timeout(patience, decided).await;
-        if self.stopping.get() {
+        if self.stop.is_cancelled() {
             return Err(VaultError::new(Failure::Stopping, "auth"));
         }
         if let Some(token) = self.held() {
@@ -199,175 +254,30 @@ impl Session {
         Err(error)
     }
 
-    fn held(&self) -> Option<Rc<Token>> {
+    pub(super) fn held(&self) -> Option<Rc<Token>> {
         self.token.borrow().as_ref().filter(|token| !token.is_dead()).map(Rc::clone)
     }
 
-    /// After a 403: is it the token? If so it is replaced, and the replacement is returned.
-    pub(super) async fn doubt(&self, token: &Rc<Token>, patience: Duration) -> Option<Rc<Token>> {
-        let mut seen_alive = self.seen_alive.lock().await;
-        match self.held() {
-            Some(current) if Rc::ptr_eq(&current, token) => {}
-            Some(current) => return Some(current),
-            None => {
-                drop(seen_alive);
-                return self.token(patience).await.ok();
-            }
-        }
-        let recently = |at: Instant| at.elapsed() < SEEN_LATELY;
-        if seen_alive.is_some_and(recently) {
-            return None;
-        }
-        if self.is_unknown(token).await {
-            drop(seen_alive);
-            token.life.kill();
-            self.token.replace(None);
-            self.state.send_replace(Login::Starting);
-            self.dead.notify_one();
-            self.token(patience).await.ok()
-        } else {
-            *seen_alive = Some(Instant::now());
-            None
-        }
+    /// No login took its place, and no reload took it away.
+    pub(super) fn is_current(&self, token: &Token) -> bool {
+        self.token
+            .borrow()
+            .as_ref()
+            .is_some_and(|current| std::ptr::eq(&raw const **current, token))
     }
 
-    /// Logs in and stays logged in. Never ends.
-    pub(super) async fn keep(&self) {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
-        let jitter = self.settings.borrow().start_jitter;
-        tokio::time::sleep(spread(jitter)).await;
-        loop {
-            let authenticator = Rc::clone(&self.authenticator.borrow());
-            let wait = match self.login(&authenticator).await {
-                Ok(token) => {
-                    let address = self.settings.borrow().address.to_string();
-                    event::logged_in(&address, &authenticator.method, token.left());
-                    let token = Rc::new(token);
-                    if let Some(old) = self.token.replace(Some(Rc::clone(&token))) {
-                        old.life.supersede();
-                    }
-                    self.state.send_replace(Login::In);
-                    let end = self.hold(&token).await;
-                    if end == End::Due || token.obtained.elapsed() >= PROVEN_AFTER {
-                        backoff.reset();
-                    }
-                    match end {
-                        End::Due => Duration::ZERO,
-                        End::Dead => self.lost(&mut backoff),
-                    }
-                }
-                Err(error) => self.failed(&authenticator, error, &mut backoff),
-            };
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.reconfigured.notified() => {}
-            }
-        }
+    /// No reload to another login came since `authenticator` was taken.
+    pub(super) fn is_to_log_in_with(&self, authenticator: &Rc<Authenticator>) -> bool {
+        Rc::ptr_eq(&self.authenticator.borrow(), authenticator)
     }
 
-    /// The first loss of a token is made good at once, further ones after a back-off.
-    fn lost(&self, backoff: &mut Backoff) -> Duration {
-        self.token.replace(None);
-        let first = backoff.failures() == 0;
-        let wait = backoff.after_failure(None);
-        if first {
-            self.state.send_replace(Login::Starting);
-            return Duration::ZERO;
-        }
-        let error = Arc::new(VaultError::new(Failure::NotLoggedIn, "auth"));
-        self.state.send_replace(Login::Out { error, retry_at: Instant::now() + wait });
-        wait
+    pub(super) fn is_logging_in(&self) -> bool {
+        self.logging_in.get()
     }
 
-    fn failed(
-        &self,
-        authenticator: &Authenticator,
-        error: VaultError,
-        backoff: &mut Backoff,
-    ) -> Duration {
-        if matches!(error.failure, Failure::Refused(..) | Failure::Denied) {
-            authenticator.forget();
-        }
-        // The token that is being replaced may still live.
-        let left = self.held().and_then(|token| token.left());
-        let retry_in = backoff.after_failure_with(error.retry_after, left);
-        event::login_failed(&authenticator.method, &error, retry_in);
-        let retry_at = Instant::now() + retry_in;
-        // A token that is still good stays in use.
-        self.state.send_replace(Login::Out { error: Arc::new(error), retry_at });
-        retry_in
-    }
-
-    /// Keeps `token` alive for as long as that works.
-    async fn hold(&self, token: &Token) -> End {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
-        let mut extends = token.renewable;
-        let first = token.left().unwrap_or_default();
-        let mut next = token.left().map(|ttl| Instant::now() + next_step(ttl, first, extends));
-        loop {
-            tokio::select! {
-                () = sleep_until(next) => {}
-                // A host that slept has not moved the timer: look at the clock now and then.
-                () = tokio::time::sleep(LOOK) => {
-                    if !token.is_dead() {
-                        continue;
-                    }
-                }
-                () = self.dead.notified() => {
-                    if token.life.is_dead() {
-                        return End::Dead;
-                    }
-                    // Rung for the token before this one.
-                    continue;
-                }
-                () = self.reconfigured.notified() => return End::Due,
-            }
-            if !extends || token.is_dead() {
-                return End::Due;
-            }
-            let left = token.left();
-            match token.renew(&self.transport()).await {
-                Ok(ttl) => {
-                    backoff.reset();
-                    event::token_renewed(ttl);
-                    // Vault grants less and less when the maximum life comes near.
-                    extends = ttl.is_none() || ttl > left.map(|left| left.mul_f64(1.5));
-                    token.life.set_end(ttl.map(|ttl| now() + ttl));
-                    next = ttl.map(|ttl| Instant::now() + next_step(ttl, first, extends));
-                }
-                Err(error) if error.retry() == Retry::Backoff => {
-                    let wait = backoff.after_failure_with(error.retry_after, token.left());
-                    event::token_renewal_failed(&error, wait);
-                    next = Some(Instant::now() + token.left().map_or(wait, |left| wait.min(left)));
-                }
-                Err(error) => {
-                    event::token_renewal_failed(&error, Duration::ZERO);
-                    if self.is_unknown(token).await {
-                        token.life.kill();
-                        return End::Dead;
-                    }
-                    // It lives, but may not be renewed: it is replaced before its end.
-                    extends = false;
-                    next =
-                        token.left().map(|left| Instant::now() + next_step(left, first, extends));
-                }
-            }
-        }
-    }
-
-    async fn is_unknown(&self, token: &Token) -> bool {
-        let looked_up = token.lookup(&self.transport()).await;
-        looked_up.is_err_and(|error| error.retry() == Retry::Reauthenticate)
-    }
-
-    /// From now on reads are refused.
+    /// From now on reads are refused, and no login begins.
     pub(super) fn begin_to_stop(&self) {
-        self.stopping.set(true);
-    }
-
-    /// The token in use, when there is one.
-    pub(super) fn current(&self) -> Option<Rc<Token>> {
-        self.held()
+        self.stop.cancel();
     }
 
     /// Every token that is ours to give back. Nothing asks Vault afterwards.
@@ -375,16 +285,5 @@ impl Session {
         let current = self.token.take().filter(|token| token.ours);
         let current = current.map(|token| Rc::new(Former { token, transport: self.transport() }));
         self.former.take().into_iter().chain(current).collect()
-    }
-}
-
-fn next_step(ttl: Duration, first: Duration, extends: bool) -> Duration {
-    if extends { renew_after(ttl) } else { replace_last_after(ttl, first) }
-}
-
-async fn sleep_until(next: Option<Instant>) {
-    match next {
-        Some(next) => tokio::time::sleep_until(next).await,
-        None => std::future::pending().await,
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -19,8 +20,12 @@ pub(super) fn client_config(config: &VaultConfig) -> Result<ClientConfig, Failur
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|e| credential(&format!("TLS cannot be set up: {e}")))?;
+    let is_https = config.address.scheme() == "https";
     let builder = if config.skip_verify {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+    } else if let Some(name) = config.tls_server_name.as_ref().filter(|_| is_https) {
+        let named = Named::new(name, trust_anchors(config)?, provider)?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(named))
     } else {
         builder.with_root_certificates(trust_anchors(config)?)
     };
@@ -85,6 +90,64 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
 
 fn credential(message: &str) -> Failure {
     Failure::Credential(message.into())
+}
+
+/// `tls_server_name`: every certificate must be for that name, whatever the URL says; that of an
+/// active node that a standby sends us to, too.
+#[derive(Debug)]
+struct Named {
+    name: ServerName<'static>,
+    inner: Arc<WebPkiServerVerifier>,
+}
+
+impl Named {
+    fn new(
+        name: &str,
+        roots: RootCertStore,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, Failure> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| credential("tls_server_name is not a host name"))?;
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|e| credential(&format!("TLS cannot be set up: {e}")))?;
+        Ok(Self { name, inner })
+    }
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
 }
 
 /// `skip_verify`: any certificate will do. The handshake's signatures are still checked.

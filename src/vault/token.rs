@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vaultrs::api::AuthInfo;
 use vaultrs::api::token::requests::{
     LookupTokenSelfRequest, RenewTokenSelfRequest, RevokeTokenSelfRequest,
 };
 use zeroize::Zeroize;
 
+use super::envelope::Auth;
 use super::error::{Failure, VaultError};
 use super::transport::Transport;
 use crate::lease::{TokenLife, granted, now};
@@ -28,11 +28,13 @@ pub(super) struct Token {
     pub(super) renewable: bool,
     /// A login of ours made it, so it is ours to revoke, when that is possible.
     pub(super) ours: bool,
+    /// It ends after so many requests; zero without such a limit.
+    pub(super) num_uses: u64,
 }
 
 impl Token {
     /// From the `auth` part of a login's answer, which is wiped.
-    pub(super) fn from_login(mut auth: AuthInfo) -> Self {
+    pub(super) fn from_login(mut auth: Auth) -> Self {
         let value = SecretBuf::copy_from(auth.client_token.as_bytes());
         auth.client_token.zeroize();
         // A batch token has no accessor, and cannot be revoked.
@@ -44,6 +46,7 @@ impl Token {
             life: token_life(life(auth.lease_duration), true),
             renewable: auth.renewable,
             ours,
+            num_uses: auth.num_uses,
         }
     }
 
@@ -64,6 +67,7 @@ impl Token {
             life: token_life(ttl, false),
             renewable: found.renewable.unwrap_or_default(),
             ours: false,
+            num_uses: found.num_uses,
         })
     }
 
@@ -79,7 +83,15 @@ impl Token {
 
     /// Whether Vault still knows it.
     pub(super) async fn lookup(&self, transport: &Transport) -> Result<(), VaultError> {
-        let envelope = transport.call(&LookupTokenSelfRequest {}, Some(&self.value)).await?;
+        Self::lookup_of(transport, &self.value).await
+    }
+
+    /// The same of any token.
+    pub(super) async fn lookup_of(
+        transport: &Transport,
+        value: &SecretBuf,
+    ) -> Result<(), VaultError> {
+        let envelope = transport.call(&LookupTokenSelfRequest {}, Some(value)).await?;
         if let Some(mut found) = envelope.data {
             found.id.zeroize();
         }

@@ -4,15 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode};
 use rustify::endpoint::Endpoint;
 use tokio::time::Instant;
 use url::Url;
-use vaultrs::api::EndpointResult;
 
 use super::ceiling::{Ceiling, Urgency};
-use super::error::{Failure, NetworkReason, Refusal, VaultError, recognize};
+use super::envelope::Envelope;
+use super::error::{Failure, VaultError, is_vaults, recognize};
+use super::outcome::{from_reqwest, operation, refused};
 use super::resolve::Redirected;
 use super::tls;
 use crate::config::VaultConfig;
@@ -31,6 +34,8 @@ pub(super) struct Transport {
     http: reqwest::Client,
     /// Scheme, host, port and `/v1`, where every path is appended.
     base: String,
+    /// The real host, where `base` has the name for TLS instead.
+    host: Option<HeaderValue>,
     headers: HeaderMap,
     timeout: Duration,
     ceiling: Arc<Ceiling>,
@@ -41,6 +46,14 @@ pub(super) struct Transport {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: SecretBuf,
+}
+
+impl Answer {
+    /// What a 404 means where nothing may be missing.
+    pub(super) fn not_found(&self) -> Failure {
+        let body = self.body.expose();
+        if is_vaults(body) { Failure::Refused(404, recognize(body)) } else { Failure::Foreign(404) }
+    }
 }
 
 impl Transport {
@@ -74,11 +87,12 @@ impl Transport {
             builder = builder.no_proxy();
         }
         let mut address = config.address.clone();
-        if let Some(name) = &config.tls_server_name {
-            // The URL carries the name to verify; the resolver leads it to the real host.
-            let host = authority(&address);
-            headers.insert(HOST, HeaderValue::from_str(&host).map_err(bad_header)?);
-            builder = builder.dns_resolver(Redirected {
+        let mut host = None;
+        if let Some(name) = direct_server_name(config) {
+            // TLS asks for the URL's host: it carries the name, and the resolver leads it to the
+            // real host. Which certificate will do, is decided by the verifier.
+            let real = HeaderValue::from_str(&authority(&address)).map_err(bad_header)?;
+            builder = builder.no_proxy().dns_resolver(Redirected {
                 name: name.to_ascii_lowercase().into(),
                 host: host_name(&address).into(),
             });
@@ -86,10 +100,11 @@ impl Transport {
             address
                 .set_host(Some(name))
                 .map_err(|_| failed(Failure::Credential(bad_name.into())))?;
+            host = Some(real);
         }
         let base = format!("{}/v1", address.as_str().trim_end_matches('/'));
         let http = builder.build().map_err(|e| failed(from_reqwest(&e)))?;
-        Ok(Self { http, base, headers, timeout: config.timeout, ceiling, metrics })
+        Ok(Self { http, base, host, headers, timeout: config.timeout, ceiling, metrics })
     }
 
     /// Runs a vaultrs endpoint and returns Vault's whole envelope.
@@ -97,13 +112,12 @@ impl Transport {
         &self,
         endpoint: &E,
         token: Option<&SecretBuf>,
-    ) -> Result<EndpointResult<E::Response>, VaultError> {
+    ) -> Result<Envelope<E::Response>, VaultError> {
         let path = endpoint.path();
         let path = path.trim_matches(['/', '\t']);
         let answer = self.send_endpoint(endpoint, path, token).await?;
         if answer.status == StatusCode::NOT_FOUND {
-            let failure = Failure::Refused(404, recognize(answer.body.expose()));
-            return Err(VaultError::new(failure, path));
+            return Err(VaultError::new(answer.not_found(), path));
         }
         serde_json::from_slice(answer.body.expose())
             .map_err(|_| VaultError::new(Failure::Malformed("not the envelope expected"), path))
@@ -187,11 +201,14 @@ impl Transport {
         let url = Url::parse(&format!("{}/{path}", self.base))
             .map_err(|_| VaultError::new(Failure::Malformed("the request's path"), path))?;
         let start = Instant::now();
+        let mut asked = start;
         let first = self.send_once(&method, url.clone(), token, body.clone()).await;
         let answer = match first {
             Ok(response) if response.status() == StatusCode::TEMPORARY_REDIRECT => {
                 match follow(&url, &response) {
                     Some(active) if self.ceiling.pass(urgency, self.timeout).await.is_ok() => {
+                        // The active node has the whole timeout, whatever the standby took.
+                        asked = Instant::now();
                         self.send_once(&method, active, token, body).await
                     }
                     Some(_) => Err(Failure::Ceiling),
@@ -200,7 +217,7 @@ impl Transport {
             }
             first => first,
         };
-        let left = self.timeout.saturating_sub(start.elapsed());
+        let left = self.timeout.saturating_sub(asked.elapsed());
         let answer = match answer {
             Ok(response) => receive(response, &method, path, left).await,
             Err(failure) => Err(VaultError::new(failure, path)),
@@ -217,7 +234,12 @@ impl Transport {
         token: Option<&SecretBuf>,
         body: Option<Vec<u8>>,
     ) -> Result<Response, Failure> {
+        let is_first = url.as_str().starts_with(&self.base);
         let mut request = self.http.request(method.clone(), url).headers(self.headers.clone());
+        // An active node that a standby sends us to has its own.
+        if let Some(host) = self.host.clone().filter(|_| is_first) {
+            request = request.header(HOST, host);
+        }
         if let Some(token) = token {
             let bad = "the token has characters that no header can carry";
             let mut value = HeaderValue::from_bytes(token.expose())
@@ -270,48 +292,12 @@ async fn collect(mut response: Response) -> Result<SecretBuf, Failure> {
     Ok(body.finish())
 }
 
-/// The word for metrics.
-fn operation(method: &Method, path: &str) -> &'static str {
-    let is_post = method == Method::POST;
-    match path {
-        _ if path.starts_with("auth/token/") => "token",
-        _ if path.starts_with("auth/") && path.ends_with("/login") => "login",
-        _ if path.starts_with("sys/wrapping/") => "unwrap",
-        "sys/leases/renew" => "renew",
-        "sys/leases/revoke" => "revoke",
-        _ if is_post && path.ends_with("/revoke") => "revoke",
-        _ if is_post => "issue",
-        _ => "read",
-    }
-}
-
 /// How an endpoint's request stands in line.
 fn urgency(method: &Method, path: &str) -> Urgency {
     match operation(method, path) {
         "token" | "login" | "unwrap" => Urgency::Session,
         "renew" | "revoke" => Urgency::Lease,
         _ => Urgency::Read,
-    }
-}
-
-/// What a status other than 2xx and 404 means.
-fn refused(status: StatusCode, method: &Method, path: &str, body: Option<&SecretBuf>) -> Failure {
-    let refusal = || body.map_or(Refusal::Other, |body| recognize(body.expose()));
-    match status.as_u16() {
-        // A login may be told why; elsewhere it can be the token, whatever the text says.
-        403 if operation(method, path) == "login" => match refusal() {
-            Refusal::Other => Failure::Denied,
-            known => Failure::Refused(403, known),
-        },
-        403 => Failure::Denied,
-        503 => Failure::Sealed,
-        code @ (412 | 429 | 472 | 473) => Failure::Busy(code),
-        code @ 300..=399 => {
-            let _ = code;
-            Failure::Redirect
-        }
-        code @ 500.. => Failure::Server(code),
-        code => Failure::Refused(code, refusal()),
     }
 }
 
@@ -328,47 +314,14 @@ fn follow(from: &Url, response: &Response) -> Option<Url> {
     (kept && to.path() == from.path() && to.username().is_empty()).then_some(to)
 }
 
-/// Says what happened on the network without the URL, which reqwest would add.
-fn from_reqwest(error: &reqwest::Error) -> Failure {
-    if error.is_timeout() {
-        return Failure::Timeout;
-    }
-    let innermost = innermost(error);
-    if error.is_body() || error.is_decode() {
-        return Failure::Malformed("the body was cut off");
-    }
-    let reason = if let Some(io) = innermost.downcast_ref::<std::io::Error>() {
-        match io.raw_os_error() {
-            Some(_) => io.to_string(),
-            None => io.kind().to_string(),
-        }
-    } else if let Some(tls) = innermost.downcast_ref::<rustls::Error>() {
-        match tls {
-            rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
-                "what answers there does not speak TLS: is the address to begin with http://?"
-                    .into()
-            }
-            _ => tls.to_string(),
-        }
-    } else if error.is_connect() {
-        "the connection failed".into()
-    } else {
-        "the connection broke before the answer".into()
-    };
-    Failure::Unreachable(NetworkReason(reason.into()))
-}
-
-/// The first cause. An I/O error's source is its cause's source: the cause itself is inside.
-fn innermost(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
-    let mut innermost: &(dyn std::error::Error + 'static) = error;
-    loop {
-        let wrapped = innermost.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        innermost = match (wrapped, innermost.source()) {
-            (Some(wrapped), _) => wrapped,
-            (None, Some(source)) => source,
-            (None, None) => return innermost,
-        };
-    }
+/// The server name to put into the URL, so that TLS asks for it: not that of an address, which
+/// TLS never asks for, and not where a proxy is told the URL's host.
+fn direct_server_name(config: &VaultConfig) -> Option<&str> {
+    let name = config.tls_server_name.as_deref()?;
+    let is_name = matches!(url::Host::parse(name), Ok(url::Host::Domain(_)));
+    let uri: Uri = config.address.as_str().parse().ok()?;
+    let direct = is_loopback(&config.address) || Matcher::from_env().intercept(&uri).is_none();
+    (config.address.scheme() == "https" && is_name && direct).then_some(name)
 }
 
 fn is_loopback(address: &Url) -> bool {

@@ -60,7 +60,12 @@ impl<'v> AppRole<'v> {
 
     /// A sidecar that logs in to it with what this credential file holds.
     pub fn setup(&self, credential: &str, wrapped: bool) -> Setup {
-        let mut setup = Setup::new(self.vault).secret("db", "secret/data/app");
+        let setup = Setup::new(self.vault).secret("db", "secret/data/app");
+        self.log_in(setup, credential, wrapped)
+    }
+
+    /// The same for a sidecar with other secrets.
+    pub fn log_in(&self, mut setup: Setup, credential: &str, wrapped: bool) -> Setup {
         let file = setup.credential("secret-id", credential);
         let (mount, role_id) = (&self.mount, &self.role_id);
         setup.auth(&format!(

@@ -20,6 +20,8 @@ pub const CASES: &[Case] = &[
     case!(skip_verify).over_tls(),
     case!(name_in_the_certificate).over_tls(),
     case!(name_in_the_certificate_through_a_proxy).over_tls(),
+    case!(name_in_the_certificate_beside_the_address_for_a_proxy).over_tls(),
+    case!(address_in_the_certificate).over_tls(),
     case!(https_proxy).over_tls(),
     case!(http_proxy),
     case!(no_proxy_to_loopback),
@@ -108,6 +110,27 @@ fn name_in_the_certificate_through_a_proxy(vault: &Vault) {
     let setup = setup.env("VAULT_CACERT", &ca).env("HTTPS_PROXY", &url);
     serves(setup.env("VAULT_TLS_SERVER_NAME", "vault.invalid"), &password);
     assert!(!proxy.asked().is_empty(), "the proxy was not asked");
+}
+
+/// The proxy is told where to connect to, which is no matter of the certificate's name.
+fn name_in_the_certificate_beside_the_address_for_a_proxy(vault: &Vault) {
+    let password = a_password(vault);
+    let proxy = Proxy::to(vault.port());
+    let setup = as_root(vault, "https://node-1.invalid:8200");
+    let ca = setup.file("ca.pem", vault.ca_pem());
+    let setup = setup.env("VAULT_CACERT", &ca).env("HTTPS_PROXY", &proxy.url());
+    serves(setup.env("VAULT_TLS_SERVER_NAME", "vault.invalid"), &password);
+    let asked = proxy.asked();
+    assert!(!asked.is_empty(), "the proxy was not asked");
+    assert!(asked.iter().all(|asked| asked == "CONNECT node-1.invalid:8200"), "{asked:?}");
+}
+
+/// An address for a name is not connected to: nothing listens at that port there.
+fn address_in_the_certificate(vault: &Vault) {
+    let password = a_password(vault);
+    let setup = as_root(vault, &format!("https://{}", relay(vault.port())));
+    let ca = setup.file("ca.pem", vault.ca_pem());
+    serves(setup.env("VAULT_CACERT", &ca).env("VAULT_TLS_SERVER_NAME", "127.0.0.1"), &password);
 }
 
 fn https_proxy(vault: &Vault) {

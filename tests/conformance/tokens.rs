@@ -6,6 +6,7 @@ use crate::approle::{AppRole, a_password};
 use crate::case::{Case, case};
 use crate::setup::{Running, Setup};
 use crate::support::eventually;
+use crate::support::vault::TestVault as _;
 use crate::vault::Vault;
 
 pub const CASES: &[Case] = &[
@@ -16,6 +17,9 @@ pub const CASES: &[Case] = &[
     case!(replaced_at_its_maximum),
     case!(replaced_when_revoked_behind_our_back),
     case!(replaced_after_a_suspension),
+    case!(without_a_look_at_itself),
+    case!(without_any_policy),
+    case!(of_few_uses),
     case!(revoked_at_stop),
     case!(batch_token_at_stop),
     case!(brought_token_is_left_alone),
@@ -111,6 +115,45 @@ fn replaced_after_a_suspension(vault: &Vault) {
     sidecar.sidecar.signal(libc::SIGCONT);
     assert_eq!(sidecar.value("late/password"), password);
     assert_eq!(sidecar.logins(), 2);
+    sidecar.stop();
+}
+
+/// A denied path is no reason to log in again where the policy does not even let a token look
+/// at itself.
+fn without_a_look_at_itself(vault: &Vault) {
+    let password = a_password(vault);
+    let role = AppRole::new(vault, json!({ "token_ttl": "1h", "token_no_default_policy": true }));
+    let setup = role.setup(&role.secret_id(), false);
+    let sidecar = setup.lazy("other", "kv/data/other").start();
+    let accessors = vault.accessors();
+    assert_eq!(sidecar.code("other"), "upstream_denied");
+    let lacks = "the policy lacks read on auth/token/lookup-self, as a 403 of Vault without \
+                 `invalid token` shows";
+    sidecar.wait_for(lacks, 1);
+    sidecar.refresh("other");
+    assert_eq!(sidecar.refresh("db").status, 200);
+    assert_eq!(sidecar.value("db/password"), password);
+    assert_eq!((vault.accessors(), sidecar.logins()), (accessors, 1));
+    assert_eq!(sidecar.said(lacks), 1);
+    sidecar.stop();
+}
+
+/// Vault leaves an empty list of policies out of its answer.
+fn without_any_policy(vault: &Vault) {
+    let role = AppRole::new(vault, json!({ "token_no_default_policy": true }));
+    vault.set_up("POST", "auth/approle/role/app", json!({ "token_policies": [] }));
+    let setup = role.log_in(Setup::new(vault), &role.secret_id(), false);
+    let sidecar = setup.lazy("db", "secret/data/app").start();
+    sidecar.wait_for("logged in to Vault", 1);
+    assert_eq!(sidecar.code("db"), "upstream_denied");
+    sidecar.stop();
+}
+
+fn of_few_uses(vault: &Vault) {
+    a_password(vault);
+    let role = AppRole::new(vault, json!({ "token_num_uses": 20 }));
+    let sidecar = role.setup(&role.secret_id(), false).start();
+    sidecar.wait_for("the token ends after so many requests: the role has token_num_uses", 1);
     sidecar.stop();
 }
 

@@ -22,6 +22,7 @@ mod case;
 mod certificates;
 mod denied;
 mod moved;
+mod refused;
 mod reload;
 mod standby;
 mod start;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sidekey::dev::{Fault, Matcher};
 
 use crate::case::SETTINGS;
 use crate::support::canary::canary;
@@ -110,4 +111,71 @@ fn a_stop_right_after_gives_both_tokens_back() {
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     assert_eq!((from.revoked(), to.revoked()), (1, 1), "{said}");
     assert_eq!((from.leases(), to.leases()), (0, 0));
+}
+
+fn logins(sidecar: &Sidecar) -> usize {
+    sidecar.events().iter().filter(|event| event["message"] == "logged in to Vault").count()
+}
+
+/// The old token is found dead when there is another already.
+#[test]
+fn a_late_word_about_the_old_token_does_not_harm_the_new_one() {
+    let (from, to) = (Place::new("from"), Place::new("to"));
+    let token = canary("caller");
+    let builder = Builder::serve().on_free_ports().env("SIDEKEY_TOKEN", &token);
+    let file = builder.file("secret-id", &from.secret_id);
+    let patient = |toml: String| toml.replace("timeout = \"1s\"", "timeout = \"10s\"");
+    let sidecar = builder.config(&patient(from.toml(&file))).start();
+
+    let lookups = Matcher::get("auth/token/lookup-self");
+    let late = Fault::delay(Duration::from_secs(3));
+    let script = from.vault.server.faults().on(lookups).respond(late).forever();
+    let accessors = from.vault.set_up("LIST", "auth/token/accessors", Value::Null);
+    for accessor in accessors["data"]["keys"].as_array().unwrap() {
+        let named = json!({ "accessor": accessor });
+        let (_, found) = from.vault.admin("POST", "auth/token/lookup-accessor", named.clone());
+        if found["data"]["policies"] != json!(["root"]) {
+            from.vault.set_up("POST", "auth/token/revoke-accessor", named);
+        }
+    }
+    std::thread::scope(|scope| {
+        let bearer = format!("Bearer {token}");
+        let addr = sidecar.addr();
+        let doubting = scope.spawn(move || {
+            let headers = [("Authorization", bearer.as_str())];
+            crate::support::client::request(addr, "POST", "/secrets/app/refresh", &headers)
+        });
+        eventually("the look at the old token", || (script.hits() > 0).then_some(()));
+        std::fs::write(sidecar.path("secret-id"), &to.secret_id).unwrap();
+        std::fs::write(sidecar.path("sidekey.toml"), patient(to.toml(&file))).unwrap();
+        sidecar.signal(1);
+        eventually("the other login", || (logins(&sidecar) == 2).then_some(()));
+        doubting.join().unwrap();
+    });
+    assert_eq!(sidecar.get("/secrets/app/password", &token).text(), to.app);
+    sidecar.stop();
+    assert_eq!(to.vault.server.count("POST", "auth/approle/login"), 1);
+    assert_eq!(to.revoked(), 1);
+}
+
+#[test]
+fn a_login_under_way_during_a_reload_is_given_back_where_it_came_from() {
+    let (from, to) = (Place::new("from"), Place::new("to"));
+    let token = canary("caller");
+    let builder = Builder::serve().on_free_ports().env("SIDEKEY_TOKEN", &token);
+    let file = builder.file("secret-id", &from.secret_id);
+    let patient = |toml: String| toml.replace("timeout = \"1s\"", "timeout = \"10s\"");
+    let late = Fault::delay(Duration::from_secs(3));
+    let login = Matcher::post("auth/approle/login");
+    let script = from.vault.server.faults().on(login).respond(late).forever();
+    let sidecar = builder.config(&patient(from.toml(&file))).spawn();
+    eventually("the slow login", || (script.hits() > 0).then_some(()));
+    std::fs::write(sidecar.path("secret-id"), &to.secret_id).unwrap();
+    std::fs::write(sidecar.path("sidekey.toml"), patient(to.toml(&file))).unwrap();
+    sidecar.signal(1);
+    sidecar.wait_for("ready");
+    assert_eq!(sidecar.get("/secrets/app/password", &token).text(), to.app);
+    assert_eq!((from.revoked(), logins(&sidecar)), (1, 1));
+    sidecar.stop();
+    assert_eq!(to.revoked(), 1);
 }

@@ -7,6 +7,7 @@ use sidekey::dev::{DevOptions, DevServer, DevTls};
 
 use crate::case::{Case, SETTINGS, builder, secrets, store};
 use crate::support::canary::canary;
+use crate::support::eventually;
 use crate::support::vault::{Dev, TestVault};
 
 /// An authority of this test's own.
@@ -118,5 +119,71 @@ fn a_redirect_from_https_to_http_is_not_followed() {
     let refusal = case.until_refused("db");
     assert_eq!((refusal.status, refusal.code().as_str()), (502, "upstream_malformed"));
     assert_eq!(plain.server.requests(), [], "the token went over plain HTTP");
+    case.sidecar.stop();
+}
+
+#[test]
+fn a_replaced_ca_file_is_taken_up_by_itself() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let host = Dev::start();
+    let root_token = canary("root");
+    let serve = |listen, tls| {
+        let options = DevOptions { listen, root_token: Some(root_token.clone()), tls: Some(tls) };
+        host.block_on(DevServer::start(options)).unwrap()
+    };
+    let value = canary("db");
+    let fields = serde_json::json!({ "password": value }).as_object().unwrap().clone();
+    // An address that no other test takes ports from.
+    let own = format!("127.85.{}.1", std::process::id() % 250);
+    let first = serve(format!("{own}:0").parse().unwrap(), old.issue(&own, 2999));
+    first.seed_kv2("secret/db", fields.clone());
+    let addr = first.addr();
+    let (builder, token) = builder(&first.url(), &root_token);
+    let file = builder.file("ca.pem", &old.pem);
+    let toml = format!("{SETTINGS}{}", secrets(&["db"], Duration::from_secs(2)));
+    let sidecar = builder.env("VAULT_CACERT", &file).config(&toml).start();
+    host.block_on(first.stop());
+    let renewed = serve(addr, new.issue(&own, 2999));
+    renewed.seed_kv2("secret/db", fields);
+    sidecar.wait_for("cannot read the secret");
+    // Half of it, as a writer may leave it for a moment, changes nothing.
+    std::fs::write(&file, "-----BEGIN CERTIFICATE-----").unwrap();
+    sidecar.wait_for("trust anchors or client certificate unusable, those of before stay");
+    std::fs::write(&file, &new.pem).unwrap();
+    sidecar.wait_for("trust anchors and client certificate read anew");
+    let case = Case { vault: Dev::start(), sidecar, token };
+    case.until("db", "fresh", &value);
+    case.sidecar.stop();
+}
+
+/// The certificates of both nodes have one name, as `vault` itself has it.
+#[test]
+fn a_server_name_is_that_of_the_active_node_too() {
+    let ours = Authority::new();
+    let tls = || ours.issue("vault.example", 2999);
+    let vault = Dev::start_tls(tls());
+    let options = DevOptions {
+        root_token: Some(vault.root_token()),
+        tls: Some(tls()),
+        ..DevOptions::default()
+    };
+    let active = vault.block_on(DevServer::start(options)).unwrap();
+    let value = canary("active");
+    let fields = serde_json::json!({ "password": value }).as_object().unwrap().clone();
+    active.seed_kv2("secret/db", fields);
+    store(&vault, "db");
+    let (builder, token) = builder(&vault.url(), &vault.root_token());
+    let file = builder.file("ca.pem", &ours.pem);
+    // On one host two nodes differ by their port, and the sandbox knows one port of Vault's.
+    let open = "[sandbox]\nenabled = false\n";
+    let toml = format!("{SETTINGS}{}{open}", secrets(&["db"], Duration::from_secs(2)));
+    let sidecar = builder
+        .env("VAULT_CACERT", &file)
+        .env("VAULT_TLS_SERVER_NAME", "vault.example")
+        .config(&toml)
+        .start();
+    let case = Case { vault, sidecar, token };
+    case.vault.server.standby(Some(active.url()));
+    eventually("the value of the active node", || (case.get("db").text() == value).then_some(()));
     case.sidecar.stop();
 }

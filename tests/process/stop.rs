@@ -10,7 +10,7 @@ use sidekey::dev::{Fault, Matcher};
 use crate::support::canary::canary;
 use crate::support::client::{self, Response};
 use crate::support::eventually;
-use crate::support::sidecar::Builder;
+use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::vault::{Dev, TestVault};
 use crate::{Served, serve};
 
@@ -87,7 +87,12 @@ fn an_interrupt_is_a_stop_too() {
 }
 
 /// Starts with a short deadline and an AppRole, whose token is ours to give back.
-fn with_deadline(vault: &Dev) -> (crate::support::sidecar::Sidecar, String) {
+fn with_deadline(vault: &Dev) -> (Sidecar, String) {
+    let (builder, token) = approle(vault, "2s", "");
+    (builder.start(), token)
+}
+
+fn approle(vault: &Dev, deadline: &str, more: &str) -> (Builder, String) {
     vault.set_up("POST", "sys/auth/approle", json!({ "type": "approle" }));
     let rules = json!({ "policy": "path \"secret/*\" { capabilities = [\"read\"] }" });
     vault.set_up("PUT", "sys/policies/acl/app", rules);
@@ -102,11 +107,87 @@ fn with_deadline(vault: &Dev) -> (crate::support::sidecar::Sidecar, String) {
     let builder = Builder::serve().on_free_ports();
     let file = builder.file("secret-id", &secret_id);
     let toml = format!(
-        "[life]\nshutdown_deadline = \"2s\"\n[auth]\nmethod = \"approle\"\nrole_id = \"{role_id}\"\n\
-         secret_id_file = \"{file}\"\n[secrets.db]\npath = \"secret/data/app\"\n"
+        "[life]\nshutdown_deadline = \"{deadline}\"\n[auth]\nmethod = \"approle\"\nrole_id = \"{role_id}\"\n\
+         secret_id_file = \"{file}\"\n[secrets.db]\npath = \"secret/data/app\"\n{more}"
     );
     let builder = builder.config(&toml).env("VAULT_ADDR", &vault.url());
-    (builder.env("SIDEKEY_TOKEN", &token).start(), token)
+    (builder.env("SIDEKEY_TOKEN", &token), token)
+}
+
+#[test]
+fn a_second_signal_cuts_the_revoking_short() {
+    let vault = Dev::start();
+    vault.put("app", json!({ "password": canary("password") }));
+    let (builder, _) = approle(&vault, "25s", "");
+    let mut sidecar = builder.start();
+    let revoking = Matcher::path("auth/token/revoke-self");
+    let script = vault.server.faults().on(revoking).respond(Fault::hang()).forever();
+    sidecar.signal(15);
+    eventually("the revocation at Vault", || (script.hits() > 0).then_some(()));
+    let since = Instant::now();
+    sidecar.signal(15);
+    assert_eq!(sidecar.wait().code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    let left = sidecar.events().into_iter().find(|event| event["message"] == "token not revoked");
+    assert!(left.expect("it is said")["accessor"].is_string());
+}
+
+/// What hangs before it leaves the token its part of the time.
+#[test]
+fn certificates_that_cannot_be_revoked_do_not_use_up_the_tokens_time() {
+    let vault = Dev::start();
+    vault.put("app", json!({ "password": canary("password") }));
+    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
+    let root = json!({ "common_name": "root", "ttl": "48h" });
+    vault.set_up("POST", "pki/root/generate/internal", root);
+    let role = json!({ "allowed_domains": "example.io", "allow_subdomains": true,
+        "key_type": "ec", "max_ttl": "24h" });
+    vault.set_up("POST", "pki/roles/web", role);
+    let certificate = "[certificates.web]\nrole = \"web\"\ncommon_name = \"a.example.io\"\n\
+        ttl = \"1h\"\nkey = \"local\"\n";
+    let (builder, _) = approle(&vault, "4s", certificate);
+    let rules = "path \"secret/*\" { capabilities = [\"read\"] }\n\
+        path \"pki/*\" { capabilities = [\"update\", \"read\"] }";
+    vault.set_up("PUT", "sys/policies/acl/app", json!({ "policy": rules }));
+    let mut sidecar = builder.start();
+    vault.server.faults().on(Matcher::path("pki/revoke")).respond(Fault::hang()).forever();
+    sidecar.signal(15);
+    assert_eq!(sidecar.wait().code(), Some(0));
+    let said = sidecar.stderr();
+    assert!(said.contains("certificate not revoked"), "{said}");
+    assert!(said.contains("token revoked"), "{said}");
+    assert_eq!(vault.server.count("POST", "auth/token/revoke-self"), 1);
+}
+
+#[test]
+fn a_login_under_way_is_given_back_too() {
+    let vault = Dev::start();
+    let (builder, _) = approle(&vault, "20s", "");
+    let login = Matcher::post("auth/approle/login");
+    let slow = Fault::delay(Duration::from_secs(1));
+    let script = vault.server.faults().on(login).respond(slow).forever();
+    let mut sidecar = builder.spawn();
+    eventually("the login at Vault", || (script.hits() > 0).then_some(()));
+    sidecar.signal(15);
+    assert_eq!(sidecar.wait().code(), Some(0));
+    assert_eq!(vault.server.count("POST", "auth/token/revoke-self"), 1);
+    assert!(sidecar.stderr().contains("token revoked"), "{}", sidecar.stderr());
+}
+
+#[test]
+fn a_login_that_hangs_does_not_hold_the_stop_up() {
+    let vault = Dev::start();
+    let (builder, _) = approle(&vault, "20s", "");
+    let login = Matcher::post("auth/approle/login");
+    let script = vault.server.faults().on(login).respond(Fault::hang()).forever();
+    let mut sidecar = builder.spawn();
+    eventually("the login at Vault", || (script.hits() > 0).then_some(()));
+    let since = Instant::now();
+    sidecar.signal(15);
+    assert_eq!(sidecar.wait().code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+    let said = sidecar.stderr();
+    assert!(said.contains("a login was under way, its token may live on"), "{said}");
 }
 
 #[test]

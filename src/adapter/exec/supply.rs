@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::wanted::Wanted;
 use crate::app::{first_login, settle_memory};
@@ -157,7 +158,7 @@ impl Supply {
     }
 
     async fn end(self, budget: Duration, leases: Vec<Handle>) {
-        self.upstream.stop(budget, leases).await;
+        self.upstream.stop(budget, leases, CancellationToken::new()).await;
         self.cache.close().await;
         let thread = self.thread;
         let _ = tokio::task::spawn_blocking(|| thread.join()).await;

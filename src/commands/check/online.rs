@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::app::first_login;
 use crate::config::{AmbassadorSpec, Config, Declaration, VaultConfig};
 use crate::error::Error;
@@ -63,7 +65,7 @@ pub(super) async fn online(config: Config) -> Result<(), Error> {
         }
     }
     .await;
-    upstream.stop(Duration::from_secs(5), leases).await;
+    upstream.stop(Duration::from_secs(5), leases, CancellationToken::new()).await;
     let _ = tokio::task::spawn_blocking(|| thread.join()).await;
     outcome
 }
