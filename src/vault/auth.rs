@@ -17,6 +17,7 @@ use super::error::{Failure, VaultError};
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, TokenSource, VaultPath};
+use crate::lease::now;
 use crate::memory::SecretBuf;
 
 /// No credential file is longer.
@@ -85,9 +86,10 @@ impl Authenticator {
         transport: &Transport,
         request: &E,
     ) -> Result<Token, VaultError> {
+        let asked = now();
         let envelope = transport.call(request, None).await?;
         match envelope.auth {
-            Some(auth) => Ok(Token::from_login(auth)),
+            Some(auth) => Ok(Token::from_login(auth, asked)),
             None => Err(VaultError::new(Failure::Malformed("no auth"), &request.path())),
         }
     }

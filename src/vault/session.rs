@@ -242,8 +242,10 @@ impl Session {
                 Ok(token) => {
                     let address = self.settings.borrow().address.to_string();
                     event::logged_in(&address, &authenticator.method, token.left());
-                    let token = Rc::new(token);
-                    if let Some(old) = self.token.replace(Some(Rc::clone(&token))) {
+                    let former = self.token.borrow().clone();
+                    let token = Rc::new(token.after(former.as_deref()));
+                    self.token.replace(Some(Rc::clone(&token)));
+                    if let Some(old) = former.filter(|old| !Arc::ptr_eq(&old.life, &token.life)) {
                         old.life.supersede();
                     }
                     self.state.send_replace(Login::In);
@@ -325,14 +327,14 @@ impl Session {
             if !extends || token.is_dead() {
                 return End::Due;
             }
-            let left = token.left();
+            let (asked, left) = (now(), token.left());
             match token.renew(&self.transport()).await {
                 Ok(ttl) => {
                     backoff.reset();
                     event::token_renewed(ttl);
                     // Vault grants less and less when the maximum life comes near.
                     extends = ttl.is_none() || ttl > left.map(|left| left.mul_f64(1.5));
-                    token.life.set_end(ttl.map(|ttl| now() + ttl));
+                    token.life.set_end(ttl.map(|ttl| asked + ttl));
                     next = ttl.map(|ttl| Instant::now() + next_step(ttl, first, extends));
                 }
                 Err(error) if error.retry() == Retry::Backoff => {
