@@ -96,6 +96,7 @@ impl ReadError {
             | Failure::Busy(_)
             | Failure::Server(_)
             | Failure::Credential(_)
+            | Failure::Behind
             | Failure::Stopping => Self::Unavailable { retry_after },
             Failure::Denied => Self::Denied,
             Failure::NotFound

@@ -20,7 +20,14 @@ impl EtagKey {
 
     /// The tag of `content`.
     pub fn tag(&self, content: &[u8]) -> Etag {
-        let digest = hmac::sign(&self.0, content);
+        self.tag_of([content])
+    }
+
+    /// The tag of `parts` one after the other.
+    pub(super) fn tag_of<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Etag {
+        let mut context = hmac::Context::with_key(&self.0);
+        parts.into_iter().for_each(|part| context.update(part));
+        let digest = context.sign();
         let mut tag = [0; 16];
         tag.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
         Etag(tag)
