@@ -30,6 +30,8 @@ mod held;
 mod refresh;
 mod reload;
 mod rotation;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use answer::{Freshness, ReadError, Served};

@@ -26,6 +26,8 @@ mod fetcher;
 mod former;
 mod lease;
 mod pki;
+#[cfg(test)]
+pub(crate) mod played;
 mod read;
 mod resolve;
 mod session;
