@@ -12,6 +12,9 @@ use crate::lease::{
 };
 use crate::vault::Renewed;
 
+/// Vault counts in whole seconds: two ends that are one may be as far apart.
+const ROUNDED: Duration = Duration::from_secs(2);
+
 #[derive(Clone)]
 pub(super) struct Held {
     pub(super) handle: Handle,
@@ -98,9 +101,14 @@ impl Held {
     }
 
     /// When its next step is due. Its token's end is no reason for one: what would be made under
-    /// the same token ends with it too. Another token is.
+    /// the same token ends with it too. Another token is; and when nothing under this one would
+    /// live longer, nothing is done before.
     pub(super) fn due(&self) -> Instant {
-        let Some(since) = self.token.superseded_at() else { return self.due };
+        let Some(since) = self.token.superseded_at() else {
+            let is_last = |end| end <= self.ends + ROUNDED;
+            let waits = self.token.fixed_end().is_some_and(is_last);
+            return if waits { self.ends } else { self.due };
+        };
         let left = self.ends().saturating_duration_since(since);
         self.due.min(since + replace_orphan_after(left, self.place))
     }
@@ -202,6 +210,17 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(held.due(), due, "whoever looks again finds the same moment");
         assert!(held.renewable().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_done_under_a_token_that_ends_first_anyway() {
+        let token = Arc::new(TokenLife::new(Some(now() + MINUTE * 60), true));
+        token.set_extended(false);
+        let (long, short) = (lease(HOUR, &token), lease(HOUR / 2, &token));
+        assert!(long.due() >= token.ends().unwrap());
+        assert!(short.due() <= now() + MINUTE * 20);
+        token.supersede();
+        assert!(long.due() <= now() + MINUTE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -111,6 +111,7 @@ pub struct TokenLife {
     dead: AtomicBool,
     superseded: OnceLock<Instant>,
     handed_back: AtomicBool,
+    fixed: AtomicBool,
     ours: bool,
 }
 
@@ -122,6 +123,7 @@ impl TokenLife {
             dead: AtomicBool::new(false),
             superseded: OnceLock::new(),
             handed_back: AtomicBool::new(false),
+            fixed: AtomicBool::new(false),
             ours,
         }
     }
@@ -137,6 +139,16 @@ impl TokenLife {
     /// Vault extended it, or did not.
     pub fn set_end(&self, ends: Option<Instant>) {
         *self.lock() = ends;
+    }
+
+    /// Whether Vault extends it, as far as we know.
+    pub fn set_extended(&self, extended: bool) {
+        self.fixed.store(!extended, Ordering::Release);
+    }
+
+    /// Its end, when that does not move any more.
+    pub fn fixed_end(&self) -> Option<Instant> {
+        self.ends().filter(|_| self.fixed.load(Ordering::Acquire))
     }
 
     /// Vault does not know it any more: everything under it is gone.

@@ -335,6 +335,7 @@ impl Session {
                     // Vault grants less and less when the maximum life comes near.
                     extends = ttl.is_none() || ttl > left.map(|left| left.mul_f64(1.5));
                     token.life.set_end(ttl.map(|ttl| asked + ttl));
+                    token.life.set_extended(extends);
                     next = ttl.map(|ttl| Instant::now() + next_step(ttl, first, extends));
                 }
                 Err(error) if error.retry() == Retry::Backoff => {
@@ -350,6 +351,7 @@ impl Session {
                     }
                     // It lives, but may not be renewed: it is replaced before its end.
                     extends = false;
+                    token.life.set_extended(false);
                     next =
                         token.left().map(|left| Instant::now() + next_step(left, first, extends));
                 }

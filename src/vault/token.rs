@@ -45,6 +45,7 @@ impl Token {
             renewable: auth.renewable,
             ours,
         }
+        .begun()
     }
 
     /// A token that the operator brought: looked up, so that a bad one is noticed here.
@@ -65,7 +66,13 @@ impl Token {
             life: token_life(ttl, asked, false),
             renewable: found.renewable.unwrap_or_default(),
             ours: false,
-        })
+        }
+        .begun())
+    }
+
+    fn begun(self) -> Self {
+        self.life.set_extended(self.renewable);
+        self
     }
 
     /// The same token as the one in use, brought once more, is no other: what was made under it
@@ -75,6 +82,7 @@ impl Token {
         match same.filter(|former| !former.life.is_dead() && !former.life.is_superseded()) {
             Some(former) => {
                 former.life.set_end(self.life.ends());
+                former.life.set_extended(self.renewable);
                 Self { life: Arc::clone(&former.life), ..self }
             }
             None => self,

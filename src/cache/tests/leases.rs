@@ -58,6 +58,21 @@ async fn each_token_that_takes_the_place_of_another_costs_one_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn so_it_is_when_neither_lease_nor_token_is_renewed() {
+    let mut vault = Vault::new(HOUR, HOUR, Some(HOUR));
+    vault.renewable = false;
+    vault.token.set_extended(false);
+    let stage = Stage::with(vault, secret("aws/creds/app", MINUTE)).await;
+    for tokens in 2..8 {
+        sleep(replace_after(HOUR)).await;
+        stage.log_in_again(Some(HOUR));
+        stage.vault().token.set_extended(false);
+        sleep(SECOND * 31).await;
+        assert_eq!(stage.vault().made(), tokens);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn min_ttl_renews_and_makes_no_more_than_the_maximum_life_demands() {
     let vault = Vault::new(MINUTE * 20, HOUR * 8, None);
     let stage = Stage::with(vault, secret("database/creds/app", MINUTE)).await;
