@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::SecretCache;
 use super::declared::{Declared, is_to_be_handed_back};
+use super::held::Held;
 use crate::config::{Declarations, SecretName};
 use crate::lease::Handle;
 use crate::observe::event;
@@ -64,7 +65,7 @@ impl SecretCache {
     /// more, and no other knows what it is.
     fn leave_behind(&self, declared: &HashMap<SecretName, Arc<Declared>>) {
         let replaced = declared.values().flat_map(|declared| declared.take_replaced());
-        let replaced = replaced.filter(|lease| lease.outlives_us()).map(|lease| lease.handle);
+        let replaced = replaced.filter(Held::outlives_us).map(|lease| lease.handle);
         let current = self.shared.entries.iter().filter_map(|(_, entry)| entry.leave_behind());
         for handle in replaced.chain(current) {
             let error = VaultError::new(Failure::NotLoggedIn, "the Vault of before the reload");
