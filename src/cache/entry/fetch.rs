@@ -146,7 +146,12 @@ impl Entry {
         match answer {
             // An engine that has no versions answers with what it has, whatever was asked for.
             Ok(secret) if self.key.version.is_some() && secret.kv_version() != self.key.version => {
-                self.declared.remember(self.held(&secret, asked));
+                let lease = self.held(&secret, asked);
+                if self.is_retired() {
+                    Self::give_back(upstream, lease).await;
+                } else {
+                    self.declared.remember(lease);
+                }
                 self.fail(&VaultError::new(Failure::NoSuchVersion, &self.path()), backoff);
             }
             Ok(secret) if self.is_ahead_of(&secret) => {
