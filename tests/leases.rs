@@ -289,7 +289,33 @@ fn a_version_of_what_has_none_is_refused_and_its_lease_handed_back() {
     assert_eq!((answer.status, answer.code()), (404, "version_missing".into()));
     let vault = scene.vault;
     scene.sidecar.stop();
-    assert_eq!(vault.server.count("PUT", "sys/leases/revoke"), 2);
+    assert_eq!(vault.server.count("GET", "database/creds/app"), 1, "known to have none");
+    assert_eq!(vault.server.count("PUT", "sys/leases/revoke"), 1);
+}
+
+#[test]
+fn a_static_role_rotates_when_vault_rotates_it() {
+    let vault = Dev::start();
+    vault.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
+    let role = json!({ "db_name": "db", "username": "app", "rotation_period": "5s" });
+    vault.set_up("POST", "database/static-roles/app", role);
+    let token = canary("caller");
+    let sidecar = Builder::serve()
+        .on_free_ports()
+        .config("[secrets.db]\npath = \"database/static-creds/app\"\nrefresh = \"1h\"\n")
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .env("SIDEKEY_TOKEN", &token)
+        .start();
+    let scene = Scene { vault, token, sidecar };
+    let mut stream = open_events(&scene, None);
+    let read = |what: &str| scene.sidecar.get(&format!("/secrets/db/{what}"), &scene.token).text();
+    let (password, last) = (read("password"), read("last_vault_rotation"));
+    let (_, data) = next_event(&mut stream);
+    assert_eq!((&data["name"], &data["version"]), (&json!("db"), &json!(2)));
+    assert!(read("password") != password && read("last_vault_rotation") != last);
+    assert_eq!(read("username"), "app");
+    scene.sidecar.stop();
 }
 
 #[test]

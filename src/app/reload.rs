@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::policy;
-use crate::cache::SecretCache;
+use crate::cache::{Another, SecretCache};
 use crate::config::{
     AmbassadorSpec, AuthMethod, Config, Life, Listen, Loaded, Protection, TlsSpec, VaultConfig,
 };
@@ -33,9 +33,15 @@ impl Reloader {
         let Config { vault, auth, callers, notify, limits, .. } = loaded.config;
         let auth = Arc::new(auth);
         let (old_vault, old_auth) = self.running.upstream();
-        let login_again = old_vault.address != vault.address
-            || old_vault.namespace != vault.namespace
-            || !old_auth.is_same_login(&auth);
+        let another =
+            if old_vault.address != vault.address || old_vault.namespace != vault.namespace {
+                Another::Vault
+            } else if old_auth.is_same_login(&auth) {
+                Another::Neither
+            } else {
+                Another::Login
+            };
+        let login_again = another != Another::Neither;
         let taken = self.upstream.reconfigure(vault.clone(), Arc::clone(&auth), login_again);
         if let Err(error) = taken.await {
             event::reload_refused(&error);
@@ -48,7 +54,7 @@ impl Reloader {
             );
         }
         self.policy.store(Arc::new(policy(callers, &declarations, limits)));
-        self.cache.redeclare(&declarations, login_again).await;
+        self.cache.redeclare(&declarations, another).await;
         self.notifier.take_over(notify);
         event::reloaded();
     }

@@ -97,6 +97,7 @@ impl ReadError {
             | Failure::Server(_)
             | Failure::Credential(_)
             | Failure::InvalidToken
+            | Failure::Behind
             | Failure::Stopping => Self::Unavailable { retry_after },
             Failure::Denied => Self::Denied,
             Failure::NotFound

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::ReadError;
-use super::declared::SecretKey;
+use super::declared::{SecretKey, is_to_be_handed_back};
 use super::entry::Entry;
 use super::flight::Flight;
 use super::{SecretCache, refresh};
@@ -47,7 +47,8 @@ impl SecretCache {
                 return Ok(entry);
             }
             // Declared anew, or not at all any more, while it was fetched.
-            self.revoke(entry.retire());
+            let lease = entry.retire().filter(is_to_be_handed_back);
+            self.revoke(lease.map(|lease| lease.handle));
             self.shared.entries.invalidate(key).await;
         }
     }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Declaration, Declarations, SecretName};
+use crate::config::{Declarations, SecretName};
 use crate::lease::{Handle, spread};
 use crate::server::Source;
 use crate::vault::{Login, Upstream};
@@ -26,11 +26,16 @@ mod declared;
 mod entry;
 mod fetch;
 mod flight;
+mod held;
 mod refresh;
+mod reload;
 mod rotation;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use answer::{Freshness, ReadError, Served};
+pub use reload::Another;
 pub use rotation::{Rotation, Rotations};
 
 use declared::{Common, Declared, SecretKey};
@@ -85,7 +90,7 @@ impl SecretCache {
                 }
             })
             .build();
-        let declared = ArcSwap::from_pointee(declare(declarations, None));
+        let declared = ArcSwap::from_pointee(reload::declare(declarations, &HashMap::new()));
         let (flights, tasks, stop, fetched) = Default::default();
         let common = Arc::new(Common::new());
         let shared = Shared { declared, entries, upstream, flights, tasks, stop, fetched, common };
@@ -175,7 +180,7 @@ impl SecretCache {
     pub fn pending(&self) -> Vec<SecretName> {
         let declared = self.shared.declared.load();
         let missing = |name: &SecretName| !matches!(self.cached(name, None), Some(Ok(_)));
-        let required = declared.iter().filter(|(_, declared)| declared.what.is_required());
+        let required = declared.iter().filter(|(_, declared)| declared.what().is_required());
         let mut names: Vec<_> =
             required.filter(|(name, _)| missing(name)).map(|(name, _)| name.clone()).collect();
         names.sort();
@@ -187,7 +192,7 @@ impl SecretCache {
     pub fn fetch_required(&self) {
         let mut over = Duration::ZERO;
         for (name, declared) in self.shared.declared.load().iter() {
-            if declared.what.is_required() {
+            if declared.what().is_required() {
                 let (cache, name, moment) = (self.clone(), name.clone(), spread(over));
                 over = (over + BETWEEN_NAMES).min(START);
                 self.shared.tasks.spawn(async move {
@@ -202,36 +207,6 @@ impl SecretCache {
                 });
             }
         }
-    }
-
-    /// Takes over other declarations: what changed or is gone is dropped at once. When Vault or
-    /// the login is `another` one, what stays is read again now.
-    pub async fn redeclare(&self, declarations: &Declarations, another: bool) {
-        let old = self.shared.declared.load_full();
-        let new = Arc::new(declare(declarations, Some(&old)));
-        new.values().for_each(|declared| declared.forget_policy());
-        self.shared.declared.store(Arc::clone(&new));
-        for (key, entry) in &self.shared.entries {
-            let kept = new.get(&key.name).is_some_and(|now| entry.is_of(now));
-            if kept && another {
-                entry.hurry();
-            } else if !kept {
-                self.revoke(entry.retire());
-                self.shared.entries.invalidate(&*key).await;
-            }
-        }
-        self.shared.entries.run_pending_tasks().await;
-        self.fetch_required();
-    }
-
-    /// Stops refreshing and renewing, for good. Returns the leases and certificates that do not
-    /// end with our own token, to be revoked.
-    pub async fn stop_refreshing(&self) -> Vec<Handle> {
-        self.shared.stop.cancel();
-        self.shared.tasks.close();
-        // What is on its way to Vault may hang there; the stop goes on without it.
-        let _ = tokio::time::timeout(Duration::from_millis(500), self.shared.tasks.wait()).await;
-        self.shared.entries.iter().flat_map(|(_, entry)| entry.leases(true)).collect()
     }
 
     /// Wipes everything. Answers in flight hold on to what they serve until they end.
@@ -289,7 +264,7 @@ impl SecretCache {
         self.shared.upstream.login()
     }
 
-    fn revoke(&self, leases: Vec<Handle>) {
+    fn revoke(&self, leases: impl IntoIterator<Item = Handle>) {
         for handle in leases {
             let upstream = self.shared.upstream.clone();
             self.shared.tasks.spawn(async move {
@@ -320,13 +295,15 @@ impl SecretCache {
             }
             for (_, entry) in &self.shared.entries {
                 entry.wipe_if_dead();
-                self.revoke(entry.take_overdue());
+            }
+            for declared in self.shared.declared.load().values() {
+                self.revoke(declared.take_overdue());
             }
             self.shared.entries.run_pending_tasks().await;
             // Not at once: who fetched an entry that found no room is about to answer with it.
             for entry in evicted_before.drain(..).filter_map(|entry| entry.upgrade()) {
                 // Whoever was answered with them may use their leases to the end.
-                drop(entry.retire());
+                entry.declared().remember(entry.retire());
             }
             evicted_before.append(&mut evicted.lock().unwrap_or_else(PoisonError::into_inner));
         }
@@ -361,21 +338,4 @@ impl Source for SecretCache {
     async fn refresh(&self, name: &SecretName) -> Result<Served, ReadError> {
         self.refresh(name).await
     }
-}
-
-/// Declarations by name; one that did not change stays the same object, with its history.
-fn declare(
-    declarations: &Declarations,
-    old: Option<&HashMap<SecretName, Arc<Declared>>>,
-) -> HashMap<SecretName, Arc<Declared>> {
-    let same = |name: &SecretName, what: &Declaration| {
-        old.and_then(|old| old.get(name)).filter(|old| old.what == *what).cloned()
-    };
-    declarations
-        .iter()
-        .map(|(name, what)| {
-            let declared = same(name, what).unwrap_or_else(|| Arc::new(Declared::new(what)));
-            (name.clone(), declared)
-        })
-        .collect()
 }

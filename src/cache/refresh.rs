@@ -1,12 +1,13 @@
 //! Keeping one entry fresh in the background, for as long as it is cached.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::SecretCache;
 use super::entry::Entry;
-use crate::lease::after_late_login;
+use crate::lease::{after_late_login, now, until};
 use crate::vault::{Login, Upstream};
 
 pub(super) struct Refresher {
@@ -18,33 +19,46 @@ pub(super) struct Refresher {
 impl Refresher {
     /// Ends when the entry is evicted.
     pub(super) async fn run(mut self, cache: &SecretCache) {
-        while let Some(entry) = self.entry() {
-            let waits_for_login = entry.waits_for_login();
-            let (wait, died) = (entry.due_in(), entry.died());
-            // Not held while waiting: eviction drops it.
-            drop(entry);
+        loop {
+            // Before the look at what is due: a login right after it counts.
             self.login.mark_unchanged();
-            let logged_in = tokio::select! {
-                () = tokio::time::sleep(wait) => false,
-                () = died.notified() => false,
-                () = logged_in(&mut self.login), if waits_for_login => true,
-            };
-            if logged_in {
-                let left = self.entry().and_then(|entry| entry.left());
-                tokio::time::sleep(after_late_login(left)).await;
-            }
             let Some(entry) = self.entry() else { return };
             entry.wipe_if_dead();
-            // The value's end is no reason to ask before Vault wants to be asked again.
-            if entry.waits() && !logged_in {
+            let wait = entry.due_in();
+            if wait.is_zero() {
+                self.step(cache, &entry).await;
                 continue;
             }
-            let before = entry.len();
-            entry.step(&self.upstream).await;
-            cache.announce();
-            if entry.len() != before {
-                cache.reweigh(Arc::clone(&entry)).await;
-            }
+            // Not held while waiting: eviction drops it.
+            drop(entry);
+            self.wait(wait).await;
+        }
+    }
+
+    async fn step(&self, cache: &SecretCache, entry: &Arc<Entry>) {
+        let before = entry.len();
+        entry.step(&self.upstream).await;
+        cache.announce();
+        if entry.len() != before {
+            cache.reweigh(Arc::clone(entry)).await;
+        }
+    }
+
+    /// Until then, or until something happened that may change what is due.
+    async fn wait(&mut self, wait: Duration) {
+        let Some(entry) = self.entry() else { return };
+        let (rung, waits_for_login) = (entry.bell(), entry.waits_for_login());
+        drop(entry);
+        let logged_in = tokio::select! {
+            () = until(now() + wait, now) => false,
+            () = rung.notified() => false,
+            // Also when none was missing: what was made under the token before it is due soon.
+            () = logged_in(&mut self.login) => waits_for_login,
+        };
+        if logged_in {
+            let left = self.entry().and_then(|entry| entry.left());
+            tokio::time::sleep(after_late_login(left)).await;
+            self.entry().inspect(|entry| entry.hurry());
         }
     }
 

@@ -1,18 +1,15 @@
 //! One cached value, and how long it may be served.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::answer::{Freshness, Served};
+use super::held::Held;
 use crate::config::Declaration;
-use crate::lease::{
-    Handle, Lease, TokenLife, now, refresh_after, renew_after, replace_after, replace_last_after,
-    replace_orphan_after,
-};
+use crate::lease::{after_rotation, now, refresh_after};
 use crate::secret::{KvVersion, Secret};
-use crate::vault::Renewed;
 
 /// A value that we may not read any more is served for one more `refresh`, within these bounds:
 /// time enough to find out that it is the token which Vault does not know, and no more than that.
@@ -32,21 +29,7 @@ pub(super) struct Value {
     pub(super) unread: u32,
     /// Absent for what has no life of its own.
     pub(super) lease: Option<Held>,
-}
-
-/// A lease as it stands now.
-#[derive(Clone)]
-pub(super) struct Held {
-    pub(super) handle: Handle,
-    ends: Instant,
-    /// Its end by the wall clock, for what others judge by that.
-    ends_at: Option<SystemTime>,
-    /// Life when it was new.
-    pub(super) granted: Duration,
-    /// Vault would extend it.
-    extends: bool,
-    token: Arc<TokenLife>,
-    /// When its next step is due.
+    /// When what has none is read again.
     due: Instant,
 }
 
@@ -58,67 +41,42 @@ pub(super) enum Step {
     Renew(Box<str>),
 }
 
-impl Held {
-    /// A lease runs from the moment it was asked for: Vault's clock started no earlier. One that
-    /// Vault gave no life has an unknown one, and counts as good for `refresh`.
-    pub(super) fn new(lease: &Lease, asked: Instant, refresh: Duration) -> Self {
-        let known = !lease.duration.is_zero();
-        let granted = if known { lease.duration } else { refresh };
-        let extends = lease.renewable && known;
-        Self {
-            handle: lease.handle.clone(),
-            ends: asked + granted,
-            ends_at: lease.ends_at,
-            granted,
-            extends,
-            token: Arc::clone(&lease.token),
-            due: asked + lease.next_step(granted, extends),
-        }
-    }
-
-    /// After a renewal. Vault grants less and less when the maximum life comes near; then the
-    /// lease is replaced while it lives.
-    pub(super) fn renewed(&self, renewed: Renewed, asked: Instant) -> Self {
-        let left = self.ends.saturating_duration_since(asked);
-        let extends = renewed.renewable && renewed.duration > left.mul_f64(1.5);
-        let due = if extends {
-            renew_after(renewed.duration)
-        } else {
-            replace_last_after(renewed.duration, self.granted)
-        };
-        Self { ends: asked + renewed.duration, extends, due: asked + due, ..self.clone() }
-    }
-
-    /// Its own end or its token's, whichever comes first.
-    pub(super) fn ends(&self) -> Instant {
-        let own = self.ends_by_all_clocks();
-        self.token.ends().map_or(own, |token| token.min(own))
-    }
-
-    /// The wall clock may be set while we run; an end that it has passed is an end.
-    fn ends_by_all_clocks(&self) -> Instant {
-        let Some(ends_at) = self.ends_at else { return self.ends };
-        let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
-        self.ends.min(now() + left)
-    }
-
-    /// Vault still knows it, as far as we know.
-    pub(super) fn lives(&self) -> bool {
-        self.ends() > now()
-    }
-
-    /// It does not end with our own token at the stop.
-    pub(super) fn outlives_us(&self) -> bool {
-        !self.token.is_handed_back_at_stop()
-    }
-
-    /// Vault is to be asked to end it.
-    pub(super) fn is_to_be_revoked(&self) -> bool {
-        !matches!(self.handle, Handle::Certificate { revoke: false, .. })
-    }
-}
-
 impl Value {
+    /// What was read just now.
+    pub(super) fn new(
+        secret: Arc<Secret>,
+        version: u64,
+        lease: Option<Held>,
+        declaration: &Declaration,
+    ) -> Self {
+        let confirmed = now();
+        let due = read_again(&secret, confirmed, declaration);
+        Self { secret, version, confirmed, unread: 0, lease, due }
+    }
+
+    /// The same value, whose lease is this now.
+    pub(super) fn extended(&self, lease: Held) -> Self {
+        Self { confirmed: now(), unread: 0, ..self.with(Some(lease)) }
+    }
+
+    /// The same value, kept as another declaration of it says.
+    pub(super) fn retuned(&self, declaration: &Declaration) -> Self {
+        let due = read_again(&self.secret, self.confirmed, declaration);
+        let lease = self.lease.as_ref().map(|lease| lease.retuned(declaration));
+        Self { due, ..self.with(lease) }
+    }
+
+    /// The same value, of a Vault that we do not ask any more.
+    pub(super) fn left_behind(&self) -> Self {
+        self.with(self.lease.as_ref().map(Held::left_behind))
+    }
+
+    fn with(&self, lease: Option<Held>) -> Self {
+        let secret = Arc::clone(&self.secret);
+        let Self { version, confirmed, unread, due, .. } = *self;
+        Self { secret, version, confirmed, unread, lease, due }
+    }
+
     /// From when on it must not be served.
     pub(super) fn end(&self, declaration: &Declaration) -> Instant {
         match (&self.lease, declaration) {
@@ -172,81 +130,30 @@ impl Value {
     }
 
     /// The same value, which Vault has confirmed now.
-    pub(super) fn confirm(&self) -> Self {
-        Self {
-            secret: Arc::clone(&self.secret),
-            version: self.version,
-            confirmed: now(),
-            unread: self.unread + 1,
-            lease: self.lease.clone(),
-        }
+    pub(super) fn confirm(&self, declaration: &Declaration) -> Self {
+        let confirmed = now();
+        let due = read_again(&self.secret, confirmed, declaration);
+        Self { confirmed, unread: self.unread + 1, due, ..self.with(self.lease.clone()) }
     }
 
     /// When the next step is due.
-    pub(super) fn due_in(&self, declaration: &Declaration) -> Duration {
-        let lease = match (&self.lease, declaration) {
-            (Some(lease), _) => lease,
-            (None, Declaration::Secret(spec)) => return refresh_after(spec.refresh),
-            (None, Declaration::Certificate(_)) => return Duration::ZERO,
-        };
-        let now = now();
-        let left = lease.ends().saturating_duration_since(now);
-        if lease.token.is_superseded() || lease.token.is_dead() {
-            return replace_orphan_after(left);
-        }
-        // The token's end may come before the lease's.
-        let by_token = lease.token.ends().is_some_and(|token| token < lease.ends);
-        let last = if by_token { replace_after(left) } else { left };
-        lease.due.saturating_duration_since(now).min(last)
+    pub(super) fn due_in(&self) -> Duration {
+        let due = self.lease.as_ref().map_or(self.due, Held::due);
+        due.saturating_duration_since(now())
     }
 
     /// What the next step is.
     pub(super) fn step(&self) -> Step {
-        match &self.lease {
-            Some(Held { handle: Handle::Lease(id), extends: true, token, .. })
-                if !token.is_superseded() =>
-            {
-                Step::Renew(id.clone())
-            }
-            _ => Step::Read,
+        match self.lease.as_ref().and_then(Held::renewable) {
+            Some(id) => Step::Renew(id.into()),
+            None => Step::Read,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn certificate(duration: Duration, ends_at: SystemTime) -> Held {
-        let lease = Lease {
-            handle: Handle::Certificate { mount: "pki".into(), serial: "0a".into(), revoke: true },
-            duration,
-            ends_at: Some(ends_at),
-            renewable: false,
-            replace_at_percent: Some(50),
-            token: Arc::new(TokenLife::new(None, false)),
-        };
-        Held::new(&lease, now(), Duration::ZERO)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_certificate_ends_by_whichever_clock_is_first() {
-        let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
-        let by_time_passed = certificate(minute, SystemTime::now() + hour);
-        let by_the_wall = certificate(hour, SystemTime::now() + minute);
-        let set_forward = certificate(hour, SystemTime::now() - minute);
-        assert!(by_time_passed.lives() && by_the_wall.lives() && !set_forward.lives());
-        assert!(by_the_wall.ends() <= now() + minute);
-        tokio::time::advance(minute).await;
-        assert!(!by_time_passed.lives());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_certificate_is_replaced_by_its_share() {
-        let hour = Duration::from_hours(1);
-        let held = certificate(hour, SystemTime::now() + hour);
-        let wait = held.due - now();
-        assert!(wait <= hour / 2 && wait >= hour.mul_f64(0.449), "{wait:?}");
-        assert!(held.outlives_us() && held.is_to_be_revoked());
-    }
+/// When to read again what has no lease: by `refresh`, and when Vault itself rotates it.
+fn read_again(secret: &Secret, confirmed: Instant, declaration: &Declaration) -> Instant {
+    let by_refresh = refresh_after(declaration.refresh());
+    let by_rotation = secret.rotates_in().map(after_rotation);
+    confirmed + by_rotation.map_or(by_refresh, |wait| wait.min(by_refresh))
 }

@@ -61,14 +61,16 @@ pub fn inspect(
         SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     };
     let ends_at = after_epoch(parsed.validity().not_after.timestamp());
-    let left = ends_at.duration_since(now).ok().filter(|left| !left.is_zero());
+    let begins_at = after_epoch(parsed.validity().not_before.timestamp());
+    // By Vault's clock it is not before its own beginning, wherever ours is.
+    let at = now.max(begins_at);
+    let left = ends_at.duration_since(at).ok().filter(|left| !left.is_zero());
     let left = left.ok_or(Unfit::Expired)?;
     if public_key.is_some_and(|key| key != parsed.public_key().raw) {
         return Err(Unfit::WrongKey);
     }
     names(spec, &parsed)?;
     // A clock that is a little behind is no reason to refuse what others take.
-    let at = now.max(after_epoch(parsed.validity().not_before.timestamp()));
     let chain_checked = verify(leaf, chain, at)?;
     Ok(Inspected { ends_at, left, chain_checked })
 }

@@ -135,6 +135,14 @@ fn what_was_asked_for_is_taken() {
 }
 
 #[test]
+fn a_host_whose_clock_is_behind_does_not_make_a_life_longer() {
+    let (issuance, day) = (Issuance::new(), Duration::from_hours(24));
+    let behind = SystemTime::now() - day * 365;
+    let found = inspect(&spec(), issuance.leaf.der(), &issuance.chain(), None, behind).unwrap();
+    assert_eq!(found.left, day * 4);
+}
+
+#[test]
 fn a_missing_name_is_named() {
     let issuance = Issuance::new();
     let missing = |spec: &CertificateSpec| match issuance.inspect(spec).unwrap_err() {

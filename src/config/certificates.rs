@@ -42,6 +42,18 @@ pub struct CertificateSpec {
 }
 
 impl CertificateSpec {
+    /// The same certificate, kept as `other` is. The life to ask for is the next one's affair.
+    pub(super) fn kept_as(&self, other: &Self) -> Self {
+        Self {
+            ttl: other.ttl,
+            renew_at_percent: other.renew_at_percent,
+            required: other.required,
+            revoke: other.revoke,
+            revoke_replaced_after: other.revoke_replaced_after,
+            ..self.clone()
+        }
+    }
+
     /// Every host name that it is asked for, the common name first when it is one.
     pub fn host_names(&self) -> impl Iterator<Item = &str> {
         let common_name = Some(&self.common_name)

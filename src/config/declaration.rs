@@ -31,6 +31,15 @@ impl Declaration {
         }
     }
 
+    /// Whether the other one stands for the same thing, however that is to be kept.
+    pub fn is_of_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Secret(one), Self::Secret(other)) => one.path == other.path,
+            (Self::Certificate(one), Self::Certificate(other)) => one.kept_as(other) == **other,
+            _ => false,
+        }
+    }
+
     /// Which part of the API serves it.
     pub fn kind(&self) -> NameKind {
         match self {

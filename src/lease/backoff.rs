@@ -41,6 +41,11 @@ impl Backoff {
         jittered(step.min(last), 0.5).max(asked)
     }
 
+    /// Waits no longer than `cap` from now on.
+    pub fn set_cap(&mut self, cap: Duration) {
+        self.cap = cap.max(self.first);
+    }
+
     /// Starts over after a success.
     pub fn reset(&mut self) {
         self.failures = 0;
@@ -58,7 +63,7 @@ pub(crate) fn jittered(full: Duration, share: f64) -> Duration {
 }
 
 /// Uniform in `[0, 1)`. Without randomness from the kernel it is 0: no jitter, nothing worse.
-fn random_fraction() -> f64 {
+pub(crate) fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
     if SystemRandom::new().fill(&mut bytes).is_err() {
         return 0.0;

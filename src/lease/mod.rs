@@ -10,7 +10,9 @@
 //! | renew a token or lease | after `ttl` × 2/3 × (90 to 100 %): [`renew_after`] |
 //! | replace what cannot be renewed (any more) | after `ttl` × 9/10 × (90 to 100 %): [`replace_after`] |
 //! | replace what Vault extends no more, near its maximum life | the same of what is left, and with a tenth of the first `ttl` left at least: [`replace_last_after`] |
+//! | replace what was made under a token that another took the place of | within 30 s, and half of what is left: [`replace_orphan_after`] |
 //! | read an unleased value again | after `refresh` × 95/100 × (84 to 100 %): [`refresh_after`] |
+//! | read again what Vault itself rotates | when its `ttl` is over, 1 to 2 s later: [`after_rotation`] |
 //! | retry | after min(1 s × 2ⁿ, 60 s, max(`left` / 4, 1 s)) × (50 to 100 %), never before `Retry-After`: [`Backoff`] |
 //! | log in again | when the token cannot be renewed any more: as for replacing. When Vault no longer knows it: at once the first time, then as for retries |
 //! | a 403 | one look whether the token lives, at most every 10 s. It does not: log in, ask once more. It does: it is about the path, and retried as any failure |
@@ -25,7 +27,7 @@
 //! instead of refusing, an attempt costs up to `vault.timeout` too, and that comes off as well.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -38,12 +40,13 @@ mod schedule;
 mod tests;
 
 pub use backoff::Backoff;
-pub(crate) use backoff::jittered;
+pub(crate) use backoff::{jittered, random_fraction};
 pub use bucket::Bucket;
 pub use clock::now;
+pub(crate) use clock::until;
 pub use schedule::{
-    Kind, after_late_login, outage_survived, refresh_after, renew_after, replace_after,
-    replace_after_percent, replace_last_after, replace_orphan_after, spread,
+    Kind, after_late_login, after_rotation, outage_survived, refresh_after, renew_after,
+    replace_after, replace_after_percent, replace_last_after, replace_orphan_after, spread,
 };
 
 /// No life is longer, whatever Vault says: ten years, so that no sum of times overflows.
@@ -106,8 +109,9 @@ pub enum Handle {
 pub struct TokenLife {
     ends: Mutex<Option<Instant>>,
     dead: AtomicBool,
-    superseded: AtomicBool,
+    superseded: OnceLock<Instant>,
     handed_back: AtomicBool,
+    fixed: AtomicBool,
     ours: bool,
 }
 
@@ -117,8 +121,9 @@ impl TokenLife {
         Self {
             ends: Mutex::new(ends),
             dead: AtomicBool::new(false),
-            superseded: AtomicBool::new(false),
+            superseded: OnceLock::new(),
             handed_back: AtomicBool::new(false),
+            fixed: AtomicBool::new(false),
             ours,
         }
     }
@@ -136,6 +141,16 @@ impl TokenLife {
         *self.lock() = ends;
     }
 
+    /// Whether Vault extends it, as far as we know.
+    pub fn set_extended(&self, extended: bool) {
+        self.fixed.store(!extended, Ordering::Release);
+    }
+
+    /// Its end, when that does not move any more.
+    pub fn fixed_end(&self) -> Option<Instant> {
+        self.ends().filter(|_| self.fixed.load(Ordering::Acquire))
+    }
+
     /// Vault does not know it any more: everything under it is gone.
     pub fn kill(&self) {
         self.dead.store(true, Ordering::Release);
@@ -148,12 +163,17 @@ impl TokenLife {
 
     /// A newer token took its place: it is not renewed any more.
     pub fn supersede(&self) {
-        self.superseded.store(true, Ordering::Release);
+        self.superseded.get_or_init(now);
     }
 
     /// See [`supersede`](Self::supersede).
     pub fn is_superseded(&self) -> bool {
-        self.superseded.load(Ordering::Acquire)
+        self.superseded_at().is_some()
+    }
+
+    /// When that was.
+    pub fn superseded_at(&self) -> Option<Instant> {
+        self.superseded.get().copied()
     }
 
     /// Another Vault or another login took its place: it is revoked soon, and at the stop at the

@@ -26,10 +26,17 @@ pub fn replace_last_after(left: Duration, first: Duration) -> Duration {
     replace_after(left).min(left.saturating_sub(first / 10))
 }
 
-/// When to replace something that still lives but whose token was replaced: soon, spread over
-/// half of what is left and half a minute at most.
-pub fn replace_orphan_after(left: Duration) -> Duration {
-    jittered((left / 2).min(Duration::from_secs(30)), 1.0)
+/// When to replace something that had `left` to live when its token was replaced: soon, spread
+/// over half of that and half a minute at most. `place` is where in that time, from 0 to 1: drawn
+/// once, so that who looks again finds the same moment.
+pub fn replace_orphan_after(left: Duration, place: f64) -> Duration {
+    (left / 2).min(Duration::from_secs(30)).mul_f64(place.clamp(0.0, 1.0))
+}
+
+/// When to read a value again that Vault itself replaces in `ttl`: a moment after that. Vault
+/// looks every five seconds what there is to replace, so that one may be overdue.
+pub fn after_rotation(ttl: Duration) -> Duration {
+    if ttl.is_zero() { OVERDUE } else { ttl + jittered(MOMENT * 2, 0.5) }
 }
 
 /// When to read a value again that is to be at most `refresh` old: after 80 to 95 % of it, so
@@ -77,6 +84,8 @@ pub fn outage_survived(ttl: Duration, kind: Kind) -> Duration {
 /// No two attempts for one thing are closer together than half of this.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(5);
+const MOMENT: Duration = Duration::from_secs(1);
+const OVERDUE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -22,15 +22,19 @@ impl EtagKey {
 
     /// The tag of `content`.
     pub fn tag(&self, content: &[u8]) -> Etag {
-        Etag::of(&hmac::sign(&self.0, content))
+        self.tag_of([content])
+    }
+
+    /// The tag of `parts` one after the other.
+    pub(super) fn tag_of<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Etag {
+        let mut context = hmac::Context::with_key(&self.0);
+        parts.into_iter().for_each(|part| context.update(part));
+        Etag::of(&context.sign())
     }
 
     /// The tag of a field's `content`, which differs with its `kind`.
     pub(super) fn field_tag(&self, kind: Kind, content: &[u8]) -> Etag {
-        let mut hash = hmac::Context::with_key(&self.0);
-        hash.update(&[kind as u8]);
-        hash.update(content);
-        Etag::of(&hash.sign())
+        self.tag_of([&[kind as u8][..], content])
     }
 }
 

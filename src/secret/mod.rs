@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -34,6 +34,7 @@ pub struct Secret {
     /// When KV v2 says that the version was made, in its words.
     created: Option<Box<str>>,
     lease: Option<Lease>,
+    rotates_in: Option<Duration>,
 }
 
 /// Which version of a KV v2 secret, and which of those that had this number: a store that was
@@ -44,6 +45,22 @@ pub struct KvVersion {
     pub number: u64,
     /// When it was made, in Vault's words.
     pub created: Box<str>,
+}
+
+impl KvVersion {
+    /// Whether it was there before `other`. In a store that was made anew the numbers are lower,
+    /// and the moments later.
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        let moments = moment(&self.created).zip(moment(&other.created));
+        self.number < other.number && moments.is_some_and(|(own, others)| own < others)
+    }
+}
+
+/// Seconds and their fraction, as Vault writes them: UTC, the fraction without zeros at its end.
+/// Moments compare as such texts do.
+fn moment(written: &str) -> Option<(&str, &str)> {
+    let written = written.strip_suffix('Z')?;
+    Some(written.split_once('.').unwrap_or((written, "")))
 }
 
 /// Where one field's value stands in the buffer.
@@ -95,6 +112,7 @@ impl Secret {
             kv_version: None,
             created: None,
             lease: Some(lease),
+            rotates_in: None,
         }
     }
 
@@ -159,6 +177,12 @@ impl Secret {
     /// The lease it came with, when it has one.
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
+    }
+
+    /// The time after which Vault itself replaces it: for what has no lease, and says so. Then it
+    /// is no part of the tag.
+    pub fn rotates_in(&self) -> Option<Duration> {
+        self.rotates_in
     }
 
     /// Bytes of plaintext held.

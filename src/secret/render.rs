@@ -5,13 +5,14 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{EtagKey, Field, Kind, Secret};
-use crate::lease::Lease;
+use crate::lease::{LONGEST, Lease};
 use crate::memory::SecretWriter;
 
 /// Deeper nesting is refused: no secret needs it, and it is what breaks JSON parsers.
@@ -46,6 +47,7 @@ pub fn render(
     let mut buffer = SecretWriter::with_capacity(data.len() + escaped);
     buffer.push(data.as_bytes());
 
+    let rotation = (lease.is_none() && kv_version.is_none()).then(|| rotation(&raw)).flatten();
     let mut fields = BTreeMap::new();
     for (name, value) in raw {
         let (range, kind) = place(value.get(), data, &mut buffer)?;
@@ -54,9 +56,29 @@ pub fn render(
         fields.insert(name, Field { range, kind, etag });
     }
     let plaintext = Arc::new(buffer.finish());
-    let etag = key.tag(data.as_bytes());
+    let (rotates_in, ttl) = rotation.unzip();
+    let ttl = ttl.and_then(|ttl| place_in(ttl, data)).unwrap_or(data.len()..data.len());
+    let (before, after) = (data.get(..ttl.start), data.get(ttl.end..));
+    let parts = [before, after].map(|part| part.unwrap_or_default().as_bytes());
+    let etag = key.tag_of(parts);
     let json = 0..data.len();
-    Ok(Secret { plaintext, json, fields, etag, kv_version, created: None, lease })
+    Ok(Secret { plaintext, json, fields, etag, kv_version, created: None, lease, rotates_in })
+}
+
+/// A role that Vault itself rotates counts down to that in `ttl`: how long it is, and where that
+/// stands.
+fn rotation<'a>(fields: &BTreeMap<Box<str>, &'a RawValue>) -> Option<(Duration, &'a str)> {
+    fields.get("last_vault_rotation")?;
+    let written = fields.get("ttl")?.get();
+    // Whole seconds as Go writes them; from 10^21 on with an exponent.
+    let seconds = written.parse::<f64>().ok().filter(|seconds| *seconds >= 0.0)?;
+    Some((Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST), written))
+}
+
+/// Where `value`, a part of `data`, stands in it.
+fn place_in(value: &str, data: &str) -> Option<Range<usize>> {
+    let start = (value.as_ptr() as usize).checked_sub(data.as_ptr() as usize)?;
+    Some(start..start + value.len())
 }
 
 /// Finds `value` inside the JSON text already in `buffer`, or appends its bare form.
@@ -171,6 +193,30 @@ mod tests {
     fn a_plain_text_takes_no_further_room() {
         let sent = r#"{"password":"hunter2"}"#;
         assert_eq!(rendered(sent).len(), sent.len());
+    }
+
+    #[test]
+    fn what_vault_rotates_has_one_tag_until_it_does() {
+        let key = EtagKey::random().unwrap();
+        let rendered = |data: &str| render(data, &key, None, None).unwrap();
+        let role = |ttl, password| {
+            let last = "2026-01-01T00:00:00Z";
+            rendered(&format!(
+                r#"{{"last_vault_rotation":"{last}","password":"{password}","ttl":{ttl},"username":"u"}}"#
+            ))
+        };
+        let (one, later, next) = (role("3600", "a"), role("59", "a"), role("3600", "b"));
+        assert_eq!(one.rotates_in(), Some(Duration::from_hours(1)));
+        assert!(one.etag() == later.etag() && one.etag() != next.etag());
+        assert_eq!(role("1e+300", "a").rotates_in(), Some(LONGEST));
+        assert_eq!(role("-1", "a").rotates_in(), None);
+        let (one, other) = (rendered(r#"{"ttl":1}"#), rendered(r#"{"ttl":2}"#));
+        assert!(one.rotates_in().is_none() && one.etag() != other.etag());
+        let numbered = |ttl| {
+            let data = format!(r#"{{"last_vault_rotation":"x","ttl":{ttl}}}"#);
+            render(&data, &key, Some(1), None).unwrap()
+        };
+        assert!(numbered(1).rotates_in().is_none() && numbered(1).etag() != numbered(2).etag());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::stamp::Stamp;
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, TokenSource, VaultPath};
+use crate::lease::now;
 use crate::memory::SecretBuf;
 
 /// No credential file is longer.
@@ -89,13 +90,14 @@ impl Authenticator {
         transport: &Transport,
         request: &E,
     ) -> Result<Token, VaultError> {
+        let asked = now();
         let envelope = transport.call(request, None).await?;
         match envelope.auth {
             Some(auth) if auth.mfa_requirement.is_some() => {
                 let failure = Failure::Refused(200, Refusal::MultiFactor);
                 Err(VaultError::new(failure, &request.path()))
             }
-            Some(auth) => Ok(Token::from_login(auth)),
+            Some(auth) => Ok(Token::from_login(auth, asked)),
             None => Err(VaultError::new(Failure::Malformed("no auth"), &request.path())),
         }
     }

@@ -63,6 +63,8 @@ pub enum Failure {
     Unfit(Unfit),
     /// A local credential file cannot be used.
     Credential(Box<str>),
+    /// An older version than the one held: a standby that lags behind.
+    Behind,
     /// There is no valid token at the moment; the login's own failure is reported elsewhere.
     NotLoggedIn,
     /// The sidecar is stopping.
@@ -151,6 +153,7 @@ impl VaultError {
             // Two nodes that both think the other is active, until they have agreed.
             | Failure::Redirect
             | Failure::Credential(_)
+            | Failure::Behind
             | Failure::NotLoggedIn => Retry::Backoff,
         }
     }
@@ -175,6 +178,7 @@ impl VaultError {
             | Failure::Redirect
             | Failure::Unfit(_) => "malformed",
             Failure::Credential(_) => "credential",
+            Failure::Behind => "behind",
             Failure::NotLoggedIn => "not_logged_in",
             Failure::Stopping => "stopping",
         }
@@ -224,6 +228,7 @@ impl fmt::Display for Failure {
             Self::Redirect => f.write_str("Vault redirects to where we do not follow"),
             Self::Unfit(why) => write!(f, "Vault issued another certificate than asked for: {why}"),
             Self::Credential(what) => f.write_str(what),
+            Self::Behind => f.write_str("Vault's answer is older than what it said before"),
             Self::NotLoggedIn => f.write_str("not logged in to Vault"),
             Self::Stopping => f.write_str("the sidecar is stopping"),
         }

@@ -70,7 +70,11 @@ impl Session {
         let outcome = match transport {
             Ok(transport) => {
                 let outcome = self.login(&authenticator, &transport).await;
-                outcome.map(|token| Former { token: Rc::new(token), transport })
+                let held = self.token.borrow().clone();
+                outcome.map(|token| {
+                    let token = Rc::new(token.after(held.as_deref()));
+                    Former { token, transport }
+                })
             }
             Err(error) => Err(error),
         };
@@ -116,7 +120,8 @@ impl Session {
         if token.num_uses > 0 {
             event::token_of_few_uses(token.num_uses);
         }
-        if let Some(old) = self.token.replace(Some(Rc::clone(token))) {
+        let old = self.token.replace(Some(Rc::clone(token)));
+        if let Some(old) = old.filter(|old| !Arc::ptr_eq(&old.life, &token.life)) {
             old.life.supersede();
         }
         self.state.send_replace(Login::In);
@@ -190,14 +195,15 @@ impl Session {
             if !extends || token.is_dead() {
                 return End::Due;
             }
-            let left = token.left();
+            let (asked, left) = (now(), token.left());
             match token.renew(&self.transport()).await {
                 Ok(ttl) => {
                     backoff.reset();
                     event::token_renewed(ttl);
                     // Vault grants less and less when the maximum life comes near.
                     extends = ttl.is_none() || ttl > left.map(|left| left.mul_f64(1.5));
-                    token.life.set_end(ttl.map(|ttl| now() + ttl));
+                    token.life.set_end(ttl.map(|ttl| asked + ttl));
+                    token.life.set_extended(extends);
                     next = ttl.map(|ttl| Instant::now() + next_step(ttl, first, extends));
                 }
                 Err(error) if error.retry() == Retry::Backoff => {
@@ -213,6 +219,7 @@ impl Session {
                     }
                     // It lives, but may not be renewed: it is replaced before its end.
                     extends = false;
+                    token.life.set_extended(false);
                     next =
                         token.left().map(|left| Instant::now() + next_step(left, first, extends));
                 }

@@ -32,6 +32,8 @@ mod keep;
 mod lease;
 mod outcome;
 mod pki;
+#[cfg(test)]
+pub(crate) mod played;
 mod read;
 mod refused;
 mod resolve;

@@ -33,8 +33,8 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// From the `auth` part of a login's answer, which is wiped.
-    pub(super) fn from_login(mut auth: Auth) -> Self {
+    /// From the `auth` part of the answer to a login that was `asked` for then; it is wiped.
+    pub(super) fn from_login(mut auth: Auth, asked: Instant) -> Self {
         let value = SecretBuf::copy_from(auth.client_token.as_bytes());
         auth.client_token.zeroize();
         // A batch token has no accessor, and cannot be revoked.
@@ -43,16 +43,18 @@ impl Token {
             value,
             accessor: auth.accessor.into(),
             obtained: Instant::now(),
-            life: token_life(life(auth.lease_duration), true),
+            life: token_life(life(auth.lease_duration), asked, ours),
             renewable: auth.renewable,
             ours,
             num_uses: auth.num_uses,
         }
+        .begun()
     }
 
     /// A token that the operator brought: looked up, so that a bad one is noticed here.
     pub(super) async fn adopt(transport: &Transport, value: SecretBuf) -> Result<Self, VaultError> {
         let path = "auth/token/lookup-self";
+        let asked = now();
         let envelope = transport.call(&LookupTokenSelfRequest {}, Some(&value)).await?;
         let Some(mut found) = envelope.data else {
             return Err(VaultError::new(Failure::Malformed("no data"), path));
@@ -64,11 +66,31 @@ impl Token {
             value,
             accessor: found.accessor.into(),
             obtained: Instant::now(),
-            life: token_life(ttl, false),
+            life: token_life(ttl, asked, false),
             renewable: found.renewable.unwrap_or_default(),
             ours: false,
             num_uses: found.num_uses,
-        })
+        }
+        .begun())
+    }
+
+    fn begun(self) -> Self {
+        self.life.set_extended(self.renewable);
+        self
+    }
+
+    /// The same token as the one in use, brought once more, is no other: what was made under it
+    /// goes on.
+    pub(super) fn after(self, former: Option<&Self>) -> Self {
+        let same = former.filter(|it| it.value.constant_time_eq(self.value.expose()));
+        match same.filter(|former| !former.life.is_dead() && !former.life.is_superseded()) {
+            Some(former) => {
+                former.life.set_end(self.life.ends());
+                former.life.set_extended(self.renewable);
+                Self { life: Arc::clone(&former.life), ..self }
+            }
+            None => self,
+        }
     }
 
     /// Life left; `None` without an end.
@@ -120,10 +142,55 @@ impl Token {
     }
 }
 
-fn token_life(ttl: Option<Duration>, ours: bool) -> Arc<TokenLife> {
-    Arc::new(TokenLife::new(ttl.map(|ttl| now() + ttl), ours))
+/// Counted from the asking, as for leases: Vault's clock started no earlier.
+fn token_life(ttl: Option<Duration>, asked: Instant, ours: bool) -> Arc<TokenLife> {
+    Arc::new(TokenLife::new(ttl.map(|ttl| asked + ttl), ours))
 }
 
 fn life(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| granted(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn auth(accessor: &str) -> Auth {
+        serde_json::from_value(serde_json::json!({
+            "client_token": "canary", "accessor": accessor, "policies": [], "token_policies": [],
+            "metadata": null, "lease_duration": 60, "renewable": true, "entity_id": "",
+            "token_type": "service", "orphan": true,
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_leases_of_a_batch_token_are_ours_to_hand_back() {
+        let service = Token::from_login(auth("accessor"), now());
+        let batch = Token::from_login(auth(""), now());
+        assert!(service.ours && service.life.is_handed_back_at_stop());
+        assert!(!batch.ours && !batch.life.is_handed_back_at_stop());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_life_runs_from_the_asking() {
+        let asked = now();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(Token::from_login(auth("a"), asked).left(), Some(Duration::from_secs(50)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_token_once_more_supersedes_nothing() {
+        let first = Token::from_login(auth("a"), now());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let again = Token::from_login(auth("a"), now()).after(Some(&first));
+        assert!(Arc::ptr_eq(&again.life, &first.life));
+        assert_eq!(first.left(), Some(Duration::from_mins(1)));
+        let other =
+            Token { value: SecretBuf::copy_from(b"other"), ..Token::from_login(auth("b"), now()) };
+        assert!(!Arc::ptr_eq(&other.after(Some(&first)).life, &first.life));
+        first.life.kill();
+        let revived = Token::from_login(auth("a"), now()).after(Some(&first));
+        assert!(!revived.is_dead());
+    }
 }

@@ -3,22 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Station;
 use crate::adapter::relay::Term;
 use crate::cache::Served;
 use crate::config::SecretName;
-use crate::lease::{now, spread};
+use crate::lease::{now, spread, until};
 use crate::secret::Etag;
 
 /// Connections of a replaced credential end spread over as much, or over what it has left.
 const SPREAD: Duration = Duration::from_secs(30);
 const LEAST_MARGIN: Duration = Duration::from_millis(500);
 const MOST_MARGIN: Duration = Duration::from_mins(1);
-/// Timers stand still while the host is suspended: how late an end may be noticed after that.
-const MOST_NAP: Duration = Duration::from_secs(30);
 
 /// The credentials of one connection, without what is secret of them.
 pub(super) struct Tenure {
@@ -150,36 +148,5 @@ impl Term for Tenure {
             Some(end) => until(end, now).await,
             None => std::future::pending().await,
         }
-    }
-}
-
-/// Ends at `end` by `clock`, which goes on while timers stand still.
-pub(super) async fn until(end: Instant, clock: impl Fn() -> Instant) {
-    loop {
-        let left = end.saturating_duration_since(clock());
-        if left.is_zero() {
-            return;
-        }
-        sleep(left.min(MOST_NAP)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_end_that_came_during_a_suspend_is_noticed() {
-        let start = Instant::now();
-        until(start + Duration::from_mins(2), Instant::now).await;
-        assert_eq!(start.elapsed(), Duration::from_mins(2));
-        // An hour's suspend, ten seconds from now.
-        let start = Instant::now();
-        let clock = || {
-            let slept = start.elapsed() > Duration::from_secs(10);
-            Instant::now() + if slept { Duration::from_hours(1) } else { Duration::ZERO }
-        };
-        until(start + Duration::from_hours(1), clock).await;
-        assert_eq!(start.elapsed(), MOST_NAP);
     }
 }

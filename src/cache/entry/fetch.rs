@@ -1,23 +1,28 @@
 //! What an entry asks of Vault, and what it makes of the answer.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Entry, LastFailure};
 use crate::cache::answer::ReadError;
-use crate::cache::value::{Held, Step, Value};
+use crate::cache::held::Held;
+use crate::cache::value::{Step, Value};
 use crate::config::Declaration;
 use crate::lease::{Backoff, Handle, now};
 use crate::observe::event;
 use crate::secret::Secret;
 use crate::vault::{Confirmed, Failure, Refusal, Renewed, Retry, Upstream, VaultError};
 
+/// A Vault whose answers are older than the value for as long has gone back in time itself.
+const LONGEST_BEHIND: Duration = Duration::from_mins(1);
+
 impl Entry {
     /// The next step: more life for the lease where that can be had, else another read.
     pub(in crate::cache) async fn step(&self, upstream: &Upstream) {
+        self.hurried.store(false, Ordering::SeqCst);
         self.wipe_if_dead();
         let step = self.value.load().as_ref().map(|value| value.step());
         match step {
@@ -29,7 +34,7 @@ impl Entry {
     /// Like [`fetch`](Self::fetch), but what Vault's metadata confirm is not read.
     async fn look_again(&self, upstream: &Upstream) {
         let asked_at = now();
-        let mut backoff = self.fetching.lock().await;
+        let mut backoff = self.turn().await;
         if self.was_fetched_since(asked_at) {
             return;
         }
@@ -52,15 +57,14 @@ impl Entry {
         let value = self.value.load_full().filter(|_| self.failure.load().is_none());
         let value = value.filter(|_| self.declared.metadata.load(Ordering::Relaxed));
         let held = value.as_ref().and_then(|value| value.recognizable());
-        let (Some(value), Some(held), Declaration::Secret(spec)) =
-            (value, held, &self.declared.what)
-        else {
+        let what = self.declared.what();
+        let (Some(value), Some(held), Declaration::Secret(spec)) = (value, held, &*what) else {
             return Ok(Confirmed::Other);
         };
         let said = upstream.confirm(&spec.path, held).await?;
         if said == Confirmed::Same && !self.is_retired() {
             event::secret_fetched(&self.key.name, value.version, false, false);
-            self.value.store(Some(Arc::new(value.confirm())));
+            self.value.store(Some(Arc::new(value.confirm(&what))));
         }
         Ok(said)
     }
@@ -72,7 +76,7 @@ impl Entry {
 
     async fn renew(&self, upstream: &Upstream, lease_id: &str) {
         let wanted_at = now();
-        let mut backoff = self.fetching.lock().await;
+        let mut backoff = self.turn().await;
         let renewed_meanwhile =
             self.value.load().as_ref().is_some_and(|value| value.confirmed > wanted_at);
         if renewed_meanwhile || self.waits() {
@@ -111,20 +115,15 @@ impl Entry {
             return;
         };
         if matches!(&lease.handle, Handle::Lease(id) if **id == *lease_id) {
-            self.value.store(Some(Arc::new(Value {
-                secret: Arc::clone(&old.secret),
-                version: old.version,
-                confirmed: now(),
-                unread: 0,
-                lease: Some(lease.renewed(renewed, asked)),
-            })));
+            let extended = old.extended(lease.renewed(renewed, asked));
+            self.value.store(Some(Arc::new(extended)));
         }
     }
 
     /// Asks Vault, unless another task did so while this one waited its turn.
     pub(in crate::cache) async fn fetch(&self, upstream: &Upstream) {
         let asked_at = now();
-        let mut backoff = self.fetching.lock().await;
+        let mut backoff = self.turn().await;
         if self.was_fetched_since(asked_at) {
             return;
         }
@@ -132,28 +131,31 @@ impl Entry {
     }
 
     async fn read(&self, upstream: &Upstream, backoff: &mut Backoff) {
-        if self.key.version.is_some()
-            && let Err(wait) = self.common.versions.take(Duration::ZERO)
-        {
-            self.fail(&self.held_back(wait), backoff);
-            return;
-        }
-        let is_leased = self.value.load().as_ref().is_some_and(|value| value.lease.is_some());
-        let makes_one = is_leased || matches!(self.declared.what, Declaration::Certificate(_));
-        if makes_one && let Err(wait) = self.declared.new_leases.take(Duration::ZERO) {
-            self.fail(&self.held_back(wait), backoff);
-            return;
-        }
-        let asked = now();
-        let answer = match &self.declared.what {
+        let counted = match self.may_read() {
+            Ok(counted) => counted,
+            Err(error) => return self.fail(&error, backoff),
+        };
+        let (asked, what) = (now(), self.declared.what());
+        let answer = match &*what {
             Declaration::Secret(spec) => upstream.read(&spec.path, self.key.version).await,
             Declaration::Certificate(spec) => upstream.issue(spec).await,
         };
+        if let Ok(secret) = &answer {
+            self.declared.note_answer(secret, counted);
+        }
         match answer {
             // An engine that has no versions answers with what it has, whatever was asked for.
             Ok(secret) if self.key.version.is_some() && secret.kv_version() != self.key.version => {
-                self.remember(self.held(&secret, asked));
-                self.fail(&VaultError::new(Failure::NoSuchVersion, self.path()), backoff);
+                let lease = self.held(&secret, asked);
+                if self.is_retired() {
+                    Self::give_back(upstream, lease).await;
+                } else {
+                    self.declared.remember(lease);
+                }
+                self.fail(&VaultError::new(Failure::NoSuchVersion, &self.path()), backoff);
+            }
+            Ok(secret) if self.is_ahead_of(&secret) => {
+                self.fail(&VaultError::new(Failure::Behind, &self.path()), backoff);
             }
             Ok(secret) => {
                 backoff.reset();
@@ -161,6 +163,29 @@ impl Entry {
             }
             Err(error) => self.fail(&error, backoff),
         }
+    }
+
+    /// Whether the read was counted as one that makes a lease or a certificate; why it is not to
+    /// be made.
+    fn may_read(&self) -> Result<bool, VaultError> {
+        if self.key.version.is_some() {
+            if self.declared.is_leased() {
+                return Err(VaultError::new(Failure::NoSuchVersion, &self.path()));
+            }
+            self.common.versions.take(Duration::ZERO).map_err(|wait| self.held_back(wait))?;
+        }
+        self.declared.may_make_one().map_err(|wait| self.held_back(wait))
+    }
+
+    /// A standby that lags behind answers with what was before. Not believed for long: Vault
+    /// itself may have been put back.
+    fn is_ahead_of(&self, secret: &Secret) -> bool {
+        let since = self.failure.load().as_ref().and_then(|failure| failure.behind);
+        let value = self.value.load();
+        let held = value.as_ref().and_then(|value| value.secret.kv());
+        self.key.version.is_none()
+            && held.zip(secret.kv()).is_some_and(|(held, new)| new.is_older_than(&held))
+            && since.is_none_or(|since| now() - since < LONGEST_BEHIND)
     }
 
     /// What came when nobody wanted it any more.
@@ -172,26 +197,19 @@ impl Entry {
     }
 
     fn held(&self, secret: &Secret, asked: Instant) -> Option<Held> {
-        secret.lease().map(|lease| Held::new(lease, asked, self.declared.what.refresh()))
-    }
-
-    /// Keeps a lease that is not in use, to be handed back.
-    fn remember(&self, lease: Option<Held>) {
-        let mut all = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(lease, _)| lease.lives());
-        all.extend(lease.map(|lease| (lease, now())));
+        secret.lease().map(|lease| Held::new(lease, asked, self.declared.what().refresh()))
     }
 
     /// For messages.
-    fn path(&self) -> &str {
-        match &self.declared.what {
-            Declaration::Secret(spec) => spec.path.as_str(),
-            Declaration::Certificate(spec) => spec.mount.as_str(),
+    fn path(&self) -> String {
+        match &*self.declared.what() {
+            Declaration::Secret(spec) => spec.path.to_string(),
+            Declaration::Certificate(spec) => spec.mount.to_string(),
         }
     }
 
     fn held_back(&self, wait: Duration) -> VaultError {
-        let error = VaultError::new(Failure::Ceiling, self.path());
+        let error = VaultError::new(Failure::Ceiling, &self.path());
         VaultError { retry_after: Some(wait), ..error }
     }
 
@@ -211,20 +229,17 @@ impl Entry {
         let unchanged =
             old.as_ref().filter(|old| old.version == version && old.secret.etag() == secret.etag());
         let changed = unchanged.is_none();
-        self.remember(old.as_ref().and_then(|old| old.lease.clone()));
-        let secret = unchanged.map_or_else(|| Arc::new(secret), |old| Arc::clone(&old.secret));
-        self.value.store(Some(Arc::new(Value {
-            secret,
-            version,
-            confirmed: now(),
-            unread: 0,
-            lease,
-        })));
+        self.declared.remember(old.as_ref().and_then(|old| old.lease.clone()));
+        // What is no part of the tag, the time until Vault rotates it, is another one all the same.
+        let kept = unchanged.filter(|_| secret.rotates_in().is_none());
+        let secret = kept.map_or_else(|| Arc::new(secret), |old| Arc::clone(&old.secret));
+        let what = self.declared.what();
+        self.value.store(Some(Arc::new(Value::new(secret, version, lease, &what))));
         if self.is_retired() {
             return self.value.swap(None).and_then(|value| value.lease.clone());
         }
         let recovered = self.failure.swap(None).is_some();
-        match &self.declared.what {
+        match &*what {
             Declaration::Secret(_) => {
                 event::secret_fetched(&self.key.name, version, changed, recovered);
             }
@@ -252,7 +267,7 @@ impl Entry {
 
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
         let retry_in = backoff.after_failure_with(error.retry_after, self.left());
-        event::fetch_failed(&self.key.name, self.declared.what.kind(), error, retry_in);
+        event::fetch_failed(&self.key.name, self.declared.what().kind(), error, retry_in);
         self.note(error, retry_in);
     }
 
@@ -262,17 +277,20 @@ impl Entry {
             || self.failure.load().as_ref().is_some_and(|last| last.error != ReadError::NotReady);
         let told = ReadError::from_vault(error, seen_before);
         // A certificate is good without the engine that issued it.
-        if told.is_gone() && matches!(self.declared.what, Declaration::Secret(_)) {
+        if told.is_gone() && matches!(*self.declared.what(), Declaration::Secret(_)) {
             self.wipe();
         }
         self.wipe_if_dead();
-        let before = self.failure.load().as_ref().and_then(|last| last.denied);
-        let denied = before.or_else(|| (told == ReadError::Denied).then(now));
+        let before = self.failure.load();
+        let before = before.as_ref().map(|last| (last.denied, last.behind)).unwrap_or_default();
+        let denied = before.0.or_else(|| (told == ReadError::Denied).then(now));
+        let behind = before.1.or_else(|| (error.failure == Failure::Behind).then(now));
         let retry_at = Instant::now() + retry_in;
         self.failure.store(Some(Arc::new(LastFailure {
             error: told,
             not_logged_in: error.failure == Failure::NotLoggedIn,
             denied,
+            behind,
             at: now(),
             retry_at,
         })));

@@ -1,7 +1,7 @@
 //! One cached name (or one version of it): its value, its last failure, and what they mean now.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -9,8 +9,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::answer::{Freshness, ReadError, Served};
-use super::declared::{Common, Declared, SecretKey};
-use super::value::{Held, Value};
+use super::declared::{Common, Declared, SecretKey, is_to_be_handed_back};
+use super::held::Held;
+use super::value::Value;
 use crate::config::Declaration;
 use crate::lease::{Backoff, Handle, now};
 use crate::observe::event;
@@ -27,42 +28,54 @@ pub(super) struct Entry {
     fetching: tokio::sync::Mutex<Backoff>,
     /// Changes with the value's version.
     changes: watch::Sender<u64>,
-    /// Rung when the value was found dead, so that the refresher does not sleep on.
-    died: Arc<Notify>,
+    /// Rung when something happened that may change what is due, so that the refresher does not
+    /// sleep on.
+    bell: Arc<Notify>,
+    /// The next step is due, whatever the value says.
+    hurried: AtomicBool,
     retired: AtomicBool,
-    /// Leases of earlier values, which the application may still use, and since when they are
-    /// no longer served.
-    replaced: Mutex<Vec<(Held, Instant)>>,
 }
 
+#[derive(Clone)]
 struct LastFailure {
     error: ReadError,
     not_logged_in: bool,
     /// Since when Vault denies the read, without a success in between.
     denied: Option<Instant>,
+    /// Since when Vault's answers are older than the value.
+    behind: Option<Instant>,
     at: Instant,
     retry_at: Instant,
 }
 
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
+
 impl Entry {
     pub(super) fn new(key: SecretKey, declared: Arc<Declared>, common: Arc<Common>) -> Self {
-        let (shortest, longest) = (Duration::from_secs(1), Duration::from_mins(1));
-        let longest = match &declared.what {
-            Declaration::Secret(spec) => spec.refresh.clamp(shortest, longest),
-            Declaration::Certificate(_) => longest,
-        };
         Self {
             key,
             declared,
             common,
             value: ArcSwapOption::empty(),
             failure: ArcSwapOption::empty(),
-            fetching: tokio::sync::Mutex::new(Backoff::new(Duration::from_secs(1), longest)),
+            fetching: tokio::sync::Mutex::new(Backoff::new(FIRST_RETRY, LONGEST_RETRY)),
             changes: watch::Sender::new(0),
-            died: Arc::default(),
+            bell: Arc::default(),
+            hurried: AtomicBool::new(false),
             retired: AtomicBool::new(false),
-            replaced: Mutex::default(),
         }
+    }
+
+    /// Waits for its turn to ask Vault.
+    async fn turn(&self) -> tokio::sync::MutexGuard<'_, Backoff> {
+        let mut backoff = self.fetching.lock().await;
+        // Each time anew, because a reload may have changed it.
+        backoff.set_cap(match &*self.declared.what() {
+            Declaration::Secret(spec) => spec.refresh.clamp(FIRST_RETRY, LONGEST_RETRY),
+            Declaration::Certificate(_) => LONGEST_RETRY,
+        });
+        backoff
     }
 
     pub(super) fn is_of(&self, declared: &Arc<Declared>) -> bool {
@@ -76,8 +89,8 @@ impl Entry {
     /// What a caller gets now. Never a value past its end, not even in its last instant.
     pub(super) fn answer(&self) -> Result<Served, ReadError> {
         match self.value.load().as_ref() {
-            Some(value) => value.serve(&self.declared.what, self.end(value)).ok_or_else(|| {
-                self.died.notify_one();
+            Some(value) => value.serve(&self.declared.what(), self.end(value)).ok_or_else(|| {
+                self.bell.notify_one();
                 self.last_failure().unwrap_or(ReadError::Expired)
             }),
             None => Err(self.last_failure().unwrap_or(ReadError::NotReady)),
@@ -87,7 +100,7 @@ impl Entry {
     /// From when on `value` must not be served.
     fn end(&self, value: &Value) -> Instant {
         let denied = self.failure.load().as_ref().and_then(|failure| failure.denied);
-        value.end_when_denied(&self.declared.what, denied)
+        value.end_when_denied(&self.declared.what(), denied)
     }
 
     /// Follows the changes of the value's version.
@@ -95,26 +108,13 @@ impl Entry {
         self.changes.subscribe()
     }
 
-    /// The leases and certificates, this value's and those of earlier ones, that still live and
-    /// are to be given back. `by_themselves` leaves out those that end with our own token.
-    pub(super) fn leases(&self, by_themselves: bool) -> Vec<Handle> {
+    /// The lease or certificate of the value, when it still lives, is to be given back, and does
+    /// not end with our own token.
+    pub(super) fn lease(&self) -> Option<Handle> {
         let value = self.value.load();
-        let current = value.as_ref().and_then(|value| value.lease.as_ref());
-        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = |lease: &&Held| {
-            lease.lives() && lease.is_to_be_revoked() && (!by_themselves || lease.outlives_us())
-        };
-        let earlier = replaced.iter().map(|(lease, _)| lease);
-        current.into_iter().chain(earlier).filter(wanted).map(|l| l.handle.clone()).collect()
-    }
-
-    /// Takes out the replaced certificates whose time to be revoked has come.
-    pub(super) fn take_overdue(&self) -> Vec<Handle> {
-        let Declaration::Certificate(spec) = &self.declared.what else { return Vec::new() };
-        let Some(grace) = spec.revoke_replaced_after else { return Vec::new() };
-        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        let overdue = replaced.extract_if(.., |(_, since)| *since + grace <= now());
-        overdue.filter(|(lease, _)| lease.lives()).map(|(lease, _)| lease.handle).collect()
+        let lease = value.as_ref().and_then(|value| value.lease.as_ref());
+        let lease = lease.filter(|lease| is_to_be_handed_back(lease) && lease.outlives_us());
+        lease.map(|lease| lease.handle.clone())
     }
 
     /// Whether the value lives at least `least` longer; what has no end does.
@@ -122,11 +122,11 @@ impl Entry {
         self.answer().is_ok_and(|served| served.expires_in.is_none_or(|left| left >= least))
     }
 
-    /// Whether another lease could be that long: this one was, when it was new.
+    /// Whether this lease or another one could be that long.
     pub(super) fn could_live_for(&self, least: Duration) -> bool {
         let value = self.value.load();
         let held = value.as_ref().and_then(|value| value.lease.as_ref());
-        held.is_none_or(|held| held.granted >= least)
+        held.is_none_or(|held| held.could_live_for(least))
     }
 
     /// Why the last fetch failed, when it did, with the time that is left until the next one.
@@ -168,44 +168,56 @@ impl Entry {
         self.failure.load().as_ref().is_some_and(|failure| failure.not_logged_in)
     }
 
-    /// The next step is due now.
+    /// The next step is due now, also when an attempt failed a moment ago.
     pub(super) fn hurry(&self) {
-        self.died.notify_one();
+        self.failure.rcu(|failure| {
+            let failure = failure.as_deref()?;
+            Some(Arc::new(LastFailure { retry_at: Instant::now(), ..failure.clone() }))
+        });
+        self.hurried.store(true, Ordering::SeqCst);
+        self.bell.notify_one();
     }
 
-    /// Rings when the value was found dead before its next step was due.
-    pub(super) fn died(&self) -> Arc<Notify> {
-        Arc::clone(&self.died)
+    /// Rings when something happened that may change what is due.
+    pub(super) fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.bell)
     }
 
-    /// When the next step is due.
+    /// When the next step is due. Does not change but by what happens: who looks again then finds
+    /// that it is.
     pub(super) fn due_in(&self) -> Duration {
         let value = self.value.load();
-        let what = &self.declared.what;
         let until_dead = value
             .as_ref()
             .map_or(Duration::MAX, |value| self.end(value).saturating_duration_since(now()));
-        match (self.failure.load().as_ref(), value.as_ref()) {
-            (Some(failure), _) => {
-                let wait = failure.retry_at.saturating_duration_since(Instant::now());
-                if until_dead.is_zero() { wait } else { wait.min(until_dead) }
-            }
-            (None, Some(value)) => value.due_in(what).min(until_dead),
-            (None, None) => match what {
-                Declaration::Secret(spec) => spec.refresh,
-                Declaration::Certificate(_) => Duration::from_secs(1),
-            },
-        }
+        let wait = match (self.failure.load().as_ref(), value.as_ref()) {
+            _ if self.hurried.load(Ordering::SeqCst) => return Duration::ZERO,
+            (Some(failure), _) => failure.retry_at.saturating_duration_since(Instant::now()),
+            (None, Some(value)) => value.due_in(),
+            (None, None) => return Duration::ZERO,
+        };
+        if until_dead.is_zero() { wait } else { wait.min(until_dead) }
+    }
+
+    /// Its declaration is to be kept in another way.
+    pub(super) fn retune(&self) {
+        let what = self.declared.what();
+        self.value.rcu(|value| value.as_ref().map(|value| Arc::new(value.retuned(&what))));
+        self.bell.notify_one();
+    }
+
+    /// Vault is another one from now on. Returns the lease or certificate that it cannot end.
+    pub(super) fn leave_behind(&self) -> Option<Handle> {
+        let lease = self.lease();
+        self.value.rcu(|value| value.as_ref().map(|value| Arc::new(value.left_behind())));
+        lease
     }
 
     /// Its declaration is not in force any more: it holds nothing from now on, also when a fetch
-    /// under way ends later. Returns the leases that still live; what comes later gives its
-    /// own back.
-    pub(super) fn retire(&self) -> Vec<Handle> {
+    /// under way ends later. Returns its lease; what comes later is given back at once.
+    pub(super) fn retire(&self) -> Option<Held> {
         self.retired.store(true, Ordering::SeqCst);
-        let leases = self.leases(false);
-        self.wipe();
-        leases
+        self.value.swap(None).and_then(|value| value.lease.clone())
     }
 
     pub(super) fn is_retired(&self) -> bool {
@@ -223,13 +235,13 @@ impl Entry {
             if self.failure.load().is_none() {
                 let (error, at) = (ReadError::Expired, now());
                 let retry_at = Instant::now();
-                let (not_logged_in, denied) = (false, None);
-                let failure = LastFailure { error, not_logged_in, denied, at, retry_at };
+                let (not_logged_in, denied, behind) = (false, None, None);
+                let failure = LastFailure { error, not_logged_in, denied, behind, at, retry_at };
                 self.failure.store(Some(Arc::new(failure)));
             }
             self.wipe();
-            self.died.notify_one();
-            event::expired(&self.key.name, self.declared.what.kind());
+            self.bell.notify_one();
+            event::expired(&self.key.name, self.declared.what().kind());
         }
     }
 

@@ -157,3 +157,26 @@ async fn leases_are_revoked_by_prefix_and_may_be_final() {
     assert_eq!(dev.root("PUT", "sys/leases/lookup", id.clone()).await.0, 400);
     assert_eq!(dev.root("PUT", "sys/leases/revoke", id).await.0, 204);
 }
+
+#[tokio::test]
+async fn a_static_role_is_rotated_in_time() {
+    let dev = Dev::start().await;
+    dev.root("POST", "sys/mounts/database", json!({"type": "database"})).await;
+    let path = "database/static-roles/app";
+    for wrong in [json!({"rotation_period": "1h"}), json!({"username": "u", "rotation_period": 1})]
+    {
+        assert_eq!(dev.root("POST", path, wrong).await.0, 400);
+    }
+    let role = json!({"username": "u", "rotation_period": "1h", "db_name": "db"});
+    assert_eq!(dev.root("POST", path, role).await.0, 204);
+    let (status, first) = dev.root("GET", "database/static-creds/app", Value::Null).await;
+    assert_eq!((status, &first["lease_id"]), (200, &json!("")));
+    let first = &first["data"];
+    assert_eq!((&first["rotation_period"], &first["username"]), (&json!(3600), &json!("u")));
+    assert!(first["ttl"].as_u64().unwrap() > 3500);
+    dev.server.set_clock_offset(std::time::Duration::from_mins(61));
+    let (_, next) = dev.root("GET", "database/static-creds/app", Value::Null).await;
+    assert_ne!(next["data"]["password"], first["password"]);
+    assert_ne!(next["data"]["last_vault_rotation"], first["last_vault_rotation"]);
+    assert_eq!(dev.root("GET", "database/static-creds/none", Value::Null).await.0, 400);
+}

@@ -13,9 +13,8 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::super::connect::{ConnectError, Outbound};
-use super::super::tenure::until;
 use super::super::{Station, identity};
-use crate::lease::now;
+use crate::lease::{now, until};
 use crate::memory::InSecretMemory;
 
 /// Connects to the destination, whatever the URI says: it is ours, and the same each time.
