@@ -64,7 +64,12 @@ impl Session {
         let authenticator = self.authenticator();
         let credential = authenticator.fingerprint(&self.stamp());
         if let Some(waits) = credential.and_then(|it| authenticator.refused.forbids(it)) {
-            return self.wait_for_another(&authenticator, waits);
+            let wait = self.wait_for_another(&authenticator, waits);
+            // A bad token in the file is no reason to let the good one end that was brought before.
+            return match self.held().filter(|token| !token.ours) {
+                Some(token) => self.live(&token, backoff).await,
+                None => wait,
+            };
         }
         let transport = self.transport_for_login();
         let outcome = match transport {
@@ -230,6 +235,10 @@ impl Session {
     /// Waits for `next` or for the token's end by our clock; `Some` when it is over before.
     async fn until(&self, next: Option<Instant>, token: &Token) -> Option<End> {
         loop {
+            self.take_new_files();
+            if self.authenticator().brings_another_than_refused(token) {
+                return Some(End::Due);
+            }
             tokio::select! {
                 () = sleep_until(next) => return None,
                 // A host that slept has not moved the timer: look at the clock now and then.
@@ -237,7 +246,6 @@ impl Session {
                     if token.is_dead() {
                         return None;
                     }
-                    self.take_new_files();
                 }
                 () = self.dead.notified() => {
                     if token.life.is_dead() {

@@ -102,6 +102,11 @@ impl Refused {
         Some(at.saturating_duration_since(Instant::now()))
     }
 
+    /// Which one was refused last, if no login succeeded since.
+    pub(super) fn credential(&self) -> Option<Fingerprint> {
+        self.last.borrow().as_ref().map(|last| last.credential)
+    }
+
     /// A login succeeded.
     pub(super) fn forget(&self) {
         self.last.replace(None);

@@ -171,6 +171,32 @@ fn a_token_file_is_looked_at_when_told_and_a_dead_token_is_not_sent_again() {
 }
 
 #[test]
+fn a_bad_token_in_the_file_does_not_end_the_good_one() {
+    let vault = Dev::start();
+    let value = store(&vault, "db");
+    let rules = "path \"secret/data/*\" { capabilities = [\"read\"] }";
+    vault.set_up("PUT", "sys/policies/acl/app", json!({ "policy": rules }));
+    let make = |vault: &Dev| {
+        let token = json!({ "policies": ["app"], "ttl": "6s" });
+        let made = vault.set_up("POST", "auth/token/create", token);
+        made["auth"]["client_token"].as_str().unwrap().to_owned()
+    };
+    let first = make(&vault);
+    let case = start(vault, &first, "method = \"token\"\ntoken_file = \"FILE\"");
+    deliver(&case, &canary("unknown"));
+    reload(&case);
+    case.sidecar.wait_for(WAITS);
+    let renewals = said(&case.sidecar, "token renewed");
+    until_said(&case.sidecar, "token renewed", renewals + 2);
+    case.until("db", "fresh", &value);
+    assert_eq!(said(&case.sidecar, "logged in to Vault"), 1);
+    deliver(&case, &make(&case.vault));
+    until_said(&case.sidecar, "logged in to Vault", 2);
+    case.until("db", "fresh", &value);
+    case.sidecar.stop();
+}
+
+#[test]
 fn a_firewalls_403_is_an_outage_and_no_word_of_vaults() {
     let (case, values) = Case::start(&["db"]);
     let page = Fault::body(403, "text/html", "<html>Request blocked: invalid token</html>");
