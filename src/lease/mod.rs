@@ -11,6 +11,7 @@
 //! | replace what cannot be renewed (any more) | after `ttl` × 9/10 × (90 to 100 %): [`replace_after`] |
 //! | replace what Vault extends no more, near its maximum life | the same of what is left, and with a tenth of the first `ttl` left at least: [`replace_last_after`] |
 //! | replace what was made under a token that another took the place of | within 30 s, and half of what is left: [`replace_orphan_after`] |
+//! | renew or replace what ends no sooner than its token, when that is not extended any more | not before the token is replaced: nothing under it would live longer |
 //! | read an unleased value again | after `refresh` × 95/100 × (84 to 100 %): [`refresh_after`] |
 //! | read again what Vault itself rotates | when its `ttl` is over, 1 to 2 s later: [`after_rotation`] |
 //! | retry | after min(1 s × 2ⁿ, 60 s, max(`left` / 4, 1 s)) × (50 to 100 %), never before `Retry-After`: [`Backoff`] |

@@ -26,7 +26,7 @@ fn furnish(vault: &Real, postgres: &Postgres) {
         "database/config/postgres",
         json!({
             "plugin_name": "postgresql-database-plugin",
-            "allowed_roles": "app",
+            "allowed_roles": "app,fixed",
             "connection_url": url,
             "username": "admin",
             "password": postgres.password,
@@ -90,4 +90,37 @@ pub fn whole_life() {
     let query = "LIST";
     let (_, leases) = vault.admin(query, "sys/leases/lookup/database/creds/app", json!(null));
     assert!(leases["data"]["keys"].as_array().is_none_or(Vec::is_empty), "{leases}");
+}
+
+/// One user whose password Vault rotates: no news while it does not, and the new password a
+/// moment after it did.
+pub fn static_role() {
+    let (vault, postgres) = (Real::start().expect("a real Vault"), Postgres::start());
+    furnish(&vault, &postgres);
+    postgres.admin("create role fixed with login");
+    let role = json!({ "db_name": "postgres", "username": "fixed", "rotation_period": 10 });
+    vault.set_up("POST", "database/static-roles/fixed", role);
+    let token = canary("caller");
+    let sidecar = Builder::serve()
+        .on_free_ports()
+        .config("[secrets.db]\npath = \"database/static-creds/fixed\"\nrefresh = \"1s\"\n")
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &vault.root_token())
+        .env("SIDEKEY_TOKEN", &token)
+        .start();
+    let mut passwords: BTreeMap<u64, String> = BTreeMap::new();
+    eventually("two rotations", || {
+        let answer = sidecar.get("/secrets/db", &token);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let version = answer.header("sidekey-version").unwrap().parse().unwrap();
+        let password = answer.json()["password"].as_str().unwrap().to_owned();
+        let known = passwords.entry(version).or_insert_with(|| password.clone());
+        assert_eq!(*known, password, "one version is one password");
+        (passwords.len() == 3).then_some(())
+    });
+    let different: std::collections::BTreeSet<_> = passwords.values().collect();
+    assert_eq!(different.len(), 3, "each rotation is another password");
+    let who = postgres.ask("fixed", &passwords[&3], "select current_user");
+    assert_eq!(who.as_deref(), Ok("fixed"));
+    sidecar.stop();
 }

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     let both = vault.or(no_postgres.then_some("no PostgreSQL here"));
     let trials = vec![
         trial("a_credential_logs_in_for_all_of_its_life", both, database::whole_life),
+        trial("a_static_role_rotates_when_vault_does_it", both, database::static_role),
         trial("stopped_and_continued", vault, standstill::stopped_and_continued),
         trial("sealed_by_a_restart_and_unsealed", vault, standstill::sealed_and_unsealed),
         trial("restarted_empty", vault, standstill::restarted_empty),
