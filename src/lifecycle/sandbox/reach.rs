@@ -55,6 +55,8 @@ pub struct Reach {
     pub(super) bind: BTreeSet<u16>,
     /// Abstract unix sockets of others may be connected to: the kernel knows no names of them.
     pub(super) abstract_sockets: bool,
+    /// Unix sockets are connected to at all.
+    pub(super) unix_sockets: bool,
 }
 
 impl Reach {
@@ -114,8 +116,11 @@ impl Reach {
         self.bind.extend(adapter.listen.iter().map(std::net::SocketAddr::port));
         match &adapter.forward {
             Forward::Tcp(addr) => _ = self.connect.insert(addr.get().port()),
-            Forward::Abstract(_) => self.abstract_sockets = true,
-            Forward::Socket(file) => self.add(file),
+            Forward::Abstract(_) => (self.unix_sockets, self.abstract_sockets) = (true, true),
+            Forward::Socket(file) => {
+                self.unix_sockets = true;
+                self.add(file);
+            }
         }
         self.connect.extend(adapter.access.key_port());
         if let Some(file) = adapter.access.ca_cert() {
@@ -165,6 +170,7 @@ impl Reach {
             && other.connect.is_subset(&self.connect)
             && other.signals.is_subset(&self.signals)
             && (self.abstract_sockets || !other.abstract_sockets)
+            && (self.unix_sockets || !other.unix_sockets)
     }
 }
 
