@@ -95,6 +95,7 @@ impl ReadError {
             | Failure::Sealed
             | Failure::Busy(_)
             | Failure::Server(_)
+            | Failure::NoSecretMemory
             | Failure::Credential(_)
             | Failure::Stopping => Self::Unavailable { retry_after },
             Failure::Denied => Self::Denied,
