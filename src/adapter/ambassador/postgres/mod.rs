@@ -21,7 +21,7 @@ use super::{Station, Use, identity};
 use crate::cache::Served;
 use crate::config::{AmbassadorProtocol, PostgresUser};
 use crate::lease::now;
-use crate::memory::scrubbed;
+use crate::memory::{InSecretMemory, scrubbed};
 use crate::server::{Peer, Stream};
 
 mod frames;
@@ -157,8 +157,9 @@ impl Postgres {
             Refusal::from(&error)
         })?;
         let patience = self.station.spec.response_timeout;
-        let entered =
-            timeout(patience, scrubbed(login(&mut outbound, &message, &credential))).await;
+        // What SCRAM computes with outlives its steps: a server may take its time in between.
+        let login = InSecretMemory::with_itself(login(&mut outbound, &message, &credential));
+        let entered = timeout(patience, scrubbed(login)).await;
         let aside = match entered {
             Ok(Ok(aside)) => aside,
             Ok(Err(error)) => {

@@ -12,6 +12,7 @@ use tower_service::Service;
 
 use super::super::application::{Application, ConnectError, Inside};
 use super::body::Inbound;
+use crate::memory::InSecretMemory;
 
 /// Unused connections that are kept for the next requests, and for how long.
 const KEPT: usize = 64;
@@ -59,6 +60,6 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        TaskTracker::new().spawn(future);
+        TaskTracker::new().spawn(InSecretMemory::new(future));
     }
 }
