@@ -77,7 +77,8 @@ fn server() -> (SocketAddr, Receiver<TcpStream>) {
         let mut kind = [0];
         stream.read_exact(&mut kind).unwrap();
         let first = String::from_utf8_lossy(&take(&mut stream)).into_owned();
-        let nonce = first.rsplit("r=").next().unwrap().to_owned();
+        // It has no comma in it, but may have anything else.
+        let nonce = first.split(",r=").nth(1).unwrap().to_owned();
         let salt = STANDARD.encode(SALT);
         let challenge = format!("r={nonce}more,s={salt},i={ITERATIONS}");
         ask(&mut stream, 11, challenge.as_bytes());

@@ -77,7 +77,9 @@ pub fn run(vault: &Dev, mode: Mode) {
     stage.at_rest("before the first handshake");
 
     let mut open: Vec<_> = (0..8).map(|_| connect(addr, &authority)).collect();
-    open.iter_mut().for_each(|stream| ask(stream, &bearer));
+    for stream in &mut open {
+        ask(stream, &bearer);
+    }
     stage.at_rest("connections open after a request each");
     for _ in 0..50 {
         ask(&mut connect(addr, &authority), &bearer);
@@ -93,7 +95,9 @@ pub fn run(vault: &Dev, mode: Mode) {
         let in_use = in_use.iter().filter(|event| event["message"] == "certificate in use").count();
         (in_use == 2).then_some(())
     });
-    open.iter_mut().for_each(|stream| ask(stream, &bearer));
+    for stream in &mut open {
+        ask(stream, &bearer);
+    }
     ask(&mut connect(addr, &authority), &bearer);
     stage.at_rest("after the certificate was replaced");
     drop((open, client));
