@@ -10,18 +10,20 @@ use tokio_util::task::TaskTracker;
 use crate::adapter::ambassador::{self, Ambassador};
 use crate::adapter::tls::{self, TlsAdapter};
 use crate::cache::SecretCache;
-use crate::config::{AbstractName, Config, Declarations, Life, Limits, NameKind, Protection};
+use crate::config::{AbstractName, Config, Declarations, Life, Limits, NameKind};
 use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
-use crate::memory::{arena_status, grow_arena};
+use crate::memory::arena_status;
 use crate::notify::Notifier;
 use crate::observe::{Audit, Metrics, Outlet, Style, event, log_directly, log_to};
 use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
 use crate::vault::{FetchThread, Upstream};
 
+mod memory;
 mod reload;
 mod start;
 
+pub(crate) use memory::{ENOUGH_MEMORY, cache_capacity, settle_memory};
 pub use reload::Reloader;
 use reload::{AtStart, Running};
 pub(crate) use start::first_login;
@@ -29,10 +31,6 @@ use start::until_ready;
 
 /// Time kept for in-flight tasks that did not end by themselves.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
-
-/// Secret memory, besides the fetch thread's stack, that is little for a few secrets and callers,
-/// and fits into the usual `RLIMIT_MEMLOCK` of 8 MiB.
-pub(crate) const ENOUGH_MEMORY: usize = 4 << 20;
 
 /// The sidecar, to be built.
 #[derive(Debug)]
@@ -87,7 +85,7 @@ impl App {
             server.start_keystores().map_err(no_thread)?;
         }
         settle_memory(&protection)?;
-        let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
+        let cache = SecretCache::new(&declarations, cache_capacity(&limits), upstream.clone());
         let notifier = Notifier::start(notify, Arc::new(cache.clone()), metrics.clone());
         let awaited = tls.iter().filter_map(TlsAdapter::awaited).collect();
         let readiness = Readiness::new(cache.clone(), awaited);
@@ -187,6 +185,7 @@ impl Bound {
             Context { policy: self.policy, metrics: self.metrics, audit: self.audit.clone() };
         server.serve(Arc::new(cache.clone()), context, &connections, no_more_connections.clone());
 
+        health_tasks.spawn(memory::watch(no_more_health.clone()));
         let (vault, auth) = self.running.upstream();
         cache.fetch_required();
         let started = async {
@@ -237,23 +236,6 @@ fn policy(
     Policy::new(callers, names, limits)
 }
 
-/// Says how plaintext is kept, once the fetch thread runs.
-///
-/// # Errors
-/// When there is less protection than the configuration insists on.
-pub(crate) fn settle_memory(protection: &Protection) -> Result<(), Error> {
-    if protection.require_secret_memory {
-        grow_arena(ENOUGH_MEMORY);
-    }
-    let memory = arena_status();
-    event::memory(memory);
-    let enough = memory.is_complete() && memory.bytes >= ENOUGH_MEMORY;
-    if protection.require_secret_memory && !enough {
-        return Err(Error::NoSecretMemory(memory));
-    }
-    Ok(())
-}
-
 fn update_on_scrape(metrics: &Metrics, cache: SecretCache, readiness: Readiness) {
     metrics.on_scrape(move |metrics| {
         let (entries, bytes) = cache.size();
@@ -264,6 +246,6 @@ fn update_on_scrape(metrics: &Metrics, cache: SecretCache, readiness: Readiness)
         }
         metrics.set_ready(readiness.pending().is_empty() && !readiness.is_stopping());
         let memory = arena_status();
-        metrics.set_memory(memory.tier.as_str(), memory.bytes as u64, memory.spilled as u64);
+        metrics.set_memory(&memory);
     });
 }

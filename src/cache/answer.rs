@@ -95,6 +95,7 @@ impl ReadError {
             | Failure::Sealed
             | Failure::Busy(_)
             | Failure::Server(_)
+            | Failure::NoSecretMemory
             | Failure::Credential(_)
             | Failure::InvalidToken
             | Failure::Behind

@@ -10,6 +10,7 @@ mod sidecar;
 mod serve;
 
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -40,10 +41,12 @@ pub fn run(cli: Cli, hardening: &Hardening) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes to stdout; a reader that went away is no error.
+/// Writes to stdout; a reader that went away is no error. Not through the buffer of the standard
+/// library, which would keep a copy of a value for as long as the process runs.
 fn print(text: &[u8]) -> Result<(), Error> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+    let stdout = std::io::stdout().lock();
+    let written = stdout.as_fd().try_clone_to_owned();
+    match written.and_then(|stdout| std::fs::File::from(stdout).write_all(text)) {
         Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::System { what: "cannot write to stdout", source })
         }

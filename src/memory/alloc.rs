@@ -42,12 +42,26 @@ pub(super) fn route_this_thread() {
 /// for as long as the rest of its request takes to arrive. So that a crowd of callers does not
 /// push secrets out, it gets no more than a part of what the process may have.
 #[derive(Debug)]
-pub struct InSecretMemory<F>(Pin<Box<F>>);
+pub struct InSecretMemory<F> {
+    future: Pin<Box<F>>,
+    route: Route,
+}
 
 impl<F: Future> InSecretMemory<F> {
     /// `future` itself stays in ordinary memory.
     pub fn new(future: F) -> Self {
-        Self(Box::pin(future))
+        Self { future: Box::pin(future), route: Route::Spare }
+    }
+
+    /// For one that handles a credential of ours: not bounded as the others are. What `future`
+    /// itself holds is in secret memory too.
+    pub fn with_itself(future: F) -> Self {
+        Self { future: in_secret_memory(|| Box::pin(future)), route: Route::Secret }
+    }
+
+    /// The same, but `future` itself, which is large and holds none of it, stays where it is made.
+    pub fn of_credential(future: F) -> Self {
+        Self { future: Box::pin(future), route: Route::Secret }
     }
 }
 
@@ -55,8 +69,8 @@ impl<F: Future> Future for InSecretMemory<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _routed = Routed::switch(Route::Spare);
-        self.0.as_mut().poll(cx)
+        let _routed = Routed::switch(self.route);
+        self.future.as_mut().poll(cx)
     }
 }
 

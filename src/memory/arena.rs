@@ -8,25 +8,34 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use talc::DefaultBinning;
 use talc::base::Talc;
 use talc::source::Manual;
 
 use super::magazine::{self, Class};
-use super::pages::{self, PAGE, Tier};
+use super::pages::{self, Tier};
 
-/// Address space, not memory.
+/// Address space of each heap, not memory.
 const RESERVED: usize = 1 << 30;
 /// Pages are taken in steps of this, as long as the limit allows.
 const STEP: usize = 256 << 10;
 /// Allocations between two attempts to grow when no more pages are to be had.
 const PAUSE: u32 = 1000;
 
+/// What a heap is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// What must be in secret pages.
+    Needed,
+    /// What can do without: a heap of its own, so that it never takes the others' room.
+    Spare,
+}
+
 struct Heap {
     talc: Talc<Manual, DefaultBinning>,
-    start: Option<NonNull<u8>>,
+    what: Use,
     /// End of the claimed heap, for extending it.
     end: Option<NonNull<u8>>,
     filled: usize,
@@ -40,23 +49,23 @@ struct Heap {
 // SAFETY: the pointers are to memory that this heap alone manages; a mutex guards it.
 unsafe impl Send for Heap {}
 
-static HEAP: Mutex<Heap> = Mutex::new(Heap {
-    talc: Talc::new(Manual),
-    start: None,
-    end: None,
-    filled: 0,
-    tier: Tier::Secret,
-    pause: 0,
-    refused: 0,
-});
+static NEEDED: Mutex<Heap> = Mutex::new(Heap::new(Use::Needed));
+static SPARE: Mutex<Heap> = Mutex::new(Heap::new(Use::Spare));
 
-/// Start of the reserved range, 0 before the first use: `contains` runs on every free.
+/// Start of the reserved range of both heaps, 0 before the first use: `contains` runs on every
+/// free.
 static START: AtomicUsize = AtomicUsize::new(0);
-/// Up to here the heap grows for what can do without it.
-static SPARE: AtomicUsize = AtomicUsize::new(RESERVED);
+/// Held while the range is reserved.
+static RESERVING: Mutex<()> = Mutex::new(());
+/// How far the heap for what can do without grows.
+static MOST_SPARE: AtomicUsize = AtomicUsize::new(RESERVED);
 static FILLED: AtomicUsize = AtomicUsize::new(0);
-/// Allocations that had to go to the ordinary heap.
-static REFUSED: AtomicUsize = AtomicUsize::new(0);
+/// Allocations that had to go to the ordinary heap, and should not have.
+static SPILLED: AtomicUsize = AtomicUsize::new(0);
+/// Those that could do without.
+static SPARED: AtomicUsize = AtomicUsize::new(0);
+/// Nothing may be kept elsewhere.
+static INSISTED: AtomicBool = AtomicBool::new(false);
 /// A thread that should have had a secret stack got none.
 static ORDINARY_STACK: AtomicBool = AtomicBool::new(false);
 static TIER: AtomicU8 = AtomicU8::new(Tier::Plain as u8);
@@ -68,8 +77,11 @@ pub struct ArenaStatus {
     pub tier: Tier,
     /// Bytes of such pages.
     pub bytes: usize,
-    /// Allocations that found no room there and went to the ordinary heap.
+    /// Allocations for values and tokens, and of the threads that handle them, that found no room
+    /// there and went to the ordinary heap.
     pub spilled: usize,
+    /// The same of connections, whose share is bounded.
+    pub spared: usize,
     /// The stacks of the threads that handle plaintext are of such pages too, as far as they run.
     pub stack: bool,
 }
@@ -83,9 +95,9 @@ impl ArenaStatus {
 
 /// Takes the first pages, so that the tier is known.
 pub fn arena_status() -> ArenaStatus {
-    if START.load(Ordering::Acquire) == 0 {
-        let mut heap = lock();
-        if heap.start.is_none() {
+    if FILLED.load(Ordering::Relaxed) == 0 {
+        let mut heap = lock(Use::Needed);
+        if heap.filled == 0 {
             heap.grow(1);
         }
     }
@@ -97,15 +109,54 @@ pub fn arena_status() -> ArenaStatus {
     ArenaStatus {
         tier,
         bytes: FILLED.load(Ordering::Relaxed),
-        spilled: REFUSED.load(Ordering::Relaxed),
+        spilled: SPILLED.load(Ordering::Relaxed),
+        spared: SPARED.load(Ordering::Relaxed),
         stack: !ORDINARY_STACK.load(Ordering::Relaxed),
     }
 }
 
 /// Takes pages until there are `bytes` of them, or no more to be had.
 pub fn grow_arena(bytes: usize) {
-    let mut heap = lock();
+    let mut heap = lock(Use::Needed);
     while heap.filled < bytes && heap.grow(1) {}
+}
+
+/// From now on an answer of Vault's that finds no room is not taken.
+pub fn insist_on_secret_memory() {
+    INSISTED.store(true, Ordering::Relaxed);
+}
+
+/// What of the pages that the process may lock is for values that are kept: the rest is for
+/// fetching them, for connections and for stacks. `None` when there is no limit, or no such pages.
+pub fn room_for_values() -> Option<usize> {
+    if arena_status().tier != Tier::Secret {
+        return None;
+    }
+    pages::lock_limit().map(|limit| limit / 4)
+}
+
+/// Whether an answer of `len` bytes can be taken, and a value of that size be made of it. Always,
+/// where nobody [insists](insist_on_secret_memory).
+pub fn has_room_for(len: usize) -> bool {
+    if !is_insisted() {
+        return true;
+    }
+    // The value; the buffers it comes through; and what else the libraries need.
+    let blocks = [len.max(1), len.clamp(1, 512 << 10), 64 << 10];
+    let layouts = blocks.map(|size| Layout::from_size_align(size, 16).ok());
+    let mut heap = lock(Use::Needed);
+    let taken = layouts.map(|layout| layout.and_then(|layout| heap.take(layout)));
+    for (block, layout) in taken.into_iter().zip(layouts) {
+        if let (Some(block), Some(layout)) = (block, layout) {
+            // SAFETY: taken above with this very layout, and never used.
+            unsafe { heap.talc.deallocate(block.as_ptr(), layout) };
+        }
+    }
+    taken.iter().all(Option::is_some)
+}
+
+pub(super) fn is_insisted() -> bool {
+    INSISTED.load(Ordering::Relaxed)
 }
 
 pub(super) fn note_ordinary_stack() {
@@ -115,16 +166,16 @@ pub(super) fn note_ordinary_stack() {
 /// Memory from the arena, not cleared by contract (freed blocks are wiped, but carry the
 /// allocator's own links). `None` when there are no more pages.
 pub(super) fn allocate(layout: Layout) -> Option<NonNull<u8>> {
-    allocate_within(layout, RESERVED)
+    allocate_from(Use::Needed, layout)
 }
 
-/// The same for what can do without: it takes no new pages once half of what the process may
-/// lock is taken.
+/// The same for what can do without: all of it gets no more than a quarter of what the process
+/// may lock.
 pub(super) fn allocate_spare(layout: Layout) -> Option<NonNull<u8>> {
-    allocate_within(layout, SPARE.load(Ordering::Relaxed))
+    allocate_from(Use::Spare, layout)
 }
 
-fn allocate_within(layout: Layout, most: usize) -> Option<NonNull<u8>> {
+fn allocate_from(what: Use, layout: Layout) -> Option<NonNull<u8>> {
     if layout.size() == 0 {
         return None;
     }
@@ -133,16 +184,10 @@ fn allocate_within(layout: Layout, most: usize) -> Option<NonNull<u8>> {
         return Some(block);
     }
     let layout = class.map_or(layout, Class::layout);
-    let mut heap = lock();
-    // SAFETY: the layout's size is not zero.
-    let mut block = unsafe { heap.talc.allocate(layout) };
-    let needed = layout.size() + layout.align();
-    if block.is_none() && heap.filled + needed.max(STEP) <= most && heap.grow(needed) {
-        // SAFETY: as above.
-        block = unsafe { heap.talc.allocate(layout) };
-    }
+    let block = lock(what).take(layout);
     if block.is_none() {
-        REFUSED.fetch_add(1, Ordering::Relaxed);
+        let refused = if what == Use::Needed { &SPILLED } else { &SPARED };
+        refused.fetch_add(1, Ordering::Relaxed);
     }
     block
 }
@@ -163,41 +208,83 @@ pub(super) unsafe fn deallocate(block: NonNull<u8>, layout: Layout, keep: bool) 
 }
 
 /// # Safety
-/// `block` came from the heap with this very layout and is not used any more.
+/// `block` came from one of the heaps with this very layout and is not used any more.
 pub(super) unsafe fn give_back(block: NonNull<u8>, layout: Layout) {
-    // SAFETY: the caller's guarantee.
-    unsafe { lock().talc.deallocate(block.as_ptr(), layout) };
+    let what = if offset(block.as_ptr()) < RESERVED { Use::Needed } else { Use::Spare };
+    // SAFETY: the caller's guarantee; its address says which heap.
+    unsafe { lock(what).talc.deallocate(block.as_ptr(), layout) };
 }
 
 /// Whether `block` lies in the arena.
 #[inline]
 pub(super) fn contains(block: *mut u8) -> bool {
-    let start = START.load(Ordering::Relaxed);
-    start != 0 && (block as usize).wrapping_sub(start) < RESERVED
+    START.load(Ordering::Relaxed) != 0 && offset(block) < 2 * RESERVED
+}
+
+fn offset(block: *mut u8) -> usize {
+    (block as usize).wrapping_sub(START.load(Ordering::Relaxed))
 }
 
 /// Never poisoned in a way that matters: nothing that panics runs under the lock.
-fn lock() -> std::sync::MutexGuard<'static, Heap> {
-    HEAP.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(what: Use) -> MutexGuard<'static, Heap> {
+    let heap = if what == Use::Needed { &NEEDED } else { &SPARE };
+    heap.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where both heaps lie, one behind the other.
+fn range() -> Option<NonNull<u8>> {
+    let _reserving = RESERVING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(start) = NonNull::new(START.load(Ordering::Acquire) as *mut u8) {
+        return Some(start);
+    }
+    let start = pages::reserve(2 * RESERVED)?;
+    MOST_SPARE.store(pages::lock_limit().map_or(RESERVED, |l| l / 4), Ordering::Relaxed);
+    START.store(start.as_ptr() as usize, Ordering::Release);
+    Some(start)
 }
 
 impl Heap {
+    const fn new(what: Use) -> Self {
+        let talc = Talc::new(Manual);
+        Self { talc, what, end: None, filled: 0, tier: Tier::Secret, pause: 0, refused: 0 }
+    }
+
+    /// A block, after growing where that is needed.
+    fn take(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        if layout.size() == 0 {
+            return None;
+        }
+        // SAFETY: the layout's size is not zero.
+        let mut block = unsafe { self.talc.allocate(layout) };
+        if block.is_none() && self.grow(layout.size().checked_add(layout.align())?) {
+            // SAFETY: as above.
+            block = unsafe { self.talc.allocate(layout) };
+        }
+        block
+    }
+
     /// Fills pages for at least `needed` more bytes. Allocates nothing.
     fn grow(&mut self, needed: usize) -> bool {
+        let (start, most) = match self.what {
+            _ if needed > RESERVED => return false,
+            Use::Needed => (0, RESERVED),
+            Use::Spare => (RESERVED, MOST_SPARE.load(Ordering::Relaxed)),
+        };
+        let page = pages::page_size();
         // The allocator's own book-keeping takes a little of each heap.
-        let least = (needed + PAGE).next_multiple_of(PAGE);
+        let least = (needed + page).next_multiple_of(page);
         if self.pause > 0 && least >= self.refused {
             self.pause -= 1;
             return false;
         }
-        let Some(start) = self.start.or_else(|| self.reserve()) else { return false };
+        let Some(range) = range() else { return false };
         let wanted = least.max(STEP).next_multiple_of(STEP);
         for len in [wanted, least] {
-            if self.filled + len > RESERVED {
+            if self.filled + len > most {
                 continue;
             }
-            // SAFETY: inside the reserved range, past everything filled so far.
-            let at = unsafe { start.add(self.filled) };
+            // SAFETY: inside this heap's part of the range, past everything filled so far.
+            let at = unsafe { range.add(start + self.filled) };
             if self.fill(at, len) {
                 self.claim(at, len);
                 return true;
@@ -205,15 +292,6 @@ impl Heap {
         }
         (self.refused, self.pause) = (least, PAUSE);
         false
-    }
-
-    fn reserve(&mut self) -> Option<NonNull<u8>> {
-        self.start = pages::reserve(RESERVED);
-        if let Some(start) = self.start {
-            SPARE.store(pages::lock_limit().map_or(RESERVED, |l| l / 2), Ordering::Relaxed);
-            START.store(start.as_ptr() as usize, Ordering::Release);
-        }
-        self.start
     }
 
     /// The tier is decided by the first pages; a later shortage does not lower it.
@@ -224,7 +302,9 @@ impl Heap {
             // SAFETY: page-aligned, inside our reservation, not in use.
             if unsafe { pages::fill(at, len, tier) }.is_some() {
                 self.tier = tier;
-                TIER.store(tier as u8, Ordering::Relaxed);
+                if self.what == Use::Needed {
+                    TIER.store(tier as u8, Ordering::Relaxed);
+                }
                 return true;
             }
         }
@@ -240,7 +320,7 @@ impl Heap {
             };
         }
         self.filled += len;
-        FILLED.store(self.filled, Ordering::Relaxed);
+        FILLED.fetch_add(len, Ordering::Relaxed);
     }
 }
 
@@ -271,5 +351,22 @@ mod tests {
         let before = arena_status().spilled;
         assert!(allocate(Layout::from_size_align(RESERVED, 8).unwrap()).is_none());
         assert!(arena_status().spilled > before);
+    }
+
+    #[test]
+    fn what_can_do_without_takes_no_room_of_the_others() {
+        let layout = Layout::from_size_align(50_000, 16).unwrap();
+        let (Some(needed), Some(spare)) = (allocate(layout), allocate_spare(layout)) else {
+            panic!("no room: {:?}", arena_status());
+        };
+        assert!(offset(needed.as_ptr()) < RESERVED && offset(spare.as_ptr()) >= RESERVED);
+        // SAFETY: our own blocks, freed with their layout.
+        unsafe {
+            deallocate(needed, layout, false);
+            deallocate(spare, layout, false);
+        }
+        let mut heap = Heap::new(Use::Spare);
+        heap.filled = MOST_SPARE.load(Ordering::Relaxed);
+        assert!(heap.take(layout).is_none(), "however much the other heap has");
     }
 }

@@ -49,8 +49,14 @@ impl SecretBuf {
     }
 
     fn layout(len: usize) -> Layout {
-        // Out of range only for more than the address space holds.
-        Layout::array::<u8>(len).unwrap_or(Layout::new::<u8>())
+        // Out of range only for more than the address space holds: nothing can be had then.
+        Layout::array::<u8>(len)
+            .unwrap_or_else(|_| std::alloc::handle_alloc_error(Layout::new::<u8>()))
+    }
+
+    /// It lies where the configuration insists that plaintext be.
+    pub fn is_kept_as_required(&self) -> bool {
+        self.is_empty() || !arena::is_insisted() || arena::contains(self.start.as_ptr())
     }
 
     /// Copies `plaintext`; wiping the source remains with its owner.

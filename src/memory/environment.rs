@@ -52,17 +52,17 @@ unsafe fn take(name: &str) -> Option<SecretBuf> {
     // SAFETY: `environ` points to a NULL-terminated array of NUL-terminated strings, and no
     // other thread changes it meanwhile (the caller's guarantee).
     unsafe {
-        let mut entry = environ;
+        let (mut entry, mut first) = (environ, None);
         while !entry.is_null() && !(*entry).is_null() {
             if let Some(value) = value_of(*entry, name) {
-                let taken = SecretBuf::copy_from(value);
+                // A name may stand there twice: the first one counts, and all are wiped.
+                first.get_or_insert_with(|| SecretBuf::copy_from(value));
                 value.zeroize();
-                return (!taken.is_empty()).then_some(taken);
             }
             entry = entry.add(1);
         }
+        first.filter(|taken| !taken.is_empty())
     }
-    None
 }
 
 /// The value part of a `NAME=value` string when its name is `name`.

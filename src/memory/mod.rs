@@ -9,7 +9,7 @@
 //!    ordinary ones. [`arena_status`] says which.
 //! 3. The fetch thread, whose libraries handle plaintext in HTTP, TLS and JSON buffers, has its
 //!    whole heap and stack there ([`keep_thread_secret`]); so has the thread that makes keystores.
-//!    Connections, whose buffers hold the tokens of callers, have their heap there
+//!    Connections, whose buffers hold the tokens of callers, have their heap there, within bounds
 //!    ([`InSecretMemory`]), and so have private keys that a library reads ([`in_secret_memory`]).
 //! 4. The global allocator ([`WipingAllocator`]) wipes every block that it frees; what such a
 //!    thread keeps of them for its next allocations is wiped.
@@ -35,7 +35,9 @@ mod scrub;
 mod signals;
 
 pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory, in_secret_memory};
-pub use arena::{ArenaStatus, arena_status, grow_arena};
+pub use arena::{
+    ArenaStatus, arena_status, grow_arena, has_room_for, insist_on_secret_memory, room_for_values,
+};
 pub use buf::{SecretBuf, SecretWriter};
 pub use environment::{take_env, take_token};
 pub(crate) use file::open_regular;

@@ -24,7 +24,12 @@ impl Tier {
     }
 }
 
-pub(super) const PAGE: usize = 4096;
+/// 4 KiB on x86-64; up to 64 KiB elsewhere.
+pub(super) fn page_size() -> usize {
+    // SAFETY: a plain call of the C library, which knows it from the start of the process.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(64 << 10)
+}
 
 /// `RLIMIT_MEMLOCK`; `None` for no limit, which is what a process with `CAP_IPC_LOCK` has.
 pub(super) fn lock_limit() -> Option<usize> {
@@ -110,12 +115,28 @@ unsafe fn fill_secret(at: NonNull<u8>, len: usize) -> Option<()> {
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         if libc::mremap(fresh, len, len, flags, at.as_ptr()) == libc::MAP_FAILED {
             libc::munmap(fresh, len);
+            // What was there may be gone by then, and would leave a hole for others to fill.
+            restore(at, len);
             return None;
         }
         // A forked child would share the pages.
         libc::madvise(at.as_ptr().cast(), len, libc::MADV_DONTFORK);
     }
     Some(())
+}
+
+/// Puts ordinary pages under the range, unless something is there.
+///
+/// # Safety
+/// As for [`fill`].
+unsafe fn restore(at: NonNull<u8>, len: usize) {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: the range is the caller's, and a mapping that is there stays.
+    unsafe {
+        let start = at.as_ptr().cast();
+        libc::mmap(start, len, protection, flags | libc::MAP_FIXED_NOREPLACE, -1, 0);
+    }
 }
 
 /// # Safety

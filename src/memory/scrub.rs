@@ -4,27 +4,48 @@
 //! keeps them for ever: `/proc/PID/mem` does not show them, but a core dump does.
 
 use std::future::poll_fn;
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::ptr::NonNull;
 
 use super::alloc::{route_this_thread, wipe};
 use super::arena::note_ordinary_stack;
-use super::pages::{self, PAGE, Tier};
+use super::pages::{self, Tier};
 
 /// Deeper than any call of ours between two waits.
 const SCRUBBED_STACK: usize = 48 << 10;
 
-/// Makes the calling thread one whose heap and stack live in secret pages, as far as they can
-/// be had. To be called first thing in the thread; returns whether the stack is secret.
-#[inline(never)]
-pub fn keep_thread_secret() -> bool {
+/// Left above the secret part of a stack, for what its making needs.
+const KEPT_STACK: usize = 16 << 10;
+/// That, and the rest of a page, and some: what runs below is in the secret part.
+const SKIPPED_STACK: usize = KEPT_STACK + LARGEST_PAGE + (4 << 10);
+const LARGEST_PAGE: usize = if cfg!(target_arch = "x86_64") { 4 << 10 } else { 64 << 10 };
+
+/// Runs `body`, all there is to do for the calling thread, with heap and stack in secret pages,
+/// as far as they can be had. To be called first thing in the thread.
+pub fn keep_thread_secret<T>(body: impl FnOnce() -> T) -> T {
     route_this_thread();
-    let secret = replace_stack().is_some();
-    if !secret {
+    if replace_stack().is_none() {
         note_ordinary_stack();
     }
-    secret
+    run_deeper(body)
+}
+
+/// Runs `body` further down than [`replace_stack`] left the stack as it was.
+#[inline(never)]
+fn run_deeper<T>(body: impl FnOnce() -> T) -> T {
+    let mut skipped = MaybeUninit::<[u8; SKIPPED_STACK]>::uninit();
+    black_box(skipped.as_mut_ptr());
+    let done = run_here(body);
+    black_box(skipped.as_mut_ptr());
+    done
+}
+
+/// A frame of its own, below the one that skips.
+#[inline(never)]
+fn run_here<T>(body: impl FnOnce() -> T) -> T {
+    body()
 }
 
 /// Clears what lies below the caller's stack frame, and all vector registers. Meant for the
@@ -57,8 +78,8 @@ fn replace_stack() -> Option<()> {
     let (lowest, _) = stack_bounds()?;
     let here = 0u8;
     // The frames of this function and of what it calls stay above.
-    let top = ((&raw const here) as usize - 4 * PAGE) & !(PAGE - 1);
-    let len = top.checked_sub(lowest).filter(|len| *len >= 16 * PAGE)?;
+    let top = ((&raw const here) as usize - KEPT_STACK) & !(pages::page_size() - 1);
+    let len = top.checked_sub(lowest).filter(|len| *len >= 64 << 10)?;
     let at = NonNull::new(lowest as *mut u8)?;
     // SAFETY: page-aligned, inside this thread's own stack and below every live frame: the
     // system calls made here need less than the pages left above `top`.
@@ -76,7 +97,7 @@ fn stack_bounds() -> Option<(usize, usize)> {
         }
         let known = libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut start, &raw mut size);
         libc::pthread_attr_destroy(attributes.as_mut_ptr());
-        (known == 0).then_some(((start as usize).next_multiple_of(PAGE), size))
+        (known == 0).then_some(((start as usize).next_multiple_of(pages::page_size()), size))
     }
 }
 
@@ -138,17 +159,35 @@ pub(super) fn clear_vector_registers() {}
 mod tests {
     use super::*;
 
+    /// What the kernel calls the mapping that `address` lies in.
+    fn mapping(address: usize) -> String {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let holds = |line: &&str| {
+            let (from, to) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+            let number = |text| usize::from_str_radix(text, 16).unwrap();
+            (number(from)..number(to)).contains(&address)
+        };
+        maps.lines().find(holds).unwrap().to_owned()
+    }
+
     #[test]
-    fn a_thread_with_a_secret_stack_works_and_ends() {
-        let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(|| {
-            let secret = keep_thread_secret();
+    fn everything_of_a_thread_with_a_secret_stack_runs_in_it() {
+        let work = || {
+            let local = 7u8;
+            let place = mapping((&raw const local) as usize);
             let deep: [u8; 100_000] = std::array::from_fn(|i| i.to_le_bytes()[0]);
             scrub();
             let sum: u64 = deep.iter().map(|b| u64::from(*b)).sum();
-            (secret, sum, vec![1u8; 1000])
-        });
-        let (_, sum, heap) = thread.unwrap().join().unwrap();
+            (place, sum, vec![local; 1000])
+        };
+        let thread = std::thread::Builder::new().stack_size(1 << 20);
+        let thread = thread.spawn(move || keep_thread_secret(work));
+        let (place, sum, heap) = thread.unwrap().join().unwrap();
+        let secret = crate::memory::arena_status();
+        if secret.tier == Tier::Secret && secret.stack {
+            assert!(place.contains("secretmem"), "{place}");
+        }
         assert_eq!(sum, (0..100_000u64).map(|i| i % 256).sum::<u64>());
-        assert_eq!(heap, vec![1; 1000]);
+        assert_eq!(heap, vec![7; 1000]);
     }
 }

@@ -233,6 +233,23 @@ pub fn memory(status: ArenaStatus) {
     }
 }
 
+/// Plaintext that should be in secret memory found no room there.
+pub fn memory_spilled(status: ArenaStatus, more: usize) {
+    let (tier, bytes, spilled) = (status.tier.as_str(), status.bytes, status.spilled);
+    warn!(
+        target: "sidekey", tier, bytes, spilled, more,
+        "secret memory ran out, raise RLIMIT_MEMLOCK: root can read some plaintext"
+    );
+}
+
+/// The cache may hold less than the configuration says.
+pub fn cache_capped(configured: u64, bytes: u64) {
+    info!(
+        target: "sidekey", configured, bytes,
+        "the cache is as large as secret memory allows, raise RLIMIT_MEMLOCK for more"
+    );
+}
+
 /// Connections that did not end in time are cut.
 pub fn drain_cut_short(connections: usize) {
     if connections == 0 {

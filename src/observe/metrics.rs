@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use super::process::ProcessCollector;
 use super::tls_metrics::{TlsFamilies, TlsMetrics};
 use crate::container::Audit;
+use crate::memory::ArenaStatus;
 
 /// The upper bounds of a Vault request's duration, in seconds.
 const UPSTREAM_BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
@@ -97,6 +98,7 @@ struct Inner {
     memory_tier: Family<TierLabel, Gauge>,
     memory_bytes: Gauge,
     memory_spilled: Gauge,
+    memory_spared: Gauge,
     sandbox: Family<LayerLabel, Gauge>,
     hardening: Family<ItemLabels, Gauge>,
     ambassador_uses: Family<AmbassadorOutcome, Counter>,
@@ -128,6 +130,7 @@ impl Metrics {
             memory_tier: Family::default(),
             memory_bytes: Gauge::default(),
             memory_spilled: Gauge::default(),
+            memory_spared: Gauge::default(),
             sandbox: Family::default(),
             hardening: Family::default(),
             ambassador_uses: Family::default(),
@@ -206,11 +209,13 @@ impl Metrics {
         self.0.ready.set(i64::from(ready));
     }
 
-    /// How plaintext is kept: the tier in force, its bytes, and what found no room there.
-    pub fn set_memory(&self, tier: &'static str, bytes: u64, spilled: u64) {
-        self.0.memory_tier.get_or_create(&TierLabel { tier }).set(1);
-        self.0.memory_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        self.0.memory_spilled.set(i64::try_from(spilled).unwrap_or(i64::MAX));
+    /// How plaintext is kept.
+    pub fn set_memory(&self, memory: &ArenaStatus) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.memory_tier.get_or_create(&TierLabel { tier: memory.tier.as_str() }).set(1);
+        self.0.memory_bytes.set(number(memory.bytes));
+        self.0.memory_spilled.set(number(memory.spilled));
+        self.0.memory_spared.set(number(memory.spared));
     }
 
     /// Whether a layer of the sandbox is in force as a whole.
@@ -287,8 +292,10 @@ impl Inner {
         let help = "1 for the kind of pages that plaintext lives in: secret, locked or plain";
         add.register("memory_tier", help, self.memory_tier.clone());
         add.register("memory_bytes", "Pages for plaintext", self.memory_bytes.clone());
-        let help = "Allocations that found no room there and went to ordinary memory";
+        let help = "Allocations for values and tokens that found no room there";
         add.register("memory_spilled", help, self.memory_spilled.clone());
+        let help = "Allocations of connections beyond their share of it";
+        add.register("memory_spared", help, self.memory_spared.clone());
         let help = "1 for each layer of the sandbox that is in force as a whole";
         add.register("sandbox", help, self.sandbox.clone());
         let help = "1 for what an item of the container's hardening came to: ok, flaw or operator";

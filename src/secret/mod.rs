@@ -190,6 +190,11 @@ impl Secret {
         self.plaintext.len()
     }
 
+    /// It lies where the configuration insists that plaintext be.
+    pub(crate) fn is_kept_as_required(&self) -> bool {
+        self.plaintext.is_kept_as_required()
+    }
+
     /// True for a secret that holds no plaintext at all.
     pub fn is_empty(&self) -> bool {
         self.plaintext.is_empty()

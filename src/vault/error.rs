@@ -57,6 +57,8 @@ pub enum Failure {
     Malformed(&'static str),
     /// The answer, or what it announces, is over the limit.
     TooLarge,
+    /// There is no room for the answer in secret memory, which the configuration insists on.
+    NoSecretMemory,
     /// A redirect that is not followed: a second one, or one to plain HTTP.
     Redirect,
     /// A certificate was issued, and is not what was asked for.
@@ -149,6 +151,7 @@ impl VaultError {
             | Failure::Malformed(_)
             | Failure::Foreign(_)
             | Failure::TooLarge
+            | Failure::NoSecretMemory
             | Failure::Unfit(_)
             // Two nodes that both think the other is active, until they have agreed.
             | Failure::Redirect
@@ -177,6 +180,7 @@ impl VaultError {
             | Failure::TooLarge
             | Failure::Redirect
             | Failure::Unfit(_) => "malformed",
+            Failure::NoSecretMemory => "no_memory",
             Failure::Credential(_) => "credential",
             Failure::Behind => "behind",
             Failure::NotLoggedIn => "not_logged_in",
@@ -225,6 +229,10 @@ impl fmt::Display for Failure {
             Self::Refused(status, refusal) => write!(f, "{refusal} ({status})"),
             Self::Malformed(what) => write!(f, "Vault's answer is broken: {what}"),
             Self::TooLarge => f.write_str("Vault's answer is too large"),
+            Self::NoSecretMemory => f.write_str(
+                "no room in secret memory, which [memory] require_secret_memory asks for: \
+                 raise RLIMIT_MEMLOCK, or have fewer or smaller secrets",
+            ),
             Self::Redirect => f.write_str("Vault redirects to where we do not follow"),
             Self::Unfit(why) => write!(f, "Vault issued another certificate than asked for: {why}"),
             Self::Credential(what) => f.write_str(what),

@@ -140,7 +140,8 @@ impl Upstream {
     /// Everything that can go wrong with Vault.
     pub async fn read(&self, path: &VaultPath, version: Option<u64>) -> Result<Secret, VaultError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Command::Read { path: path.clone(), version, reply }, answer).await
+        let read = self.ask(Command::Read { path: path.clone(), version, reply }, answer).await;
+        read.and_then(kept_as_required)
     }
 
     /// Has a certificate issued. Each call makes another one.
@@ -153,7 +154,8 @@ impl Upstream {
     /// with Vault.
     pub async fn issue(&self, spec: &CertificateSpec) -> Result<Secret, VaultError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Command::Issue { spec: Box::new(spec.clone()), reply }, answer).await
+        let issued = self.ask(Command::Issue { spec: Box::new(spec.clone()), reply }, answer).await;
+        issued.and_then(kept_as_required)
     }
 
     /// The list of revoked certificates of a PKI mount, PEM.
@@ -241,6 +243,12 @@ impl Upstream {
     }
 }
 
+/// Not where root could read it, when the configuration insists on that.
+fn kept_as_required(secret: Secret) -> Result<Secret, VaultError> {
+    let kept = secret.is_kept_as_required();
+    kept.then_some(secret).ok_or_else(|| VaultError::new(Failure::NoSecretMemory, "memory"))
+}
+
 impl FetchThread {
     /// Waits for the thread's end. Blocks.
     pub fn join(self) {
@@ -256,20 +264,21 @@ fn run(
     inbox: mpsc::UnboundedReceiver<Command>,
     ready: &std::sync::mpsc::Sender<Result<(), VaultError>>,
 ) {
-    keep_thread_secret();
-    match prepare(vault, auth, state, metrics) {
-        Ok((runtime, fetcher)) => {
-            let _ = ready.send(Ok(()));
-            let tasks = tokio::task::LocalSet::new();
-            tasks.block_on(&runtime, Fetcher::serve(Rc::new(fetcher), inbox));
-            drop(tasks);
-            // A name that is still being looked up holds nobody up.
-            runtime.shutdown_background();
+    keep_thread_secret(|| {
+        match prepare(vault, auth, state, metrics) {
+            Ok((runtime, fetcher)) => {
+                let _ = ready.send(Ok(()));
+                let tasks = tokio::task::LocalSet::new();
+                tasks.block_on(&runtime, Fetcher::serve(Rc::new(fetcher), inbox));
+                drop(tasks);
+                // A name that is still being looked up holds nobody up.
+                runtime.shutdown_background();
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
         }
-        Err(error) => {
-            let _ = ready.send(Err(error));
-        }
-    }
+    });
 }
 
 fn prepare(

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use reqwest::{Method, Response, StatusCode};
 use rustify::endpoint::Endpoint;
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ use super::resolve::Redirected;
 use super::tls;
 use crate::config::VaultConfig;
 use crate::lease::granted;
-use crate::memory::{SecretBuf, SecretWriter, arena_status};
+use crate::memory::{SecretBuf, SecretWriter, arena_status, has_room_for};
 use crate::observe::Metrics;
 
 /// Answers above this are refused: a 1 MiB value whose every character is escaped fits.
@@ -247,6 +249,10 @@ impl Transport {
             value.set_sensitive(true);
             request = request.header(TOKEN, value);
         }
+        if !arena_status().is_complete() {
+            // Nor is it kept once secret memory turned out to be too little.
+            request = request.header(CONNECTION, "close");
+        }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
@@ -282,14 +288,21 @@ async fn collect(mut response: Response) -> Result<SecretBuf, Failure> {
     if announced > MAX_ANSWER as u64 {
         return Err(Failure::TooLarge);
     }
+    if !has_room_for(usize::try_from(announced).unwrap_or(MAX_ANSWER)) {
+        return Err(Failure::NoSecretMemory);
+    }
     let mut body = SecretWriter::with_capacity(usize::try_from(announced).unwrap_or(0).max(1024));
     while let Some(chunk) = response.chunk().await.map_err(|e| from_reqwest(&e))? {
         if body.len() + chunk.len() > MAX_ANSWER {
             return Err(Failure::TooLarge);
         }
+        if !has_room_for(body.len() + chunk.len()) {
+            return Err(Failure::NoSecretMemory);
+        }
         body.push(&chunk);
     }
-    Ok(body.finish())
+    let body = body.finish();
+    if body.is_kept_as_required() { Ok(body) } else { Err(Failure::NoSecretMemory) }
 }
 
 /// How an endpoint's request stands in line.

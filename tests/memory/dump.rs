@@ -20,12 +20,35 @@ pub fn has_gdb() -> bool {
     asked.is_ok_and(|status| status.success())
 }
 
-pub const CORE_PATTERN: &str = "core_pattern = core";
+const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 
 /// What keeps the kernel from writing a core file beside the process; `None` when nothing does.
 pub fn no_core_file() -> Option<&'static str> {
-    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
-    (pattern.trim() != "core").then_some(CORE_PATTERN)
+    let pattern = std::fs::read_to_string(CORE_PATTERN).unwrap_or_default();
+    (pattern.trim() != "core").then_some("core_pattern = core")
+}
+
+/// The machine's setting, put back when dropped. It is changed where it has to be, which is in CI
+/// alone: elsewhere the test is not run then.
+struct CorePattern(Option<Vec<u8>>);
+
+impl CorePattern {
+    fn beside_the_process() -> Self {
+        if no_core_file().is_none() {
+            return Self(None);
+        }
+        let before = std::fs::read(CORE_PATTERN).unwrap();
+        std::fs::write(CORE_PATTERN, "core").expect("to set core_pattern");
+        Self(Some(before))
+    }
+}
+
+impl Drop for CorePattern {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            std::fs::write(CORE_PATTERN, before).expect("to put core_pattern back");
+        }
+    }
 }
 
 /// A sidecar that served its secret, with a connection still open.
@@ -74,11 +97,20 @@ pub fn by_debugger() {
     eprintln!("an image of {} KiB", found.bytes >> 10);
     found.assert_nothing("image by gdb");
     stage.end();
+
+    let plain = [(libc::SYS_memfd_secret, None), (libc::SYS_mlock, None)];
+    let (stage, _client) = loaded(&vault, |builder| builder.refused(&plain, libc::EPERM));
+    let image = stage.sidecar.path("image");
+    gdb(stage.sidecar.pid(), &[&format!("gcore {}", image.display())]);
+    let found = scan::file(&image, &program(), &stage.needles.borrow());
+    let (copies, _) = found.copies_and_fragments();
+    assert!(copies >= 3, "the search of an image finds nothing in one that holds all: {found}");
 }
 
 /// The kernel writes no core of this process; and where it lets the process not turn that off,
 /// the core lacks the secret memory. Without that memory it does hold the value.
 pub fn by_kernel() {
+    let _pattern = CorePattern::beside_the_process();
     let vault = Dev::start();
     let (stage, _client) = loaded(&vault, unlimited_core);
     assert_eq!(killed(&stage), None, "a core file in spite of the protection");

@@ -194,6 +194,11 @@ impl Scene {
         }
         self.learn_keys("second");
         stage.at_rest("after rotation");
+        // Files of certificates and tokens are read again, connections to Vault are new.
+        stage.sidecar.signal(libc::SIGHUP);
+        stage.sidecar.wait_for("configuration reloaded");
+        assert_eq!(client.get(host, "/secrets/app/long"), 200);
+        stage.at_rest("after a reload");
     }
 
     fn logins_and_deletion(&self) {

@@ -101,15 +101,25 @@ pub fn client_certificate(builder: &Builder, needles: &mut Needles) -> String {
 /// A key on P-256 as PKCS #8: the bare number in either byte order, as ring computes with it,
 /// and as PEM text. All forms have one name: a control finds the key when it finds one of them.
 pub fn add_p256_key(needles: &mut Needles, which: &str, pem: &str) {
+    for (_, form) in forms_of_p256_key(pem) {
+        needles.add(which, &form);
+    }
+}
+
+/// The same, each by a name of its own.
+pub fn forms_of_p256_key(pem: &str) -> [(&'static str, Vec<u8>); 4] {
     let (der, text) = pem_body(pem);
     // PKCS #8 starts and ends with what every such key has in common or makes public.
     let number: Vec<u8> = der[36..68].to_vec();
     let mut reversed = number.clone();
     reversed.reverse();
-    needles.add(which, &number);
-    needles.add(which, &reversed);
-    needles.add(which, &montgomery(&number));
-    needles.add(which, &text.as_bytes()[48..92]);
+    let computed_with = montgomery(&number);
+    [
+        ("number", number),
+        ("number, reversed", reversed),
+        ("number, as it is computed with", computed_with),
+        ("text", text.as_bytes()[48..92].to_vec()),
+    ]
 }
 
 /// An RSA key as PKCS #8: everything behind the modulus and the public exponent, and so the

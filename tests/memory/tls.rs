@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::client::Client;
 use super::mode::Mode;
 use super::moments::engine;
-use super::secrets::{add_p256_key, random};
+use super::secrets::{add_p256_key, forms_of_p256_key, random};
 use super::stage::{CALLER, Stage};
 use super::support::eventually;
 use super::support::needle::Needles;
@@ -19,11 +19,23 @@ use super::support::vault::{Dev, TestVault};
 
 const NAME: &str = "web.example.io";
 
-pub fn run(vault: &Dev, mode: Mode) {
+struct Scene {
+    stage: Stage,
+    addr: SocketAddr,
+    token: String,
+    /// What clients present to the application behind.
+    bearer: String,
+}
+
+fn start(vault: &Dev, mode: Mode) -> Scene {
     engine(vault);
     let application = application();
-    let (token, root) = (random("t", 50), vault.root_token());
-    let needles = Needles::new([("VAULT_TOKEN", &*root), (&format!("{CALLER} token"), &*token)]);
+    let (token, bearer, root) = (random("t", 50), random("b", 50), vault.root_token());
+    let needles = Needles::new([
+        ("VAULT_TOKEN", &*root),
+        (&format!("{CALLER} token"), &*token),
+        (&format!("{CALLER} bearer"), &*bearer),
+    ]);
     let config = format!(
         "[vault]\nmax_requests_per_second = 50\n\
          [certificates.web]\nrole = 'ec'\ncommon_name = '{NAME}'\nttl = '1h'\nkey = 'local'\n\
@@ -41,15 +53,36 @@ pub fn run(vault: &Dev, mode: Mode) {
     let event = sidecar.wait_for("TLS adapter listening");
     let addr = event["addr"].as_str().unwrap().parse().unwrap();
     sidecar.wait_for("certificate in use");
-    let stage = Stage::new("tls", mode, sidecar, needles);
+    Scene { stage: Stage::new("tls", mode, sidecar, needles), addr, token, bearer }
+}
+
+/// Without protection, a key that a TLS adapter signs with is found in each of its forms that
+/// lasts: reversed, it is on the stack alone, while it is read.
+pub fn forms_of_a_key(vault: &Dev) {
+    let Scene { stage, addr, token, bearer } = start(vault, Mode::Unprotected);
+    let answer = stage.sidecar.get("/certificates/web", &token).json();
+    let forms = forms_of_p256_key(answer["private_key"].as_str().unwrap());
+    for (name, form) in forms.into_iter().filter(|(name, _)| *name != "number, reversed") {
+        stage.needles.borrow_mut().add(name, &form);
+    }
+    let authority = answer["issuing_ca"].as_str().unwrap();
+    (0..10).for_each(|_| ask(&mut connect(addr, authority), &bearer));
+    stage.at_rest("after some handshakes");
+    stage.end().stop();
+}
+
+pub fn run(vault: &Dev, mode: Mode) {
+    let Scene { stage, addr, token, bearer } = start(vault, mode);
     let authority = learn(&stage, &token, "first");
     stage.at_rest("before the first handshake");
 
     let mut open: Vec<_> = (0..8).map(|_| connect(addr, &authority)).collect();
-    open.iter_mut().for_each(ask);
+    for stream in &mut open {
+        ask(stream, &bearer);
+    }
     stage.at_rest("connections open after a request each");
     for _ in 0..50 {
-        ask(&mut connect(addr, &authority));
+        ask(&mut connect(addr, &authority), &bearer);
     }
     stage.at_rest("after more handshakes");
 
@@ -62,8 +95,10 @@ pub fn run(vault: &Dev, mode: Mode) {
         let in_use = in_use.iter().filter(|event| event["message"] == "certificate in use").count();
         (in_use == 2).then_some(())
     });
-    open.iter_mut().for_each(ask);
-    ask(&mut connect(addr, &authority));
+    for stream in &mut open {
+        ask(stream, &bearer);
+    }
+    ask(&mut connect(addr, &authority), &bearer);
     stage.at_rest("after the certificate was replaced");
     drop((open, client));
     stage.at_rest("connections closed");
@@ -120,8 +155,10 @@ fn connect(addr: SocketAddr, authority: &str) -> Stream {
     StreamOwned::new(connection, TcpStream::connect(addr).unwrap())
 }
 
-fn ask(stream: &mut Stream) {
-    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {NAME}\r\n\r\n").as_bytes()).unwrap();
+fn ask(stream: &mut Stream, bearer: &str) {
+    let bearer = format!("Authorization: Bearer {bearer}");
+    let head = format!("GET / HTTP/1.1\r\nHost: {NAME}\r\n{bearer}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();
     let mut byte = [0];
     while !answer.ends_with(b"\r\n\r\nok") {

@@ -91,6 +91,29 @@ const RULES: &[(&str, fn())] = &[
         refused(&["io_uring_setup", "bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key"]);
     }),
     ("calls_no_namespaces", || refused(&["unshare", "setns", "mount", "umount2", "chroot"])),
+    ("calls_no_other_protocol", || {
+        refused(&["mptcp socket", "mptcp socket, IPv6", "sctp socket, by its type", "raw socket"]);
+        refused(&["packet socket", "vsock socket", "netlink route", "unix socket"]);
+        refused(&["pair of datagrams"]);
+    }),
+    ("calls_no_connecting_while_sending", || {
+        refused(&["sendto, connecting", "sendmsg, connecting", "sendmmsg, connecting"]);
+        refused(&["fast open", "tcp_ulp"]);
+    }),
+    ("calls_no_change_of_files", || {
+        refused(&["chmod", "chown", "utime", "setxattr", "removexattr"]);
+    }),
+    ("calls_no_less_protection", || {
+        refused(&["dumpable", "a filter", "new limits", "thread in other namespaces"]);
+    }),
+    ("calls_no_influence_on_others", || {
+        refused(&["limits of another", "typing for others", "pidfd_open", "shmget", "mq_open"]);
+        refused(&["setpriority", "sched_setaffinity"]);
+    }),
+    ("calls_no_other_mounts", || refused(&["open_tree_attr", "fspick"])),
+    ("calls_no_clock", || refused(&["clock_adjtime"])),
+    #[cfg(target_arch = "x86_64")]
+    ("calls_no_ports_of_the_machine", || refused(&["iopl"])),
     ("calls_no_machine", || refused(&["init_module", "finit_module", "delete_module", "reboot"])),
 ];
 
@@ -133,8 +156,18 @@ fn allowed() {
         "thread",
         "secret memory",
         "udp send",
+        "tcp socket",
+        "udp socket",
+        "socket table",
+        "own limits",
     ] {
         assert_eq!(inside[probe], "ok", "{probe}");
+    }
+    let errno = |code: i32| format!("errno {code}");
+    for (probe, code) in
+        [("pair of streams", libc::EFAULT), ("sendmsg", libc::EBADF), ("no delay", libc::EBADF)]
+    {
+        assert_eq!(inside[probe], errno(code), "{probe} fails by its arguments alone");
     }
 }
 

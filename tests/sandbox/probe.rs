@@ -16,7 +16,7 @@ use sidekey::lifecycle::sandbox::{self, Reach};
 use sidekey::memory::SecretBuf;
 
 /// What a container may refuse by itself.
-pub const NEEDS_RIGHTS: [&str; 16] = [
+pub const NEEDS_RIGHTS: [&str; 22] = [
     "bpf",
     "perf_event_open",
     "userfaultfd",
@@ -33,6 +33,12 @@ pub const NEEDS_RIGHTS: [&str; 16] = [
     "reboot",
     "io_uring_setup",
     "kcmp",
+    "packet socket",
+    "raw socket",
+    "thread in other namespaces",
+    "open_tree_attr",
+    "clock_adjtime",
+    "iopl",
 ];
 
 fn say(probe: &str, outcome: io::Result<()>) {
@@ -96,6 +102,7 @@ pub fn run(args: &[String]) {
     let nobody = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
     say("accept", if accepted.as_ref().is_err_and(nobody) { Ok(()) } else { accepted });
     calls(sandboxed);
+    arguments(folder);
     worker.thread().unpark();
     worker.join().unwrap();
     let another = std::thread::Builder::new().spawn(|| ());
@@ -215,4 +222,71 @@ fn calls(sandboxed: bool) {
         forked
     };
     say("fork", if forked < 0 { Err(io::Error::last_os_error()) } else { Ok(()) });
+}
+
+/// Calls that are refused by their arguments, and what changes files without writing to them.
+fn arguments(folder: &Path) {
+    const BAD: libc::c_long = -1;
+    sockets();
+    let parent = libc::c_long::from(std::os::unix::process::parent_id());
+    call("dumpable", libc::SYS_prctl, [libc::PR_SET_DUMPABLE.into(), 1, 0, 0]);
+    call("a filter", libc::SYS_prctl, [libc::PR_SET_SECCOMP.into(), BAD, 0, 0]);
+    call("limits of another", libc::SYS_prlimit64, [parent, 0, 0, 0]);
+    call("own limits", libc::SYS_prlimit64, [0, 0, 0, 0]);
+    call("new limits", libc::SYS_prlimit64, [0, 0, 1, 0]);
+    call("typing for others", libc::SYS_ioctl, [BAD, 0x5412, 0, 0]);
+    let flags = libc::CLONE_THREAD | libc::CLONE_NEWUTS;
+    call("thread in other namespaces", libc::SYS_clone, [flags.into(), 0, 0, 0]);
+    call("pidfd_open", libc::SYS_pidfd_open, [parent, 0, 0, 0]);
+    call("shmget", libc::SYS_shmget, [0, 0, 0, 0]);
+    call("mq_open", libc::SYS_mq_open, [0, 0, 0, 0]);
+    call("setpriority", libc::SYS_setpriority, [BAD, parent, 0, 0]);
+    call("sched_setaffinity", libc::SYS_sched_setaffinity, [parent, 0, 0, 0]);
+    call("open_tree_attr", 467, [BAD, 0, BAD, 0]);
+    call("fspick", libc::SYS_fspick, [BAD, 0, BAD, 0]);
+    call("clock_adjtime", libc::SYS_clock_adjtime, [BAD, 0, 0, 0]);
+    #[cfg(target_arch = "x86_64")]
+    call("iopl", libc::SYS_iopl, [4, 0, 0, 0]);
+
+    let file = folder.join("config/sidekey.toml");
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    say("chmod", fs::set_permissions(&file, readable));
+    say("chown", std::os::unix::fs::chown(&file, None, None));
+    let opened = fs::File::open(&file);
+    say("utime", opened.and_then(|file| file.set_modified(std::time::SystemTime::UNIX_EPOCH)));
+    call("setxattr", libc::SYS_setxattr, [0, 0, 0, 0]);
+    call("removexattr", libc::SYS_removexattr, [0, 0, 0, 0]);
+}
+
+fn sockets() {
+    const BAD: libc::c_long = -1;
+    const MPTCP: libc::c_long = 262;
+    let socket = |probe: &str, family: libc::c_int, kind: libc::c_int, protocol| {
+        call(probe, libc::SYS_socket, [family.into(), kind.into(), protocol, 0]);
+    };
+    let cloexec = libc::SOCK_CLOEXEC;
+    socket("tcp socket", libc::AF_INET, libc::SOCK_STREAM | cloexec, 6);
+    socket("udp socket", libc::AF_INET6, libc::SOCK_DGRAM | cloexec, 0);
+    socket("socket table", libc::AF_NETLINK, libc::SOCK_DGRAM, 4);
+    socket("mptcp socket", libc::AF_INET, libc::SOCK_STREAM, MPTCP);
+    socket("mptcp socket, IPv6", libc::AF_INET6, libc::SOCK_STREAM | cloexec, MPTCP);
+    socket("sctp socket, by its type", libc::AF_INET, libc::SOCK_SEQPACKET, 0);
+    socket("raw socket", libc::AF_INET, libc::SOCK_RAW, 6);
+    socket("packet socket", libc::AF_PACKET, libc::SOCK_DGRAM, 0);
+    socket("vsock socket", libc::AF_VSOCK, libc::SOCK_STREAM, 0);
+    socket("netlink route", libc::AF_NETLINK, libc::SOCK_RAW, 0);
+    socket("unix socket", libc::AF_UNIX, libc::SOCK_STREAM, 0);
+    call("pair of streams", libc::SYS_socketpair, [1, libc::SOCK_STREAM.into(), 0, 0]);
+    call("pair of datagrams", libc::SYS_socketpair, [1, libc::SOCK_DGRAM.into(), 0, 0]);
+    let fast = libc::c_long::from(libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL);
+    call("sendto, connecting", libc::SYS_sendto, [BAD, 0, 0, fast]);
+    call("sendmsg, connecting", libc::SYS_sendmsg, [BAD, 0, fast, 0]);
+    call("sendmmsg, connecting", libc::SYS_sendmmsg, [BAD, 0, 0, fast]);
+    call("sendmsg", libc::SYS_sendmsg, [BAD, 0, 0, 0]);
+    let option = |probe: &str, name: libc::c_int| {
+        call(probe, libc::SYS_setsockopt, [BAD, libc::IPPROTO_TCP.into(), name.into(), 0]);
+    };
+    option("fast open", libc::TCP_FASTOPEN_CONNECT);
+    option("tcp_ulp", libc::TCP_ULP);
+    option("no delay", libc::TCP_NODELAY);
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::wanted::Wanted;
-use crate::app::{first_login, settle_memory};
+use crate::app::{cache_capacity, first_login, settle_memory};
 use crate::cache::{ReadError, SecretCache};
 use crate::config::{Config, SecretName};
 use crate::error::Error;
@@ -64,7 +64,7 @@ impl Supply {
         let (upstream, thread) = Upstream::start(vault.clone(), Arc::clone(&auth), metrics)
             .map_err(Error::VaultSettings)?;
         settle_memory(&protection)?;
-        let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
+        let cache = SecretCache::new(&declarations, cache_capacity(&limits), upstream.clone());
         let (startup_deadline, shutdown_deadline) = (life.startup_deadline, life.shutdown_deadline);
         let supply = Self { upstream, thread, cache, key, startup_deadline, shutdown_deadline };
         match first_login(&supply.upstream, &vault, &auth, startup_deadline).await {

@@ -20,6 +20,7 @@ use crate::adapter::silence::notice_silence;
 use crate::cache::SecretCache;
 use crate::config::{TlsMode, TlsSpec};
 use crate::lifecycle::Awaited;
+use crate::memory::InSecretMemory;
 use crate::observe::{Metrics, OpenConnection, TlsMetrics, tls as event};
 use crate::server::{BindError, Listener, Stream, accept_loop};
 use crate::vault::Upstream;
@@ -185,7 +186,9 @@ impl TlsAdapter {
             let hold = Hold { open: station.numbers.connection(), permit };
             let (station, service) = (Arc::clone(&station), service.clone());
             let context = (tasks.clone(), stop.child_token());
-            tasks.spawn(async move { serve(&station, service, stream, ends, hold, context).await });
+            // What was read last stays in a connection's buffers: a client's token, for one.
+            let serve = async move { serve(&station, service, stream, ends, hold, context).await };
+            tasks.spawn(InSecretMemory::new(serve));
         };
         tracker.spawn(accept_loop(listeners, permits, cancel, || {}, start));
     }

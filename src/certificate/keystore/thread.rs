@@ -62,7 +62,7 @@ impl KeystoreThread {
         in_ordinary_memory(|| {
             let (sender, line) = channel();
             let thread = std::thread::Builder::new().name("keystore".into()).stack_size(STACK);
-            thread.spawn(move || work(&line))?;
+            thread.spawn(move || keep_thread_secret(|| work(&line)))?;
             *orders = Some(sender.clone());
             Ok(sender)
         })
@@ -84,7 +84,6 @@ impl KeystoreThread {
 }
 
 fn work(line: &Receiver<Job>) {
-    keep_thread_secret();
     loop {
         scrub();
         let Ok(job) = line.recv() else { return };

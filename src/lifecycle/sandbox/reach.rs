@@ -33,8 +33,27 @@ const ALWAYS: [&str; 19] = [
 ];
 
 /// Folders so wide that a file in them is let in alone.
-const TOO_WIDE: [&str; 12] = [
-    "/", "/etc", "/home", "/proc", "/sys", "/dev", "/var", "/usr", "/run", "/root", "/mnt", "/tmp",
+const TOO_WIDE: [&str; 20] = [
+    "/",
+    "/etc",
+    "/home",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/var",
+    "/usr",
+    "/run",
+    "/root",
+    "/mnt",
+    "/tmp",
+    "/opt",
+    "/srv",
+    "/media",
+    "/boot",
+    "/usr/local",
+    "/usr/local/etc",
+    "/var/lib",
+    "/var/run",
 ];
 
 const PROXIES: [&str; 6] =
@@ -55,12 +74,17 @@ pub struct Reach {
     pub(super) bind: BTreeSet<u16>,
     /// Abstract unix sockets of others may be connected to: the kernel knows no names of them.
     pub(super) abstract_sockets: bool,
+    /// Unix sockets are connected to at all.
+    pub(super) unix_sockets: bool,
+    /// The user's folder, which is as wide as those of the system.
+    home: Option<PathBuf>,
 }
 
 impl Reach {
     /// What `config`, which was read from `read` among others, needs now and at a reload.
     pub fn of(config: &Config, read: &[PathBuf], environment: &Environment) -> Self {
-        let mut reach = Self { connect: [DNS].into(), ..Self::default() };
+        let mut reach =
+            Self { connect: [DNS].into(), home: environment.home.clone(), ..Self::default() };
         reach.files.extend(ALWAYS.iter().map(PathBuf::from));
         // Often a link into a folder where it is replaced by a new file when networks change.
         reach.add(Path::new("/etc/resolv.conf"));
@@ -114,8 +138,11 @@ impl Reach {
         self.bind.extend(adapter.listen.iter().map(std::net::SocketAddr::port));
         match &adapter.forward {
             Forward::Tcp(addr) => _ = self.connect.insert(addr.get().port()),
-            Forward::Abstract(_) => self.abstract_sockets = true,
-            Forward::Socket(file) => self.add(file),
+            Forward::Abstract(_) => (self.unix_sockets, self.abstract_sockets) = (true, true),
+            Forward::Socket(file) => {
+                self.unix_sockets = true;
+                self.add(file);
+            }
         }
         self.connect.extend(adapter.access.key_port());
         if let Some(file) = adapter.access.ca_cert() {
@@ -147,15 +174,33 @@ impl Reach {
         }
     }
 
-    /// Lets a file in, with its folder: a new version of it is often a new file, and in a
-    /// projected volume the file is a link to a folder that changes.
+    /// Lets a file in, with its folder where that is narrow: a new version of it is often a new
+    /// file, which a rule for the old one does not let in, and in a projected volume the file is
+    /// a link to a folder that changes. In a wide folder, the file that is there now is all.
     fn add(&mut self, file: &Path) {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let real = std::fs::canonicalize(&file).ok();
         for path in [Some(file), real].into_iter().flatten() {
-            let folder = path.parent().filter(|folder| !is_too_wide(folder)).map(Path::to_owned);
+            let folder = path.parent().filter(|folder| !self.is_too_wide(folder));
+            let folder = folder.map(Path::to_owned);
             self.files.insert(folder.unwrap_or(path));
         }
+    }
+
+    /// Nobody keeps a home in a projected volume, wherever that is mounted.
+    fn is_too_wide(&self, folder: &Path) -> bool {
+        let is_home = |folder: &Path| {
+            folder.parent() == Some(Path::new("/home"))
+                || folder == Path::new("/root")
+                || self.home.as_deref() == Some(folder)
+        };
+        // Such as ~/.ssh: what lies there is of many programs.
+        let hidden =
+            folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let of_home = is_home(folder) || hidden && folder.parent().is_some_and(is_home);
+        let above_home = self.home.as_ref().is_some_and(|home| home.starts_with(folder));
+        let wide = TOO_WIDE.iter().any(|wide| Path::new(wide) == folder);
+        (wide || of_home || above_home) && !folder.join("..data").is_symlink()
     }
 
     /// Whether whoever is confined to this reach can do all that `other` asks for.
@@ -165,11 +210,8 @@ impl Reach {
             && other.connect.is_subset(&self.connect)
             && other.signals.is_subset(&self.signals)
             && (self.abstract_sockets || !other.abstract_sockets)
+            && (self.unix_sockets || !other.unix_sockets)
     }
-}
-
-fn is_too_wide(folder: &Path) -> bool {
-    TOO_WIDE.iter().any(|wide| Path::new(wide) == folder)
 }
 
 fn port_of(proxy: &str) -> Option<u16> {
@@ -189,6 +231,39 @@ mod tests {
         reach.add(Path::new("/etc/token"));
         let files: Vec<_> = reach.files.iter().filter_map(|path| path.to_str()).collect();
         assert_eq!(files, ["/etc/token", "/var/run/secrets/app"]);
+    }
+
+    #[test]
+    fn a_home_is_not_let_in_with_a_file_in_it() {
+        let home = Some(PathBuf::from("/data/people/jo"));
+        for (file, expected) in [
+            ("/data/people/jo/.vault-token", "/data/people/jo/.vault-token"),
+            ("/data/people/jo/.ssh/client.key", "/data/people/jo/.ssh/client.key"),
+            ("/data/people/jo/app/sidekey.toml", "/data/people/jo/app"),
+            ("/data/people/jo/.config/sidekey/config.toml", "/data/people/jo/.config/sidekey"),
+            ("/data/people/token", "/data/people/token"),
+            ("/data/token", "/data/token"),
+            ("/home/jo/token", "/home/jo/token"),
+            ("/root/.vault-token", "/root/.vault-token"),
+            ("/data/other/token", "/data/other"),
+        ] {
+            let mut reach = Reach { home: home.clone(), ..Reach::default() };
+            reach.add(Path::new(file));
+            let files: Vec<_> = reach.files.iter().filter_map(|path| path.to_str()).collect();
+            assert_eq!(files, [expected], "{file}");
+        }
+    }
+
+    #[test]
+    fn a_projected_volume_is_let_in_wherever_it_is_mounted() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("..1")).unwrap();
+        std::fs::write(home.path().join("..1/token"), "x").unwrap();
+        std::os::unix::fs::symlink("..1", home.path().join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/token", home.path().join("token")).unwrap();
+        let mut reach = Reach { home: Some(home.path().into()), ..Reach::default() };
+        reach.add(&home.path().join("token"));
+        assert!(reach.files.contains(home.path()), "{reach:?}");
     }
 
     #[test]

@@ -124,6 +124,6 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        TaskTracker::new().spawn(InSecretMemory::new(future));
+        TaskTracker::new().spawn(InSecretMemory::of_credential(future));
     }
 }

@@ -22,7 +22,7 @@ use super::{Station, Use, identity};
 use crate::cache::Served;
 use crate::config::{AmbassadorProtocol, PostgresUser, SecretName};
 use crate::lease::now;
-use crate::memory::scrubbed;
+use crate::memory::{InSecretMemory, scrubbed};
 use crate::secret::Etag;
 use crate::server::{Peer, Stream};
 
@@ -188,8 +188,9 @@ impl Postgres {
             Refusal::from(&error)
         })?;
         let patience = self.station.spec.response_timeout;
-        let entered =
-            timeout(patience, scrubbed(login(&mut outbound, &message, &credential))).await;
+        // What SCRAM computes with outlives its steps: a server may take its time in between.
+        let login = InSecretMemory::with_itself(login(&mut outbound, &message, &credential));
+        let entered = timeout(patience, scrubbed(login)).await;
         let aside = match entered {
             Ok(Ok(aside)) => aside,
             Ok(Err(error)) => {

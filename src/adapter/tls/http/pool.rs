@@ -13,6 +13,7 @@ use tower_service::Service;
 use super::super::application::{Application, ConnectError, Inside};
 use super::LARGEST_HEAD;
 use super::body::Inbound;
+use crate::memory::InSecretMemory;
 
 /// Unused connections that are kept for the next requests, and for how long: less than the five
 /// seconds after which many servers close theirs, Node's first of all, so that no request meets
@@ -62,6 +63,6 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        TaskTracker::new().spawn(future);
+        TaskTracker::new().spawn(InSecretMemory::new(future));
     }
 }
