@@ -22,13 +22,16 @@ mod attacks;
 mod cluster;
 mod control;
 mod engine;
+mod fetcher;
 mod flaws;
 mod inside;
 mod pod;
 mod project;
 mod relay;
+mod restart;
 mod serving;
 mod signature;
+mod tcp_door;
 
 use std::process::ExitCode;
 
@@ -61,6 +64,8 @@ fn main() -> ExitCode {
             signature::missing().as_ref(),
             signature::of_a_rotated_key,
         ),
+        trial("one_command_brings_a_killed_sidecar_back", docker.as_ref(), restart::one_command),
+        trial("compose_project_holds_over_tcp", docker.as_ref(), tcp_door::attacked),
         trial("the_attacks_are_real", docker.as_ref(), control::attacked),
         trial("the_image_is_what_it_should_be", docker.as_ref(), serving::image),
         trial("serve_refuses_the_host_network", docker.as_ref(), flaws::host_network),
