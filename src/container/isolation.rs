@@ -81,7 +81,7 @@ fn network(seen: &Seen) -> Finding {
         host.is_none(),
         host.map_or_else(|| "a network of its own".into(), |how| how.to_string()),
         Remedy {
-            compose: "network_mode: leave out `host`; one of the two joins the other's: \"service:sidekey\"",
+            compose: "network_mode: leave out `host`; sidecar and application join one network: \"service:pod\"",
             manifest: "hostNetwork: false",
         },
     )
