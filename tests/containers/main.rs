@@ -72,6 +72,8 @@ fn main() -> ExitCode {
         trial("serve_insists_on_hardening", docker.as_ref(), flaws::insisting),
         trial("hardening_finds_a_shared_mount", docker.as_ref(), flaws::shared_mount),
         trial("hardening_finds_nothing_in_a_good_container", docker.as_ref(), flaws::none),
+        trial("hardening_leaves_to_a_pods_operator_what_is_his", docker.as_ref(), flaws::of_a_pod),
+        trial("the_image_trusts_nobody_by_itself", docker.as_ref(), flaws::no_authority),
     ];
     trials.extend(flaws::CASES.iter().map(|case| {
         let name = format!("hardening_finds_{}", case.name);
