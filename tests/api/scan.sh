@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Drives every operation of openapi.yaml with generated requests, good and bad, against
-# `sidekey dev`: no answer may have a status, a type or a form that is not described.
+# `sidekey dev`: no answer may have a status, a type or a form that is not described. It is the binary
+# of the developer and not that of the image, which has no Vault in it.
 #
 #   tests/api/scan.sh SIDEKEY SCHEMATHESIS
 set -euo pipefail

@@ -65,6 +65,11 @@ fn main() -> ExitCode {
             signature::of_a_rotated_key,
         ),
         trial("one_command_brings_a_killed_sidecar_back", docker.as_ref(), restart::one_command),
+        trial(
+            "a_new_sidecar_leaves_the_application_alone",
+            docker.as_ref(),
+            restart::sidecar_alone,
+        ),
         trial("compose_project_holds_over_tcp", docker.as_ref(), tcp_door::attacked),
         trial("the_attacks_are_real", docker.as_ref(), control::attacked),
         trial("the_image_is_what_it_should_be", docker.as_ref(), serving::image),

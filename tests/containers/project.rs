@@ -121,3 +121,11 @@ impl Drop for Project {
         }
     }
 }
+
+/// One place in a file of the project's copy.
+pub fn change(project: &Project, file: &str, from: &str, to: &str) {
+    let path = project.path(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
+    std::fs::write(path, text.replace(from, to)).unwrap();
+}

@@ -5,7 +5,7 @@ use crate::attacks::Neighbour;
 use crate::engine::pid;
 use crate::fetcher::Fetcher;
 use crate::inside::ask_at;
-use crate::project::Project;
+use crate::project::{Project, change};
 use crate::support::canary::canary;
 
 const DOOR: &str = "127.0.0.1:7433";
@@ -61,12 +61,4 @@ pub fn attacked() {
     assert!(said.contains("401"), "it reaches the door, and has no token: {said}");
     drop(fetcher);
     project.down();
-}
-
-/// One place in a file of the project's copy.
-fn change(project: &Project, file: &str, from: &str, to: &str) {
-    let path = project.path(file);
-    let text = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
-    std::fs::write(path, text.replace(from, to)).unwrap();
 }
