@@ -206,7 +206,7 @@ pub(super) mod tests {
         assert_eq!(mounts.len(), 10);
         assert!(!mounts[0].writable);
         for mount in mounts {
-            assert!(!mount.is_host_folder(&[mount.point.clone()]), "{mount:?}");
+            assert!(!mount.is_host_folder(std::slice::from_ref(&mount.point)), "{mount:?}");
             assert!([true, false].iter().all(|kubernetes| !mount.is_writable_volume(*kubernetes)));
             assert!(!mount.shared && !mount.is_engine_socket(), "{mount:?}");
         }
@@ -216,7 +216,10 @@ pub(super) mod tests {
     fn folders_of_the_host_are_told_from_volumes() {
         let judged = |line: &str| {
             let mount = one(line);
-            (mount.is_host_folder(&[mount.point.clone()]), mount.is_writable_volume(false))
+            (
+                mount.is_host_folder(std::slice::from_ref(&mount.point)),
+                mount.is_writable_volume(false),
+            )
         };
         assert_eq!(judged("1 2 254:0 /etc /host ro,relatime - ext4 /dev/vda rw"), (true, false));
         let whole = "1 2 254:0 / /host rw,relatime shared:1 - ext4 /dev/vda rw";

@@ -41,7 +41,7 @@ fn is_engines(name: &str) -> bool {
     let name = name.strip_prefix("cri-").unwrap_or(name);
     let rest = ENGINES.iter().find_map(|engine| name.strip_prefix(engine));
     rest.is_some_and(|rest| {
-        let unit = name.ends_with(".scope") || name.ends_with(".slice");
+        let unit = matches!(name.rsplit('.').next(), Some("scope" | "slice"));
         match rest.chars().next() {
             None => true,
             Some('-' | '.') if unit => true,
