@@ -25,12 +25,9 @@ pub fn run_if_asked() -> Option<ExitCode> {
 fn request(place: &str, what: &str) -> std::io::Result<String> {
     let host = if place.starts_with('@') { "localhost" } else { place };
     let (line, more) = what.split_once('\n').unwrap_or((what, ""));
-    let mut head = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
-    head.extend(more.lines().map(|header| format!("{header}\r\n")));
-    if !more.contains("Host: ") {
-        head.push_str(&format!("Host: {host}\r\n"));
-    }
-    head.push_str("\r\n");
+    let own = if more.contains("Host: ") { String::new() } else { format!("Host: {host}\r\n") };
+    let more: String = more.lines().flat_map(|header| [header, "\r\n"]).collect();
+    let head = format!("{line} HTTP/1.1\r\nConnection: close\r\n{own}{more}\r\n");
     let answers = if place.starts_with('@') {
         client::raw_unix(place, head.as_bytes())
     } else {
