@@ -1,12 +1,13 @@
 //! The command line. No logic.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::{NotifySignal, parse_duration};
 use crate::observe::{Style, init_log};
@@ -23,6 +24,27 @@ pub struct Cli {
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+impl Cli {
+    /// From the arguments and the environment, where an empty variable counts as unset: compose
+    /// files write `SIDEKEY_CONFIG: ${CONFIG:-}`.
+    ///
+    /// # Errors
+    /// What the arguments lack or have too much, and what `--help` and `--version` print.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&without_empty_variables(Self::command()).try_get_matches()?)
+    }
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    #[expect(clippy::disallowed_methods, reason = "whether it is empty; clap reads the value")]
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let without = |arg: Arg| match arg.get_env() {
+        Some(name) if is_empty(name) => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    command.mut_args(without).mut_subcommands(without_empty_variables)
 }
 
 /// How to log.

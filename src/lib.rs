@@ -19,13 +19,13 @@
 //! 7. [`server`]: the local door: listeners, the guard chain, answers, health.
 //! 8. [`notify`]: telling the application that something rotated.
 //! 9. [`adapter`]: other ways to hand a credential over than the URL; [`scope`]: which methods
-//!    and paths they let through.
+//!    and paths they let through. `crypto`: what TLS is spoken with.
 //! 10. [`lifecycle`]: start, ready, stop.
 //! 11. [`container`]: the container it finds itself in, audited from inside.
 //! 12. [`observe`]: what may be said about it: logs, metrics, audit.
 //!
-//! [`app`] wires them, and nothing else does. `crypto` has what TLS is spoken with. `cli`, `commands` and `error` belong to the
-//! binary.
+//! [`app`] wires a sidecar; `sidekey exec` and `sidekey check --online`, which serve nobody, wire
+//! the few parts that they need. `cli`, `commands` and `error` belong to the binary.
 //!
 //! # Embedding
 //!

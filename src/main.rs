@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sidekey::cli::Cli;
 use sidekey::memory::{self, WipingAllocator};
 
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tell(&format!("internal error at {place}"));
     }));
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -33,7 +33,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// stderr may be gone; that is no reason to fail.
+/// stderr may be gone, or nobody reads it; that is no reason to fail, or to wait for ever.
 fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let stderr = std::io::stderr();
+    let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
+    let patience = Timespec { tv_sec: 2, tv_nsec: 0 };
+    if poll(&mut polled, Some(&patience)).is_ok_and(|ready| ready > 0) {
+        let _ = writeln!(stderr.lock(), "{text}");
+    }
 }

@@ -22,6 +22,12 @@ impl Activity {
         self.last.store(now, Ordering::Relaxed);
     }
 
+    /// How long nothing has moved.
+    pub(super) fn quiet(&self) -> Duration {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        self.base.elapsed().saturating_sub(last)
+    }
+
     /// Ends when nothing moved for `patience`.
     pub(super) async fn quiet_for(&self, patience: Duration) {
         loop {

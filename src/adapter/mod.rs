@@ -7,3 +7,5 @@ pub mod tls;
 mod activity;
 mod hop;
 mod problem;
+mod relay;
+mod silence;

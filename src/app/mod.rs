@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::lifecycle::{Deadline, Readiness, Shutdown};
 use crate::memory::{arena_status, grow_arena};
 use crate::notify::Notifier;
-use crate::observe::{Audit, Metrics, Style, event};
+use crate::observe::{Audit, Metrics, Outlet, Style, event, log_directly, log_to};
 use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
 use crate::vault::{FetchThread, Upstream};
 
@@ -50,6 +50,7 @@ pub struct Bound {
     readiness: Readiness,
     policy: SharedPolicy,
     metrics: Metrics,
+    outlet: Outlet,
     audit: Option<Audit>,
     life: Life,
     running: Arc<Running>,
@@ -72,9 +73,10 @@ impl App {
         let at_start = AtStart::of(&config);
         let Config { vault, auth, callers, notify, limits, life, protection, .. } = config;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let no_thread = |source| Error::System { what: "cannot start the audit thread", source };
-        let audit = life.audit.then(|| Audit::to_stderr(style, metrics.audit_errors()));
-        let audit = audit.transpose().map_err(no_thread)?;
+        let no_thread =
+            |source| Error::System { what: "cannot start the thread of stderr", source };
+        let outlet = Outlet::to_stderr(metrics.audit_errors()).map_err(no_thread)?;
+        let audit = life.audit.then(|| Audit::new(style, outlet.clone()));
         let auth = Arc::new(auth);
         let (upstream, fetch_thread) =
             Upstream::start(vault.clone(), Arc::clone(&auth), metrics.clone())
@@ -103,6 +105,7 @@ impl App {
             readiness,
             policy,
             metrics,
+            outlet,
             audit,
             life,
             running,
@@ -157,7 +160,8 @@ impl Bound {
         let (connections, health_tasks) = (TaskTracker::new(), TaskTracker::new());
         let (no_more_connections, no_more_health) =
             (CancellationToken::new(), CancellationToken::new());
-        let Self { mut server, upstream, fetch_thread, cache, readiness, .. } = self;
+        let Self { mut server, upstream, fetch_thread, cache, readiness, outlet, .. } = self;
+        log_to(&outlet);
         if let Some(health) = server.take_health() {
             let readiness = Arc::new(readiness.clone());
             health.serve(readiness, self.metrics.clone(), &health_tasks, no_more_health.clone());
@@ -197,6 +201,7 @@ impl Bound {
 
         let deadline = Deadline::new(self.life.shutdown_deadline);
         readiness.stop();
+        outlet.wait_for_nobody();
         event::stopping(self.life.shutdown_deadline);
         self.notifier.stop();
         no_more_connections.cancel();
@@ -206,18 +211,20 @@ impl Bound {
             () = tokio::time::sleep(deadline.for_draining()) => event::drain_cut_short(connections.len()),
             () = shutdown.asked_at_once() => event::drain_cut_short(connections.len()),
         }
-        let budget = if shutdown.is_at_once() { Duration::ZERO } else { deadline.for_revoking() };
         let leases = cache.stop_refreshing().await;
+        let budget = if shutdown.is_at_once() { Duration::ZERO } else { deadline.for_revoking() };
         upstream.stop(budget, leases).await;
         cache.close().await;
         no_more_health.cancel();
         health_tasks.close();
-        let _ = tokio::time::timeout(LAST_MOMENT, health_tasks.wait()).await;
-        if let Some(audit) = &self.audit {
-            audit.flush(LAST_MOMENT);
-        }
-        let _ = tokio::task::spawn_blocking(|| fetch_thread.join()).await;
+        let last_moment = || deadline.left().min(LAST_MOMENT);
+        let _ = tokio::time::timeout(last_moment(), health_tasks.wait()).await;
+        let joined = tokio::task::spawn_blocking(|| fetch_thread.join());
+        let _ = tokio::time::timeout(last_moment(), joined).await;
         event::stopped();
+        if outlet.flush(last_moment()) {
+            log_directly(&outlet);
+        }
         outcome
     }
 }

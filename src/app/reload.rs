@@ -44,7 +44,7 @@ impl Reloader {
         self.running.set_upstream(vault, auth);
         if self.running.at_start != at_start {
             event::configuration_warning(
-                "[listen], [health], [adapters], [life], [memory], [sandbox] and max_connections change with a restart",
+                "[listen], [health], [adapters], [life], [memory], [sandbox], [container] and max_connections change with a restart",
             );
         }
         self.policy.store(Arc::new(policy(callers, &declarations, limits)));

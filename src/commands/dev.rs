@@ -5,9 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::utf8_percent_encode;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 
+use super::get::SEGMENT;
 use super::serve::{listen_to_signals, run_until_stopped};
 use crate::app::{App, Bound};
 use crate::cli::{DevArgs, LogArgs};
@@ -16,7 +18,7 @@ use crate::config::{
 };
 use crate::dev::{DevOptions, DevServer};
 use crate::error::Error;
-use crate::memory::{SecretBuf, take_env};
+use crate::memory::{SecretBuf, take_token};
 use crate::observe::event;
 
 /// The example certificate, its role and its host name.
@@ -28,7 +30,7 @@ const USUAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 
 type Seeds = BTreeMap<String, Map<String, Value>>;
 
 pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
-    let given = take_env("SIDEKEY_TOKEN");
+    let given = take_token("SIDEKEY_TOKEN");
     let seeds = seeds(&args.secrets)?;
     let style = log.init();
     let runtime = super::runtime(super::workers())?;
@@ -43,7 +45,7 @@ pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
         let token = given
             .or_else(|| generated.as_ref().map(|token| SecretBuf::copy_from(token.as_bytes())));
         let sources = sources(&server, &seeds, args, token);
-        let mut config = config::load(sources.clone())?.config;
+        let mut config = config::load(sources)?.config;
         if config.health.is_some_and(|addr| !is_free(addr)) {
             config.health = Some((Ipv4Addr::LOCALHOST, 0).into());
         }
@@ -58,7 +60,8 @@ pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
             event::usual_address_taken(USUAL);
         }
         super::print(welcome(&server, &bound, &seeds, generated.as_deref()).as_bytes())?;
-        let outcome = run_until_stopped(bound, signals, &sources, None).await;
+        // Nothing to reload: SIGHUP says that the terminal is gone.
+        let outcome = run_until_stopped(bound, signals, None).await;
         server.stop().await;
         outcome
     });
@@ -156,20 +159,24 @@ fn welcome(server: &DevServer, bound: &Bound, seeds: &Seeds, generated: Option<&
     let token = generated.unwrap_or("$SIDEKEY_TOKEN");
     let quote = if generated.is_some() { '\'' } else { '"' };
     let place = match (bound.tcp_addrs().first(), bound.unix_name()) {
-        (Some(addr), _) => Some(format!("http://{addr}")),
+        (Some(addr), _) => Some((String::new(), format!("http://{addr}"))),
         (None, Some(name)) => {
-            Some(format!("--abstract-unix-socket {} http://localhost", name.as_str()))
+            let option = format!("--abstract-unix-socket {} ", shell_word(name.as_str()));
+            Some((option, "http://localhost".to_owned()))
         }
         (None, None) => None,
     };
-    let curl = place.zip(seeds.iter().next()).map(|(place, (name, fields))| {
+    let curl = place.zip(seeds.iter().next()).map(|((option, origin), (name, fields))| {
+        let ask = |path: String| {
+            let url = shell_word(&format!("{origin}{path}"));
+            format!("  curl -H {quote}Authorization: Bearer {token}{quote} {option}{url}\n")
+        };
         let field = fields.keys().next().map(String::as_str).unwrap_or_default();
-        let ask = format!("  curl -H {quote}Authorization: Bearer {token}{quote} {place}");
-        let secret = format!("{ask}/secrets/{name}/{field}\n");
+        let secret = ask(format!("/secrets/{name}/{}", utf8_percent_encode(field, SEGMENT)));
         if seeds.contains_key(CERTIFICATE) {
             return secret;
         }
-        format!("{secret}{ask}/certificates/{CERTIFICATE}/bundle.pem\n")
+        secret + &ask(format!("/certificates/{CERTIFICATE}/bundle.pem"))
     });
     format!(
         "A Vault-compatible server, in memory only:\n\n  export VAULT_ADDR={} VAULT_TOKEN={}\n\n\
@@ -178,6 +185,15 @@ fn welcome(server: &DevServer, bound: &Bound, seeds: &Seeds, generated: Option<&
         server.root_token(),
         curl.unwrap_or_default(),
     )
+}
+
+/// Quoted where a shell would read more than a word: zsh takes `[::1]` for a pattern.
+fn shell_word(text: &str) -> String {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"@%+=:,./-_".contains(&c);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

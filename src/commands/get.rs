@@ -11,10 +11,11 @@ use super::sidecar::{Address, Answer, Question};
 use crate::certificate::{Container, KeystoreForm, KeystorePassword};
 use crate::cli::GetArgs;
 use crate::error::Error;
-use crate::memory::{SecretBuf, take_env};
+use crate::memory::{SecretBuf, take_env, take_token};
 
 /// All but the characters that RFC 3986 leaves unreserved.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How long the sidecar holds one question of `--watch`.
 const WATCH: Duration = Duration::from_secs(25);
@@ -23,7 +24,7 @@ const WATCH: Duration = Duration::from_secs(25);
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &GetArgs) -> Result<(), Error> {
-    let token = take_env("SIDEKEY_TOKEN");
+    let token = take_token("SIDEKEY_TOKEN");
     let keystore_password = keystore_password(args)?;
     let address = Address::parse_local(&args.addr)?;
     let GetArgs { what, certificate, .. } = args;

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use crate::app::{App, Bound};
+use tokio::sync::watch;
+
+use crate::app::{App, Bound, Reloader};
 use crate::cli::{LogArgs, ServeArgs, SourceArgs};
 use crate::config::{self, Environment, Flags, Loaded, Protection, Sources};
 use crate::container::{Audit, Seen, Verdict};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
 use crate::lifecycle::{Shutdown, Signal, Signals};
-use crate::memory::{Hardening, take_env};
+use crate::memory::{Hardening, take_token};
 use crate::observe::event;
 
 pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Result<(), Error> {
@@ -40,8 +42,9 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
                 insist(files_and_ports, &system_calls)?;
             }
         }
-        let reach = reach.as_ref().map(|(_, reach)| reach);
-        run_until_stopped(bound, signals, &sources, reach).await
+        let confined = reach.as_ref().map(|(_, reach)| reach);
+        let reload = Reload { sources: &sources, confined };
+        run_until_stopped(bound, signals, Some(reload)).await
     });
     // What is still in flight is dropped, and with it wiped.
     runtime.shutdown_background();
@@ -101,7 +104,7 @@ pub(super) fn gather(args: SourceArgs, others: Flags) -> Sources {
     let variables = config::secret_variables(args.config.as_deref());
     let secrets: BTreeMap<_, _> = variables
         .into_iter()
-        .filter_map(|name| take_env(&name).map(|secret| (name, Arc::new(secret))))
+        .filter_map(|name| take_token(&name).map(|secret| (name, Arc::new(secret))))
         .collect();
     Sources {
         file: args.config,
@@ -132,38 +135,54 @@ fn is_beyond(confined: Option<&Reach>, loaded: &Loaded, sources: &Sources) -> bo
     confined.is_some_and(|reach| !reach.covers(&wanted()))
 }
 
-/// Runs the sidecar; `SIGTERM` and `SIGINT` stop it, `SIGHUP` reloads `sources`,
-/// as far as they stay within what the process is confined to.
+/// What to load again, as far as it stays within what the process is confined to.
+pub(super) struct Reload<'a> {
+    sources: &'a Sources,
+    confined: Option<&'a Reach>,
+}
+
+impl Reload<'_> {
+    async fn load(&self, reloader: &Reloader) {
+        let Self { sources, confined } = *self;
+        match config::load(sources.clone()) {
+            Ok(loaded) if is_beyond(confined, &loaded, sources) => {
+                event::reload_refused(&BeyondSandbox);
+            }
+            Ok(loaded) => reloader.reload(loaded).await,
+            Err(error) => event::reload_refused(&error),
+        }
+    }
+}
+
+/// Runs the sidecar; `SIGTERM` and `SIGINT` stop it, and so does `SIGHUP` where there is nothing
+/// to reload.
 pub(super) async fn run_until_stopped(
     bound: Bound,
     mut signals: Signals,
-    sources: &Sources,
-    confined: Option<&Reach>,
+    reload: Option<Reload<'_>>,
 ) -> Result<(), Error> {
     let shutdown = Shutdown::new();
     let reloader = bound.reloader();
-    let mut running = pin!(bound.run(shutdown.clone()));
+    let running = bound.run(shutdown.clone());
+    let (wanted, want) = watch::channel(());
+    let reloading = async {
+        let mut want = want;
+        while let Some(reload) = &reload
+            && want.changed().await.is_ok()
+        {
+            reload.load(&reloader).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let (mut running, mut reloading) = (pin!(running), pin!(reloading));
     loop {
-        let signal = tokio::select! {
+        tokio::select! {
             outcome = &mut running => return outcome,
-            signal = signals.next() => signal,
-        };
-        match signal {
-            Signal::Stop => shutdown.stop(),
-            Signal::Reload => {
-                let reload = async {
-                    match config::load(sources.clone()) {
-                        Ok(loaded) if is_beyond(confined, &loaded, sources) => {
-                            event::reload_refused(&BeyondSandbox);
-                        }
-                        Ok(loaded) => reloader.reload(loaded).await,
-                        Err(error) => event::reload_refused(&error),
-                    }
-                };
-                tokio::select! {
-                    outcome = &mut running => return outcome,
-                    () = reload => {}
-                }
+            () = &mut reloading => {}
+            signal = signals.next() => match signal {
+                // One that is under way is followed by another.
+                Signal::Reload if reload.is_some() => _ = wanted.send_replace(()),
+                Signal::Stop | Signal::Reload => shutdown.stop(),
             }
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use super::credential::{check_file, check_token, check_token_file};
 use super::environment::VAULT_TOKEN;
 use super::error::{Located, Problem, Spot};
-use super::file::{read_text, warn_if_world_readable};
+use super::file::read_text;
 use super::identity::Identity;
 use super::load::Context;
 use super::section::{Section, quoted};
@@ -180,6 +181,10 @@ fn build(
         let at = Spot { path: format!("auth.{key}"), line: here.line };
         context.report.absence(Problem::at(&at, "is missing").hint(hint));
     };
+    let checked = |file| {
+        check_file(&file, context);
+        file.value
+    };
     let mount = mount(keys.mount.as_ref(), method_name(chosen), context);
     let has_role = keys.role.is_some();
     let role = keys.role.and_then(|role| identity.fill(&role, context)).map(|role| role.value);
@@ -192,7 +197,7 @@ fn build(
                 missing("secret_id_file", "`secret_id_wrapped` says what that file holds");
             }
             let secret_id = keys.secret_id_file.map(|file| {
-                warn_if_world_readable(&file, context);
+                check_file(&file, context);
                 SecretIdSource { file: file.value, wrapped }
             });
             Some(AuthMethod::AppRole { mount: mount?, role_id: role_id?, secret_id })
@@ -201,14 +206,14 @@ fn build(
             if !has_role {
                 missing("role", "the role of the Kubernetes login, here or with --role");
             }
-            let jwt_file = keys.jwt_file.map_or(KUBERNETES_TOKEN.into(), |file| file.value);
+            let jwt_file = keys.jwt_file.map_or(KUBERNETES_TOKEN.into(), checked);
             Some(AuthMethod::Kubernetes { mount: mount?, role: role?, jwt_file })
         }
         Jwt => {
             if keys.jwt_file.is_none() {
                 missing("jwt_file", "the file that holds the token; it is read at every login");
             }
-            Some(AuthMethod::Jwt { mount: mount?, role, jwt_file: keys.jwt_file?.value })
+            Some(AuthMethod::Jwt { mount: mount?, role, jwt_file: keys.jwt_file.map(checked)? })
         }
         Cert => {
             want_client_certificate(here, vault, context);
@@ -253,6 +258,7 @@ fn token(file: Option<Located<PathBuf>>, context: &Context<'_>) -> Option<TokenS
         if file.is_some() {
             context.report.warn("auth.token_file is not used: VAULT_TOKEN is set");
         }
+        check_token(token, &Spot::outside(VAULT_TOKEN), context);
         return Some(TokenSource::Environment(Arc::clone(token)));
     }
     let of_login = || {
@@ -260,7 +266,7 @@ fn token(file: Option<Located<PathBuf>>, context: &Context<'_>) -> Option<TokenS
         path.is_file().then(|| Located { value: path, at: Spot::outside("~/.vault-token") })
     };
     if let Some(file) = file.or_else(of_login) {
-        warn_if_world_readable(&file, context);
+        check_token_file(&file, context);
         return Some(TokenSource::File(file.value));
     }
     let problem = Problem::at(&Spot::outside("auth"), "no way to log in to Vault");

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::credential::{check_token, check_token_file};
 use super::environment::{Environment, SIDEKEY_TOKEN, is_variable_name};
 use super::error::{Located, Problem, Spot};
-use super::file::warn_if_world_readable;
 use super::load::Context;
 use super::section::{Section, quoted};
 use super::unknown::closest;
@@ -51,6 +51,7 @@ pub(super) fn read(
 }
 
 fn environment_caller(token: &Arc<SecretBuf>, context: &Context<'_>) -> CallerRule {
+    check_token(token, &Spot::outside(SIDEKEY_TOKEN), context);
     warn_if_short(token, SIDEKEY_TOKEN, context);
     CallerRule {
         name: ENVIRONMENT.to_owned(),
@@ -135,13 +136,16 @@ fn token(section: &mut Section<'_>, context: &Context<'_>) -> Option<TokenSource
         return None;
     }
     if let Some(file) = file {
-        warn_if_world_readable(&file, context);
+        check_token_file(&file, context);
         return Some(TokenSource::File(file.value));
     }
     let variable = variable?;
     let token = environment_token(&variable, context.environment);
     match &token {
-        Ok(token) => warn_if_short(token, &variable.at.path, context),
+        Ok(token) => {
+            check_token(token, &variable.at, context);
+            warn_if_short(token, &variable.at.path, context);
+        }
         Err(problem) => context.report.problem(problem.clone()),
     }
     token.ok().map(TokenSource::Environment)
@@ -179,6 +183,8 @@ fn allow(
         context.report.absence(problem.hint(hint));
     }
     let names = names?;
+    let others = names.iter().filter(|name| name.value != "*");
+    let others = others.filter_map(|name| declared_name(name, declared, context)).collect();
     if names.iter().any(|name| name.value == "*") {
         context.report.warn(format!(
             "{}: the caller {} may read every declared secret",
@@ -187,8 +193,7 @@ fn allow(
         ));
         return Some(Allow::Everything);
     }
-    let names = names.iter().filter_map(|name| declared_name(name, declared, context));
-    Some(Allow::Names(names.collect()))
+    Some(Allow::Names(others))
 }
 
 /// The name, when it is one of those `declared`.

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::environment::{SIDEKEY_TOKEN, VAULT_TOKEN, is_variable_name};
 use super::error::{Located, Problem, Spot};
 use super::load::Context;
+use crate::memory::open_regular;
 
 /// More than any sensible configuration, and little enough to read whole.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -38,13 +39,12 @@ pub fn secret_variables(file: Option<&Path>) -> Vec<String> {
 pub(super) fn read_text(path: &Path) -> Result<String, Problem> {
     let spot = Spot::outside(&path.display().to_string());
     let unreadable = |error: io::Error| Problem::at(&spot, format!("cannot be read: {error}"));
-    // Before it is opened, which for a pipe without a writer never returns.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(Problem::at(&spot, "is not a regular file")
-            .hint("it is read again on SIGHUP, so a pipe or a terminal cannot be used"));
-    }
+    let file = open_regular(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => Problem::at(&spot, "is not a regular file")
+            .hint("it is read again on SIGHUP, so a pipe or a terminal cannot be used"),
+        _ => unreadable(error),
+    })?;
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > LONGEST_FILE) {
         return Err(Problem::at(&spot, format!("is longer than {LONGEST_FILE} bytes")));

@@ -96,11 +96,16 @@ pub(super) fn loopback(text: &Located<String>, context: &Context<'_>) -> Option<
     let address = socket_address(text, context)?;
     let loopback = LoopbackAddr::new(address);
     if loopback.is_none() {
-        let message = format!("{address} can be reached from other hosts");
-        let hint = format!(
-            "secrets are served on loopback only: write 127.0.0.1:{port} or [::1]:{port}",
-            port = address.port()
-        );
+        let (ip, port) = (address.ip().to_canonical(), address.port());
+        // Loopback to the kernel, but callers see and write another address than the listener's.
+        let (message, hint) = if ip.is_loopback() {
+            let message = format!("{address} is an IPv4 address in the form of an IPv6 address");
+            (message, format!("write {ip}:{port}"))
+        } else {
+            let hint = "secrets are served on loopback only: write";
+            let message = format!("{address} can be reached from other hosts");
+            (message, format!("{hint} 127.0.0.1:{port} or [::1]:{port}"))
+        };
         context.report.problem(Problem::at(&text.at, message).hint(hint));
     }
     loopback

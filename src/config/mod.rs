@@ -17,6 +17,7 @@ mod ambassador;
 mod auth;
 mod callers;
 mod certificates;
+mod credential;
 mod declaration;
 mod environment;
 mod file;
@@ -45,6 +46,7 @@ pub use ambassador::{
     HeaderSpec, PostgresUser,
 };
 pub use certificates::{CertificateSpec, KeyOrigin, KeyType};
+pub(crate) use credential::fits_header;
 pub use declaration::{Declaration, Declarations, NameKind};
 pub use environment::Environment;
 pub(crate) use environment::is_variable_name;

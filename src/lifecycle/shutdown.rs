@@ -64,6 +64,11 @@ impl Deadline {
     pub fn for_revoking(self) -> Duration {
         self.whole.mul_f64(0.95).saturating_sub(self.start.elapsed())
     }
+
+    /// What is left of the whole.
+    pub fn left(self) -> Duration {
+        self.whole.saturating_sub(self.start.elapsed())
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::alloc::wipe;
 use super::arena;
+use super::file::open_regular;
 use super::scrub::clear_vector_registers;
 
 /// Plaintext of a fixed length, wiped when dropped. It lives in the arena of secret pages as
@@ -59,12 +60,12 @@ impl SecretBuf {
         copy
     }
 
-    /// Reads a whole file with `read(2)` straight into the buffer, without a trailing newline.
+    /// Reads a whole file with `read(2)` straight into the buffer, without white space around it.
     ///
     /// # Errors
-    /// The file's own I/O error, or `InvalidData` when it is longer than `limit` bytes.
+    /// Those of [`open_regular`], or `InvalidData` when it is longer than `limit` bytes.
     pub fn read_file(path: &Path, limit: usize) -> io::Result<Self> {
-        let mut file = std::fs::File::open(path)?;
+        let mut file = open_regular(path)?;
         let mut buffer = SecretWriter::with_capacity(1024);
         loop {
             let mut chunk = Self::zeroed(1024);

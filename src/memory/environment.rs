@@ -27,6 +27,21 @@ pub fn take_env(name: &str) -> Option<SecretBuf> {
     unsafe { take(name) }
 }
 
+/// [`take_env`] for a token: without white space around it, as [`SecretBuf::read_file`] has it.
+/// Whoever sets a variable from a file has its newline in it.
+pub fn take_token(name: &str) -> Option<SecretBuf> {
+    take_env(name).and_then(trimmed)
+}
+
+fn trimmed(value: SecretBuf) -> Option<SecretBuf> {
+    let token = value.expose().trim_ascii();
+    match token.len() {
+        0 => None,
+        len if len == value.len() => Some(value),
+        _ => Some(SecretBuf::copy_from(token)),
+    }
+}
+
 fn is_single_threaded() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
@@ -83,5 +98,14 @@ mod tests {
             assert!(value_of(start, "TOKENS").is_none());
             assert_eq!(value_of(start, "TOKEN").unwrap(), b"canary");
         }
+    }
+
+    #[test]
+    fn white_space_around_a_token_is_not_part_of_it() {
+        let trimmed = |value: &str| trimmed(SecretBuf::copy_from(value.as_bytes()));
+        for (given, taken) in [("a\n", "a"), (" \ta b\r\n", "a b"), ("a", "a")] {
+            assert_eq!(trimmed(given).unwrap().expose(), taken.as_bytes());
+        }
+        assert!(trimmed(" \n").is_none() && trimmed("").is_none());
     }
 }

@@ -17,7 +17,7 @@
 //!    [`SecretBuf`] is finished or dropped, and both after each step of a login or a handshake
 //!    of an ambassador ([`scrubbed`]).
 //! 6. Secrets that arrive by environment are taken out of it before any thread starts
-//!    ([`take_env`]); secrets that arrive by file are read straight into a [`SecretBuf`]
+//!    ([`take_env`], [`take_token`]); secrets that arrive by file are read straight into a [`SecretBuf`]
 //!    ([`SecretBuf::read_file`]).
 //! 7. The process is made undumpable before it has anything to dump ([`harden()`]).
 
@@ -27,6 +27,7 @@ mod alloc;
 mod arena;
 mod buf;
 mod environment;
+mod file;
 mod harden;
 mod magazine;
 mod pages;
@@ -36,7 +37,8 @@ mod signals;
 pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory, in_secret_memory};
 pub use arena::{ArenaStatus, arena_status, grow_arena};
 pub use buf::{SecretBuf, SecretWriter};
-pub use environment::take_env;
+pub use environment::{take_env, take_token};
+pub(crate) use file::open_regular;
 pub use harden::{Hardening, harden};
 pub use pages::Tier;
 pub use scrub::{keep_thread_secret, scrub, scrubbed};

@@ -383,6 +383,11 @@ pub fn child_restarts(pid: i32) {
     info!(target: "sidekey", pid, "a value changed: restarting the program");
 }
 
+/// A value changed into something that the program cannot be given.
+pub fn child_keeps_values(pid: i32, why: &(dyn std::error::Error + 'static)) {
+    warn!(target: "sidekey", pid, error = %Chain(why), "a value changed and cannot be used: the program keeps what it has");
+}
+
 /// The program did not end in time.
 pub fn child_killed(pid: i32, grace: Duration) {
     warn!(target: "sidekey", pid, ?grace, "the program did not end in time: killed");

@@ -133,7 +133,13 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
-/// `2026-01-31T23:59:59.123Z`.
+/// `2026-01-31T23:59:59.123Z` (RFC 3339).
+pub(crate) fn timestamp(at: SystemTime) -> String {
+    let mut out = Vec::with_capacity(24);
+    write_time(&mut out, at);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 fn write_time(out: &mut Vec<u8>, now: SystemTime) {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (year, month, day) = civil(since.as_secs() / 86_400);

@@ -1,11 +1,17 @@
 //! The log: stderr only, and only what this crate says itself.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
 
+use arc_swap::ArcSwapOption;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::outlet::Outlet;
+
+/// Where lines go while a sidecar serves; straight to stderr otherwise.
+static OUTLET: ArcSwapOption<Outlet> = ArcSwapOption::const_empty();
 
 /// How a line of the log or of the audit is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +36,7 @@ pub struct LogAlreadySet;
 /// # Errors
 /// [`LogAlreadySet`] when the process has a log already.
 pub fn init_log(style: Style, level: LevelFilter) -> Result<(), LogAlreadySet> {
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| Lines).with_target(false);
     let layer = match style {
         Style::Human => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
         Style::Json => layer.json().flatten_event(true).boxed(),
@@ -39,6 +45,36 @@ pub fn init_log(style: Style, level: LevelFilter) -> Result<(), LogAlreadySet> {
         .with(layer.with_filter(own_targets(level)))
         .try_init()
         .map_err(|_| LogAlreadySet)
+}
+
+/// From now on the log's lines go by `outlet`, and nobody waits for them to be read.
+pub(crate) fn log_to(outlet: &Outlet) {
+    OUTLET.store(Some(std::sync::Arc::new(outlet.clone())));
+}
+
+/// Ends what [`log_to`] began, unless another sidecar of this process has taken over.
+pub(crate) fn log_directly(outlet: &Outlet) {
+    let current = OUTLET.load();
+    if current.as_ref().is_some_and(|current| current.is(outlet)) {
+        OUTLET.compare_and_swap(&*current, None);
+    }
+}
+
+/// Gets each line of the log in one piece.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &*OUTLET.load() {
+            Some(outlet) => outlet.offer(line),
+            None => io::stderr().write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn own_targets(level: LevelFilter) -> Targets {

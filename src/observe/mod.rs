@@ -5,6 +5,7 @@
 //! - [`Audit`]: one line per read or refusal, none of them lost.
 //! - [`Metrics`]: names and outcomes for a Prometheus scrape.
 //! - [`init_log`]: who hears of it: stderr, and only what this crate itself says.
+//! - [`Outlet`]: the one writer of stderr while a sidecar serves.
 
 mod audit;
 mod chain;
@@ -12,12 +13,16 @@ pub mod event;
 mod line;
 mod log;
 mod metrics;
+mod outlet;
 mod process;
 pub mod tls;
 mod tls_metrics;
 
 pub use audit::{Access, Audit};
 pub use chain::Chain;
+pub(crate) use line::timestamp;
 pub use log::{LogAlreadySet, Style, init_log};
+pub(crate) use log::{log_directly, log_to};
 pub use metrics::{AmbassadorMetrics, Metrics, OpenConnection};
+pub use outlet::Outlet;
 pub use tls_metrics::TlsMetrics;

@@ -43,7 +43,7 @@ impl<'r> Target<'r> {
     /// # Errors
     /// [`Ambiguous`], for a path with more than one reading, or headers that stand for another.
     pub fn read(method: &'r Method, uri: &'r Uri, headers: &HeaderMap) -> Result<Self, Ambiguous> {
-        if headers.keys().any(|name| OVERRIDES.iter().any(|other| is_alike(name.as_str(), other))) {
+        if headers.keys().any(|name| is_override(name.as_str())) {
             return Err(Ambiguous::Override);
         }
         Ok(Self { method, path: path::read(uri.path())? })
@@ -67,6 +67,11 @@ impl Scope {
         let mut paths = self.paths.iter().flatten();
         method && (self.paths.is_none() || paths.any(|pattern| pattern.admits(&target.path)))
     }
+}
+
+/// Whether some applications take another method or path from the header of this name.
+pub fn is_override(name: &str) -> bool {
+    OVERRIDES.iter().any(|other| is_alike(name, other))
 }
 
 /// Whether two names of headers are one to some servers, which read `X_Api_Key` as `X-Api-Key`.

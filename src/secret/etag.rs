@@ -5,6 +5,8 @@ use std::fmt;
 use ring::hmac;
 use ring::rand::SystemRandom;
 
+use super::Kind;
+
 /// The key of this process's tags: random, so that a tag cannot be checked against guesses of
 /// the content by anybody who does not hold the key.
 pub struct EtagKey(hmac::Key);
@@ -20,10 +22,23 @@ impl EtagKey {
 
     /// The tag of `content`.
     pub fn tag(&self, content: &[u8]) -> Etag {
-        let digest = hmac::sign(&self.0, content);
+        Etag::of(&hmac::sign(&self.0, content))
+    }
+
+    /// The tag of a field's `content`, which differs with its `kind`.
+    pub(super) fn field_tag(&self, kind: Kind, content: &[u8]) -> Etag {
+        let mut hash = hmac::Context::with_key(&self.0);
+        hash.update(&[kind as u8]);
+        hash.update(content);
+        Etag::of(&hash.sign())
+    }
+}
+
+impl Etag {
+    fn of(digest: &hmac::Tag) -> Self {
         let mut tag = [0; 16];
         tag.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
-        Etag(tag)
+        Self(tag)
     }
 }
 

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use crate::lease::Lease;
 use crate::memory::SecretBuf;
 
+mod aws;
 mod etag;
 mod format;
 mod render;
@@ -49,6 +51,8 @@ pub struct KvVersion {
 pub(crate) struct Field {
     pub(crate) range: Range<usize>,
     pub(crate) kind: Kind,
+    /// Names the field's own content and kind.
+    pub(crate) etag: Etag,
 }
 
 /// What a field's range holds.
@@ -79,9 +83,12 @@ impl Secret {
         etags: &EtagKey,
         lease: Lease,
     ) -> Self {
-        let text = |(name, range): (&str, _)| (name.into(), Field { range, kind: Kind::Text });
+        let etag = etags.tag(plaintext.expose());
+        // Of one whole: all its texts go by its tag.
+        let field = |range| Field { range, kind: Kind::Text, etag };
+        let text = |(name, range): (&str, _)| (name.into(), field(range));
         Self {
-            etag: etags.tag(plaintext.expose()),
+            etag,
             plaintext: Arc::new(plaintext),
             json,
             fields: texts.into_iter().map(text).collect(),
@@ -102,12 +109,25 @@ impl Secret {
         Some((self.plaintext.share(field.range.clone()), field.kind))
     }
 
+    /// Names the content of one field, as [`etag`](Self::etag) does that of the whole.
+    pub fn field_etag(&self, name: &str) -> Option<&Etag> {
+        self.fields.get(name).map(|field| &field.etag)
+    }
+
     /// All fields in `format`, rendered into a buffer of their own.
     ///
     /// # Errors
     /// The first field that the format cannot express, by name.
     pub fn formatted(&self, format: Format) -> Result<SecretBuf, Unrepresentable> {
         format::write(self, format)
+    }
+
+    /// As credentials for AWS that are good until `expires`, in a buffer of their own.
+    ///
+    /// # Errors
+    /// The field that is missing, by name.
+    pub fn aws_credentials(&self, expires: SystemTime) -> Result<SecretBuf, Unrepresentable> {
+        aws::write(self, expires)
     }
 
     /// Number of fields.
@@ -152,10 +172,16 @@ impl Secret {
     }
 
     fn values(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
-        self.fields.iter().map(|(name, field)| {
-            let plaintext = self.plaintext.expose().get(field.range.clone()).unwrap_or_default();
-            (&**name, Value { plaintext, kind: field.kind })
-        })
+        self.fields.iter().map(|(name, field)| (&**name, self.value_of(field)))
+    }
+
+    fn value(&self, name: &str) -> Option<Value<'_>> {
+        self.fields.get(name).map(|field| self.value_of(field))
+    }
+
+    fn value_of(&self, field: &Field) -> Value<'_> {
+        let plaintext = self.plaintext.expose().get(field.range.clone()).unwrap_or_default();
+        Value { plaintext, kind: field.kind }
     }
 }
 

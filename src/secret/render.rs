@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -47,8 +48,10 @@ pub fn render(
 
     let mut fields = BTreeMap::new();
     for (name, value) in raw {
-        let field = place(value.get(), data, &mut buffer)?;
-        fields.insert(name, field);
+        let (range, kind) = place(value.get(), data, &mut buffer)?;
+        let bare = buffer.expose().get(range.clone()).unwrap_or_default();
+        let etag = key.field_tag(kind, bare);
+        fields.insert(name, Field { range, kind, etag });
     }
     let plaintext = Arc::new(buffer.finish());
     let etag = key.tag(data.as_bytes());
@@ -57,23 +60,25 @@ pub fn render(
 }
 
 /// Finds `value` inside the JSON text already in `buffer`, or appends its bare form.
-fn place(value: &str, data: &str, buffer: &mut SecretWriter) -> Result<Field, RenderError> {
+fn place(
+    value: &str,
+    data: &str,
+    buffer: &mut SecretWriter,
+) -> Result<(Range<usize>, Kind), RenderError> {
     let start = value.as_ptr() as usize - data.as_ptr() as usize;
     let whole = start..start + value.len();
     match value.as_bytes().first() {
-        Some(b'"') if !value.contains('\\') => {
-            Ok(Field { range: whole.start + 1..whole.end - 1, kind: Kind::Text })
-        }
+        Some(b'"') if !value.contains('\\') => Ok((whole.start + 1..whole.end - 1, Kind::Text)),
         Some(b'"') => {
             let bare: Zeroizing<String> = serde_json::from_str(value)
                 .map(Zeroizing::new)
                 .map_err(|_| RenderError::Malformed)?;
             let start = buffer.len();
             buffer.push(bare.as_bytes());
-            Ok(Field { range: start..buffer.len(), kind: Kind::Text })
+            Ok((start..buffer.len(), Kind::Text))
         }
-        Some(b'{' | b'[') => Ok(Field { range: whole, kind: Kind::Structure }),
-        _ => Ok(Field { range: whole, kind: Kind::Scalar }),
+        Some(b'{' | b'[') => Ok((whole, Kind::Structure)),
+        _ => Ok((whole, Kind::Scalar)),
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Label {
     pub(super) etag_suffix: &'static str,
     /// The `Accept` header was listened to.
     pub(super) negotiated: bool,
+    /// Of a field: what its entity tag is made of instead of that of the whole.
+    pub(super) field: Option<Etag>,
 }
 
 impl Answer {
@@ -72,6 +74,16 @@ impl Answer {
         Ok(Self { response, code, served: Some((served.freshness, served.age)) })
     }
 
+    /// What the asker has by `etag` is all that it gets: nothing is said of what there is now.
+    pub(super) fn unchanged(etag: HeaderValue) -> Self {
+        let code = Code::NotModified;
+        let mut response = Response::new(Body::from(Bytes::new()));
+        *response.status_mut() = code.status();
+        insert_common(response.headers_mut());
+        response.headers_mut().insert(header::ETAG, etag);
+        Self { response, code, served: None }
+    }
+
     /// A JSON document of our own, without a value.
     pub(super) fn document(json: Vec<u8>, etag: HeaderValue, head: &Head<'_>) -> Self {
         let known = head.knows(&etag);
@@ -100,12 +112,31 @@ impl Head<'_> {
     }
 }
 
-/// Whether an `If-None-Match` value names `etag`, comparing weakly as it must.
+/// Whether an `If-None-Match` value names `etag`, comparing weakly as it must. What is no list of
+/// entity tags names none from there on.
 fn names(if_none_match: &[u8], etag: &[u8]) -> bool {
-    if_none_match.split(|&c| c == b',').map(<[u8]>::trim_ascii).any(|tag| {
-        let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
-        tag == b"*" || tag == etag
-    })
+    let mut rest = if_none_match.trim_ascii();
+    if rest == b"*" {
+        return true;
+    }
+    while !rest.is_empty() {
+        let tag = rest.strip_prefix(b"W/").unwrap_or(rest);
+        // What stands between the quotes may have commas in it, and has no escapes.
+        let opaque = tag.strip_prefix(b"\"").unwrap_or_default();
+        let Some(len) = opaque.iter().position(|&c| c == b'"') else { return false };
+        let Some((tag, after)) = tag.split_at_checked(len + 2) else { return false };
+        let after = after.trim_ascii_start();
+        if !after.is_empty() && !after.starts_with(b",") {
+            return false;
+        }
+        if tag == etag {
+            return true;
+        }
+        let is_separator = |c: &u8| *c == b',' || c.is_ascii_whitespace();
+        rest =
+            after.get(after.iter().take_while(|c| is_separator(c)).count()..).unwrap_or_default();
+    }
+    false
 }
 
 /// The head of an answer, made once and not at each request.
@@ -138,7 +169,7 @@ impl Tags<'_> {
     /// The entity tag, and all headers but the value of `Sidekey-Expires-In`.
     fn head(self, served: &Served, label: Label) -> (HeaderValue, HeaderMap) {
         let of = Content {
-            tag: *served.secret.etag(),
+            tag: label.field.unwrap_or(*served.secret.etag()),
             version: served.version,
             freshness: served.freshness,
             expires: served.expires_in.is_some(),
@@ -197,10 +228,28 @@ mod tests {
 
     #[test]
     fn if_none_match_is_a_list_compared_weakly() {
-        for yes in ["\"a\"", "W/\"a\"", "\"b\", W/\"a\"", "*", "\"b\",\"a\""] {
+        let yes =
+            ["\"a\"", "W/\"a\"", "\"b\", W/\"a\"", "*", " * ", "\"b\",\"a\"", "\"b,*\" ,, \"a\""];
+        for yes in yes {
             assert!(names(yes.as_bytes(), b"\"a\""), "{yes}");
         }
-        for no in ["", "a", "\"b\"", "\"a", "w/\"a\"", "\"a-env\""] {
+        let no = [
+            "",
+            ",",
+            "a",
+            "\"b\"",
+            "\"a",
+            "w/\"a\"",
+            "\"a-env\"",
+            "\"b,*,c\"",
+            "\"b\", *",
+            "*, \"a\"",
+            "\"b,\"a\",c\"",
+            "b, \"a\"",
+            "\"b\" \"a\"",
+            "W/ \"a\"",
+        ];
+        for no in no {
             assert!(!names(no.as_bytes(), b"\"a\""), "{no}");
         }
     }

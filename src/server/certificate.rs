@@ -1,23 +1,30 @@
 //! The handlers for certificates: one issuance in the form that is asked for.
 
+use http::HeaderValue;
 use serde::Serialize;
 
 use super::Source;
-use super::answer::{Answer, Label};
+use super::answer::{Answer, Label, tagged};
 use super::guard::Admitted;
 use super::head::Head;
 use super::policy::Declared;
 use super::problem::Problem;
 use super::query;
 use super::secret::{Entry, listing};
-use super::wanted::{Waiting, Wanted};
+use super::wanted::{Fetched, Waiting, Wanted};
 use crate::cache::Served;
 use crate::certificate::Form;
 use crate::config::NameKind;
 use crate::lease::Handle;
+use crate::secret::Secret;
 
 /// All forms of an issuance carry one entity tag, so there is no suffix.
 const NO_SUFFIX: &str = "";
+
+/// That entity tag.
+pub(super) fn of_issuance(issuance: &Secret) -> HeaderValue {
+    tagged(issuance.etag(), NO_SUFFIX)
+}
 
 /// The whole issuance as JSON.
 pub(super) async fn whole<S: Source>(
@@ -27,8 +34,12 @@ pub(super) async fn whole<S: Source>(
     head: &Head<'_>,
     waiting: &Waiting<'_>,
 ) -> Result<Answer, Problem> {
-    let (served, tags) =
-        wanted(admitted)?.fetch(source, declared, head, NO_SUFFIX, waiting).await?;
+    let etag = |issuance: &Secret| Some(of_issuance(issuance));
+    let fetched = wanted(admitted)?.fetch(source, declared, head, etag, waiting).await?;
+    let (served, tags) = match fetched {
+        Fetched::Value(served, tags) => (served, tags),
+        Fetched::JudgeAnew(etag) => return Ok(Answer::unchanged(etag)),
+    };
     let label = label("application/json");
     Answer::value(&served, tags, label, Some(head), || Ok(served.secret.json()))
 }
@@ -43,8 +54,12 @@ pub(super) async fn form<S: Source>(
 ) -> Result<Answer, Problem> {
     let name = admitted.field().unwrap_or_default();
     let form = Form::named(name).ok_or(Problem::UnknownForm)?;
-    let (served, tags) =
-        wanted(admitted)?.fetch(source, declared, head, NO_SUFFIX, waiting).await?;
+    let etag = |issuance: &Secret| Some(of_issuance(issuance));
+    let fetched = wanted(admitted)?.fetch(source, declared, head, etag, waiting).await?;
+    let (served, tags) = match fetched {
+        Fetched::Value(served, tags) => (served, tags),
+        Fetched::JudgeAnew(etag) => return Ok(Answer::unchanged(etag)),
+    };
     Answer::value(&served, tags, label(form.content_type()), Some(head), || {
         let (bytes, _) = served.secret.field(form.name()).ok_or(Problem::NotFound)?;
         Ok(bytes)
@@ -97,6 +112,6 @@ fn wanted(admitted: &Admitted<'_>) -> Result<Wanted, Problem> {
     Wanted::parse(None, min_ttl.as_deref(), wait.as_deref())
 }
 
-fn label(content_type: &'static str) -> Label {
-    Label { content_type, etag_suffix: NO_SUFFIX, negotiated: false }
+pub(super) fn label(content_type: &'static str) -> Label {
+    Label { content_type, etag_suffix: NO_SUFFIX, negotiated: false, field: None }
 }

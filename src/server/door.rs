@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use http::header::{self, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
@@ -17,6 +18,7 @@ use super::peer::Peer;
 use super::policy::{Policy, SharedPolicy};
 use super::problem::Problem;
 use super::route::Action;
+use super::strangers::Place;
 use super::wanted::Waiting;
 use super::{Source, secret};
 use crate::certificate::KeystoreThread;
@@ -36,6 +38,7 @@ pub(super) struct Door<S> {
 pub(super) struct Session<S> {
     pub(super) door: Arc<Door<S>>,
     pub(super) peer: Peer,
+    pub(super) place: Place,
 }
 
 impl<S: Source> Session<S> {
@@ -47,8 +50,9 @@ impl<S: Source> Session<S> {
         let (parts, _) = request.into_parts();
         let head = Head::scan(&parts);
         let policy = self.door.policy.load();
-        match guard::admit(Candidate::new(&head, &self.peer, &policy)) {
+        let response = match guard::admit(Candidate::new(&head, &self.peer, &policy)) {
             Verdict::Admitted(admitted) => {
+                self.place.leave();
                 let answer = if admitted.action() == Some(Action::Events) {
                     self.open_events(&admitted, &policy, &head)
                 } else {
@@ -60,14 +64,24 @@ impl<S: Source> Session<S> {
                     answer.await.unwrap_or_else(Answer::from)
                 };
                 self.note_admitted(&admitted, &answer);
-                Ok(answer.response)
+                answer.response
             }
             Verdict::Refused(refused) => {
                 let problem = Problem::Denied(refused.denied);
                 self.note_refused(&refused, problem.code());
-                Ok(problem.response())
+                let mut response = problem.response();
+                if refused.caller().is_none() && self.place.is_held() {
+                    // A stranger takes its place anew.
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                response
             }
+        };
+        if let Some(audit) = &self.door.audit {
+            audit.room().await;
         }
+        Ok(response)
     }
 
     fn open_events(&self, admitted: &Admitted<'_>, judge: &Arc<Policy>, head: &Head<'_>) -> Answer {

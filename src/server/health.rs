@@ -1,5 +1,6 @@
 //! Health and metrics: a listener of its own, which carries no secret and may therefore be
-//! opened to the kubelet. It asks nobody who they are.
+//! opened to the kubelet. It asks nobody who they are, so a connection is for one request, and
+//! when all places are taken the oldest gives way: nobody can keep a probe out by holding them.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use super::guard::Denied;
 use super::head::Head;
 use super::listener::{Listener, accept_loop};
 use super::problem::Problem;
+use super::strangers::Strangers;
 use crate::observe::{Metrics, event};
 
 const MAX_CONNECTIONS: usize = 64;
@@ -60,20 +62,28 @@ impl BoundHealth {
         let health = Arc::new(Health { readiness, metrics });
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let connections = (tracker.clone(), cancel.clone());
+        let strangers = Strangers::default();
+        let make_room = {
+            let strangers = strangers.clone();
+            move || _ = strangers.end_oldest()
+        };
         let start = move |stream, _peer, permit| {
             let (tracker, cancel) = &connections;
+            let place = strangers.enter();
+            let number = place.number();
             let (health, cancel) = (Arc::clone(&health), cancel.child_token());
-            tracker.spawn(async move {
+            let task = tracker.spawn(async move {
                 let answer = move |request| {
                     let health = Arc::clone(&health);
                     async move { Ok::<_, Infallible>(health.answer(request)) }
                 };
                 // A prober that goes away is no event.
                 let _ = connection::serve(stream, TIMEOUTS, cancel, answer).await;
-                drop(permit);
+                drop((permit, place));
             });
+            strangers.started(number, task.abort_handle());
         };
-        tracker.spawn(accept_loop(vec![self.listener], permits, cancel, start));
+        tracker.spawn(accept_loop(vec![self.listener], permits, cancel, make_room, start));
     }
 }
 
@@ -99,7 +109,11 @@ struct Readyz {
 impl Health {
     fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (parts, _) = request.into_parts();
-        self.route(&Head::scan(&parts)).unwrap_or_else(|problem| problem.response())
+        let mut response =
+            self.route(&Head::scan(&parts)).unwrap_or_else(|problem| problem.response());
+        // Whoever may ask may be anybody: no place is held from one probe to the next.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
     }
 
     fn route(&self, head: &Head<'_>) -> Result<Response<Body>, Problem> {

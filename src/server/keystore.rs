@@ -8,18 +8,20 @@ use http::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::Source;
-use super::answer::{Answer, Label, tagged};
+use super::answer::Answer;
+use super::certificate::{label, of_issuance};
 use super::guard::Admitted;
 use super::head::Head;
 use super::policy::Declared;
 use super::problem::{Problem, QueryProblem};
 use super::query;
 use super::secret::share_all;
-use super::wanted::{Waiting, Wanted};
+use super::wanted::{Fetched, Waiting, Wanted};
 use crate::cache::ReadError;
 use crate::certificate::{
     Container, KeystoreForm, KeystorePassword, KeystoreThread, Order, Profile,
 };
+use crate::secret::Secret;
 
 /// In a request: the password to use. In an answer: the one that was generated.
 const PASSWORD: HeaderName = HeaderName::from_static("sidekey-keystore-password");
@@ -37,9 +39,14 @@ pub(super) async fn answer<S: Source>(
 ) -> Result<Answer, Problem> {
     let (profile, wanted) = asked(admitted, form.container)?;
     let password = password(head)?;
-    let (served, tags) = wanted.fetch(source, declared, head, "", waiting).await?;
-    let label = Label { content_type: form.content_type(), etag_suffix: "", negotiated: false };
-    if head.knows(&tagged(served.secret.etag(), label.etag_suffix)) {
+    let etag = |issuance: &Secret| Some(of_issuance(issuance));
+    let fetched = wanted.fetch(source, declared, head, etag, waiting).await?;
+    let (served, tags) = match fetched {
+        Fetched::Value(served, tags) => (served, tags),
+        Fetched::JudgeAnew(etag) => return Ok(Answer::unchanged(etag)),
+    };
+    let label = label(form.content_type());
+    if head.knows(&of_issuance(&served.secret)) {
         return Answer::value(&served, tags, label, Some(head), || Ok(Bytes::new()));
     }
     let asked = Instant::now();

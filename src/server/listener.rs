@@ -125,49 +125,46 @@ impl Listener {
 /// Accepts from all of `listeners` until `cancel`, handing each connection to `start` with the
 /// permit that it holds while it lives.
 ///
-/// The permit is taken before the accept, so that connections over the limit wait in the
-/// kernel, where they cost us nothing. No error ends this, and none makes it spin.
+/// When no permit is left, `make_room` may have a connection end, and the accepted one waits for
+/// its place. Further ones wait in the kernel, where they cost us nothing. No error ends this, and
+/// none makes it spin.
 pub(crate) async fn accept_loop(
     listeners: Vec<Listener>,
     permits: Arc<Semaphore>,
     cancel: CancellationToken,
+    make_room: impl Fn(),
     mut start: impl FnMut(Stream, Peer, OwnedSemaphorePermit),
 ) {
     let mut turn = 0;
     let mut errors = Errors::default();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return,
-            accepted = accept_with_permit(&listeners, &mut turn, &permits) => accepted,
-        };
-        match accepted {
-            Ok((stream, peer, permit)) => {
-                errors.forget();
-                start(stream, peer, permit);
-            }
-            Err(error) => {
-                if let Some(pause) = errors.pause_after(&error) {
-                    tokio::select! {
-                        () = cancel.cancelled() => return,
-                        () = tokio::time::sleep(pause) => {}
+    let accept_and_start = async {
+        loop {
+            match accept(&listeners, &mut turn).await {
+                Ok((stream, peer)) => {
+                    errors.forget();
+                    let Some(permit) = permit(&permits, &make_room).await else { return };
+                    start(stream, peer, permit);
+                }
+                Err(error) => {
+                    if let Some(pause) = errors.pause_after(&error) {
+                        tokio::time::sleep(pause).await;
                     }
                 }
             }
         }
+    };
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => {}
+        () = accept_and_start => {}
     }
 }
 
-async fn accept_with_permit(
-    listeners: &[Listener],
-    turn: &mut usize,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(Stream, Peer, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listeners: &[Listener], turn: &mut usize) -> io::Result<(Stream, Peer)> {
     // Each time another listener is asked first, so that none starves the others.
     *turn = turn.wrapping_add(1);
     let first = *turn % listeners.len().max(1);
-    let (stream, peer) = std::future::poll_fn(|cx| {
+    std::future::poll_fn(|cx| {
         let (later, sooner) = listeners.split_at_checked(first).unwrap_or_default();
         for listener in sooner.iter().chain(later) {
             if let Poll::Ready(accepted) = listener.poll_accept(cx) {
@@ -176,8 +173,16 @@ async fn accept_with_permit(
         }
         Poll::Pending
     })
-    .await?;
-    Ok((stream, peer, permit))
+    .await
+}
+
+/// `None` once the semaphore is closed, which none of ours ever is.
+async fn permit(permits: &Arc<Semaphore>, make_room: impl Fn()) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+        return Some(permit);
+    }
+    make_room();
+    Arc::clone(permits).acquire_owned().await.ok()
 }
 
 /// What to do after errors of accept.

@@ -18,37 +18,46 @@ use crate::config::{AbstractName, Listen, SecretName};
 use crate::memory::InSecretMemory;
 use crate::observe::{Audit, Metrics, event};
 
+// From the socket to one request.
+mod listener;
+mod stream;
+mod strangers;
+mod connection;
+mod head_timer;
+mod door;
+// Who asks, and whether it may.
+mod head;
+mod target;
+mod peer;
+mod socket_table;
+mod policy;
+mod token;
+mod rate;
+mod guard;
+// What is asked for, and its answer.
+mod route;
+mod query;
+mod wanted;
+mod negotiate;
+mod secret;
+mod aws;
+mod certificate;
+mod keystore;
+mod events;
 mod answer;
 mod body;
-mod certificate;
-mod code;
-mod connection;
-mod door;
-mod events;
-mod guard;
-mod head;
-mod head_timer;
-mod health;
-mod keystore;
-mod listener;
-mod negotiate;
-mod peer;
-mod policy;
+// Every other end.
 mod problem;
-mod query;
-mod rate;
-mod route;
-mod secret;
-mod socket_table;
-mod stream;
-mod target;
+mod code;
+// The other listener.
+mod health;
+
 #[cfg(test)]
 mod tests;
-mod token;
-mod wanted;
 
 use door::{Door, Outcomes, Session};
 use events::Streams;
+use strangers::Strangers;
 
 pub(crate) use connection::{Timeouts, serve as serve_http};
 pub(crate) use guard::{Denied, OwnNames, identify, screen};
@@ -157,7 +166,7 @@ pub async fn serve_connection<S: Source>(
     let keystores = Arc::default();
     let door = Arc::new(Door { source, policy, audit, outcomes, streams, keystores });
     let peer = peer::Peer::unix(None, Arc::new(OwnNames::unix(std::iter::empty())));
-    let session = Arc::new(Session { door, peer });
+    let session = Arc::new(Session { door, peer, place: Strangers::default().enter() });
     let answer = |request| Arc::clone(&session).respond(request);
     let stream = stream::Stream::Right(stream);
     let _ = connection::serve(stream, timeouts, CancellationToken::new(), answer).await;
@@ -217,21 +226,33 @@ impl BoundServer {
         let keystores = self.keystores;
         let door = Arc::new(Door { source, policy, audit, outcomes, streams, keystores });
         let connections = (tracker.clone(), cancel.clone());
+        let strangers = Strangers::default();
+        let make_room = {
+            let (strangers, crowded_out) = (strangers.clone(), metrics.requests("crowded_out"));
+            move || {
+                if strangers.end_oldest() {
+                    crowded_out.inc();
+                }
+            }
+        };
         let start = move |stream, peer, permit| {
             let (tracker, cancel) = &connections;
-            let session = Arc::new(Session { door: Arc::clone(&door), peer });
+            let place = strangers.enter();
+            let number = place.number();
+            let session = Arc::new(Session { door: Arc::clone(&door), peer, place });
             let timeouts = (&door.policy.load().limits).into();
             let open = metrics.connection();
             let cancel = cancel.child_token();
-            tracker.spawn(InSecretMemory::new(async move {
+            let task = tracker.spawn(InSecretMemory::new(async move {
                 let answer = |request| Arc::clone(&session).respond(request);
                 if let Err(error) = connection::serve(stream, timeouts, cancel, answer).await {
                     session.door.outcomes.count_error(&error);
                 }
                 drop((permit, open));
             }));
+            strangers.started(number, task.abort_handle());
         };
-        tracker.spawn(accept_loop(self.listeners, permits, cancel, start));
+        tracker.spawn(accept_loop(self.listeners, permits, cancel, make_room, start));
     }
 
     fn announce(&self) {

@@ -9,6 +9,7 @@
 //! sidecar's user namespace all show as the overflow uid, 65534: do not write a rule for it
 //! where user namespaces differ.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -58,16 +59,46 @@ impl Peer {
         &self.own_names
     }
 
-    /// The uid, asking the kernel (some 40 µs) when it was not asked yet.
+    /// The uid, asking the kernel (some 40 µs) when it did not say yet.
     pub(crate) fn uid(&self) -> Option<u32> {
-        *self.uid.get_or_init(|| match self.transport {
+        remembered(&self.uid, || match self.transport {
             Transport::Tcp { peer, own } => socket_table::owner(peer, own),
-            Transport::Unix => None,
+            Transport::Unix => Ok(None),
         })
     }
 
     /// The uid, if the kernel was asked already.
     pub(crate) fn known_uid(&self) -> Option<u32> {
         self.uid.get().copied().flatten()
+    }
+}
+
+/// What `ask` answered first. That it could not be asked is no answer, and is not kept.
+fn remembered(
+    uid: &OnceLock<Option<u32>>,
+    ask: impl FnOnce() -> io::Result<Option<u32>>,
+) -> Option<u32> {
+    match uid.get() {
+        Some(uid) => *uid,
+        None => ask().map_or(None, |found| *uid.get_or_init(|| found)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_kernel_is_kept_and_a_failure_is_not() {
+        let uid = OnceLock::new();
+        let no_descriptor = || Err(io::Error::from_raw_os_error(libc::EMFILE));
+        assert_eq!(remembered(&uid, no_descriptor), None);
+        assert_eq!(remembered(&uid, || Ok(Some(7))), Some(7));
+        assert_eq!(remembered(&uid, no_descriptor), Some(7));
+        assert_eq!(remembered(&uid, || Ok(Some(8))), Some(7));
+
+        let nobody = OnceLock::new();
+        assert_eq!(remembered(&nobody, || Ok(None)), None);
+        assert_eq!(remembered(&nobody, || Ok(Some(7))), None, "a definite answer too");
     }
 }

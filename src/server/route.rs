@@ -15,6 +15,8 @@ pub(super) enum Action {
     Secret,
     /// One bare value.
     Field,
+    /// All fields, as the SDKs of AWS want them.
+    AwsCredentials,
     /// Read again from Vault.
     Refresh,
     /// Names of certificates.
@@ -34,7 +36,9 @@ impl Action {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::List | Self::ListCertificates => "list",
-            Self::Secret | Self::Field | Self::Certificate | Self::Form => "read",
+            Self::Secret | Self::Field | Self::AwsCredentials | Self::Certificate | Self::Form => {
+                "read"
+            }
             Self::Refresh | Self::Reissue => "refresh",
             Self::Events => "events",
         }
@@ -43,7 +47,9 @@ impl Action {
     /// What the name that it is about must stand for; `None` when it is about no single name.
     pub(super) fn names(self) -> Option<NameKind> {
         match self {
-            Self::Secret | Self::Field | Self::Refresh => Some(NameKind::Secret),
+            Self::Secret | Self::Field | Self::AwsCredentials | Self::Refresh => {
+                Some(NameKind::Secret)
+            }
             Self::Certificate | Self::Form | Self::Reissue => Some(NameKind::Certificate),
             Self::List | Self::ListCertificates | Self::Events => None,
         }
@@ -70,7 +76,7 @@ struct Route {
 
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 
-const ROUTES: [Route; 9] = {
+const ROUTES: [Route; 10] = {
     use Segment::{Field, Is, Name};
     [
         Route { methods: READ, path: &[Is("secrets")], action: Action::List },
@@ -82,6 +88,7 @@ const ROUTES: [Route; 9] = {
             path: &[Is("secrets"), Name, Is("refresh")],
             action: Action::Refresh,
         },
+        Route { methods: READ, path: &[Is("aws"), Name], action: Action::AwsCredentials },
         Route { methods: READ, path: &[Is("certificates")], action: Action::ListCertificates },
         Route { methods: READ, path: &[Is("certificates"), Name], action: Action::Certificate },
         Route { methods: READ, path: &[Is("certificates"), Name, Field], action: Action::Form },
@@ -152,6 +159,7 @@ mod tests {
         assert_eq!(found(Method::GET, "/certificates"), list);
         assert_eq!(found(Method::GET, "/certificates/a"), Found::Action(Action::Certificate));
         assert_eq!(found(Method::GET, "/certificates/a/key.pem"), Found::Action(Action::Form));
+        assert_eq!(found(Method::GET, "/aws/a"), Found::Action(Action::AwsCredentials));
         let reissue = Found::Action(Action::Reissue);
         assert_eq!(found(Method::POST, "/certificates/a/refresh"), reissue);
     }

@@ -7,7 +7,7 @@ use ring::digest;
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::answer::{Answer, Label, Tags, quoted};
+use super::answer::{Answer, Label, Tags, quoted, tagged};
 use super::guard::Admitted;
 use super::head::Head;
 use super::negotiate::Form;
@@ -15,13 +15,13 @@ use super::policy::Declared;
 use super::problem::{Problem, QueryProblem};
 use super::query;
 use super::route::Action;
-use super::wanted::{Waiting, Wanted};
-use super::{Source, certificate, keystore};
+use super::wanted::{Fetched, Waiting, Wanted};
+use super::{Source, aws, certificate, keystore};
 use crate::cache::Served;
 use crate::certificate::{KeystoreForm, KeystoreThread};
 use crate::config::NameKind;
 use crate::memory::{SecretBuf, SecretWriter};
-use crate::secret::Kind;
+use crate::secret::{Kind, Secret};
 
 /// Answers an admitted request.
 pub(super) async fn answer<S: Source>(
@@ -38,6 +38,9 @@ pub(super) async fn answer<S: Source>(
         }
         (Some(Action::Field), Some(declared)) => {
             field(source, admitted, declared, head, waiting).await
+        }
+        (Some(Action::AwsCredentials), Some(declared)) => {
+            aws::credentials(source, admitted, declared, head, waiting).await
         }
         (Some(Action::Refresh | Action::Reissue), Some(declared)) => {
             refresh(source, admitted, declared).await
@@ -80,9 +83,15 @@ async fn whole<S: Source>(
         content_type: form.content_type(),
         etag_suffix: form.etag_suffix(),
         negotiated: format.is_none(),
+        field: None,
     };
     let wanted = Wanted::parse(version.as_deref(), min_ttl.as_deref(), wait.as_deref())?;
-    let (served, tags) = wanted.fetch(source, declared, head, label.etag_suffix, waiting).await?;
+    let etag = |secret: &Secret| Some(tagged(secret.etag(), label.etag_suffix));
+    let fetched = wanted.fetch(source, declared, head, etag, waiting).await?;
+    let (served, tags) = match fetched {
+        Fetched::Value(served, tags) => (served, tags),
+        Fetched::JudgeAnew(etag) => return Ok(Answer::unchanged(etag)),
+    };
     Answer::value(&served, tags, label, Some(head), || match form {
         Form::Json => Ok(served.secret.json()),
         Form::Other(format) => {
@@ -108,8 +117,13 @@ async fn field<S: Source>(
         Some(_) => return Err(Problem::Query(QueryProblem::BadValue("encoding"))),
     };
     let wanted = Wanted::parse(version.as_deref(), min_ttl.as_deref(), wait.as_deref())?;
-    let (served, tags) = wanted.fetch(source, declared, head, "", waiting).await?;
     let name = admitted.field().unwrap_or_default();
+    let etag = |secret: &Secret| secret.field_etag(name).map(|etag| tagged(etag, ""));
+    let fetched = wanted.fetch(source, declared, head, etag, waiting).await?;
+    let (served, tags) = match fetched {
+        Fetched::Value(served, tags) => (served, tags),
+        Fetched::JudgeAnew(etag) => return Ok(Answer::unchanged(etag)),
+    };
     let (value, kind) = served.secret.field(name).ok_or(Problem::UnknownField)?;
     let (value, content_type) = match (decode, kind) {
         (true, Kind::Text) => (decode_base64(&value)?, "application/octet-stream"),
@@ -117,7 +131,8 @@ async fn field<S: Source>(
         (false, Kind::Text | Kind::Scalar) => (value, "text/plain; charset=utf-8"),
         (false, Kind::Structure) => (value, "application/json"),
     };
-    let label = Label { content_type, etag_suffix: "", negotiated: false };
+    let field = served.secret.field_etag(name).copied();
+    let label = Label { content_type, etag_suffix: "", negotiated: false, field };
     Answer::value(&served, tags, label, Some(head), || Ok(value))
 }
 
@@ -150,7 +165,8 @@ async fn refresh<S: Source>(
     declared.refreshes.take().map_err(Problem::RefreshedJustNow)?;
     let served = source.refresh(&declared.name).await?;
     let tags = Tags::Latest(declared);
-    let label = Label { content_type: "application/json", etag_suffix: "", negotiated: false };
+    let label =
+        Label { content_type: "application/json", etag_suffix: "", negotiated: false, field: None };
     Answer::value(&served, tags, label, None, || {
         let entry = Entry::of(declared, Some(served.clone()));
         Ok(serde_json::to_vec(&entry).unwrap_or_default().into())

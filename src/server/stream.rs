@@ -65,7 +65,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Unstuck<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        // What TLS has taken and cannot get rid of.
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.watch(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -106,5 +108,15 @@ mod tests {
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         // Progress at 9 s started the time anew.
         assert_eq!(start.elapsed().as_secs(), 19);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn so_does_a_flush() {
+        let (near, _far) = tokio::io::duplex(10);
+        let mut near = Unstuck::new(tokio::io::BufWriter::new(near), Duration::from_secs(10));
+        let start = Instant::now();
+        near.write_all(&[0; 20]).await.unwrap();
+        let flushed = near.flush().await;
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), 10);
     }
 }

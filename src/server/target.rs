@@ -44,7 +44,7 @@ impl<'r> Target<'r> {
         self.segments.get(..self.count?)
     }
 
-    /// The segment after `/secrets/` or `/certificates/`.
+    /// The segment after `/secrets/`, `/aws/` or `/certificates/`.
     pub(super) fn name(&self) -> Option<&str> {
         self.named(1)
     }
@@ -61,7 +61,7 @@ impl<'r> Target<'r> {
 
     fn named(&self, at: usize) -> Option<&str> {
         let segments = self.segments()?;
-        matches!(&**segments.first()?, "secrets" | "certificates")
+        matches!(&**segments.first()?, "secrets" | "aws" | "certificates")
             .then(|| segments.get(at).map(|s| &**s))
             .flatten()
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 
-use crate::config::TokenSource;
+use crate::config::{TokenSource, fits_header};
 use crate::memory::SecretBuf;
 use crate::observe::event;
 
@@ -170,6 +170,10 @@ fn read(path: &Path) -> io::Result<SecretBuf> {
     if token.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty"));
     }
+    if !fits_header(token.expose()) {
+        let message = "the token has characters that no HTTP header can carry";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
     Ok(token)
 }
 
@@ -228,6 +232,19 @@ mod tests {
         std::fs::write(file.path(), "one").unwrap();
         next_look().await;
         assert!(token.matches(b"one"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_holds_no_token_or_is_none_matches_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "two words").unwrap();
+        let token = token(&path);
+        assert!(!token.matches(b"two words"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        next_look().await;
+        assert!(!token.matches(b""), "and the look comes back");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use super::Source;
-use super::answer::{Tags, tagged};
+use super::answer::Tags;
 use super::guard::Standing;
 use super::head::Head;
 use super::policy::{Declared, SharedPolicy};
 use super::problem::{Problem, QueryProblem};
 use crate::cache::{ReadError, Served};
 use crate::config::parse_duration;
+use crate::secret::Secret;
 
 /// Nobody is held longer; the asker simply asks again.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
@@ -29,6 +31,15 @@ impl Waiting<'_> {
     fn is_still_admitted(&self) -> bool {
         self.standing.holds(self.policy)
     }
+}
+
+/// How a fetch ended.
+pub(super) enum Fetched<'d> {
+    /// With a value.
+    Value(Served, Tags<'d>),
+    /// With nothing but what the asker has by this entity tag: the rules or the token that it was
+    /// admitted by changed while it waited. It asks again, and is judged by those that hold now.
+    JudgeAnew(HeaderValue),
 }
 
 /// `?version=`, `?min_ttl=` and `?wait=`.
@@ -63,26 +74,36 @@ impl Wanted {
         }
     }
 
-    /// The value. With `wait`, one that the asker does not have yet, as soon as there is one;
-    /// at the end of its patience, and when the process stops, the one that it has.
+    /// The value. With `wait`, one that the asker does not have yet by its `etag`, as soon as there
+    /// is one; at the end of its patience, and when the process stops, the one that it has.
     pub(super) async fn fetch<'d, S: Source>(
         &self,
         source: &S,
         declared: &'d Declared,
         head: &Head<'_>,
-        etag_suffix: &str,
+        etag: impl Fn(&Secret) -> Option<HeaderValue>,
         waiting: &Waiting<'_>,
-    ) -> Result<(Served, Tags<'d>), ReadError> {
-        let Some(wait) = self.wait else { return self.fetch_now(source, declared).await };
+    ) -> Result<Fetched<'d>, ReadError> {
+        let Some(wait) = self.wait else {
+            let (served, tags) = self.fetch_now(source, declared).await?;
+            return Ok(Fetched::Value(served, tags));
+        };
         let patience = tokio::time::sleep(wait);
         tokio::pin!(patience);
-        let mut last = false;
+        let (mut last, mut uncached) = (false, 0);
         loop {
             let changes = source.changes(&declared.name);
             let (served, tags) = self.fetch_now(source, declared).await?;
-            let known = head.knows(&tagged(served.secret.etag(), etag_suffix));
-            let Some(mut changes) = changes.filter(|_| known && !last) else {
-                return Ok((served, tags));
+            let known = etag(&served.secret).filter(|etag| head.knows(etag) && !last);
+            let Some(known) = known else { return Ok(Fetched::Value(served, tags)) };
+            let Some(mut changes) = changes else {
+                uncached += 1;
+                if uncached > 1 {
+                    // There is no room to keep it, and so nothing to wait for.
+                    return Ok(Fetched::Value(served, tags));
+                }
+                // It is there from now on; once more, since it may have changed since.
+                continue;
             };
             // Not held while waiting: what ends meanwhile is wiped.
             drop(served);
@@ -92,8 +113,7 @@ impl Wanted {
                 () = waiting.stopping.cancelled() => last = true,
             }
             if !waiting.is_still_admitted() {
-                // The caller asks again, and is judged by the rules that hold now.
-                return Err(ReadError::Unavailable { retry_after: Some(Duration::ZERO) });
+                return Ok(Fetched::JudgeAnew(known));
             }
         }
     }

@@ -36,11 +36,28 @@ impl Asked {
 type Certificates = Arc<Mutex<Vec<Vec<u8>>>>;
 type Log = Arc<Mutex<Vec<Asked>>>;
 
+/// What a test may change of it.
+#[derive(Clone, Default)]
+struct Mood {
+    /// Where `/redirect` leads.
+    elsewhere: Arc<Mutex<String>>,
+    /// The tokens that it takes; all, at first.
+    taken: Arc<Mutex<Option<Vec<String>>>>,
+}
+
+impl Mood {
+    fn takes(&self, asked: &Asked) -> bool {
+        let taken = self.taken.lock().unwrap();
+        let given = asked.header("authorization");
+        let is_given = |token: &String| given == [format!("Bearer {token}")];
+        taken.as_ref().is_none_or(|taken| taken.iter().any(is_given))
+    }
+}
+
 pub(crate) struct Destination {
     pub(crate) addr: SocketAddr,
     log: Log,
-    /// Where `/redirect` leads.
-    elsewhere: Arc<Mutex<String>>,
+    mood: Mood,
     certificates: Certificates,
     closed: Arc<Mutex<usize>>,
     _runtime: Runtime,
@@ -69,8 +86,8 @@ impl Destination {
             .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let addr = listener.local_addr().unwrap();
-        let (log, elsewhere) = (Log::default(), Arc::<Mutex<String>>::default());
-        let state = (Arc::clone(&log), Arc::clone(&elsewhere));
+        let (log, mood) = (Log::default(), Mood::default());
+        let state = (Arc::clone(&log), mood.clone());
         let (certificates, closed_in_all) =
             (Certificates::default(), Arc::<Mutex<usize>>::default());
         let (shown, closed) = (Arc::clone(&certificates), Arc::clone(&closed_in_all));
@@ -95,7 +112,7 @@ impl Destination {
                 });
             }
         });
-        Self { addr, log, elsewhere, certificates, closed: closed_in_all, _runtime: runtime }
+        Self { addr, log, mood, certificates, closed: closed_in_all, _runtime: runtime }
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
@@ -117,7 +134,12 @@ impl Destination {
     }
 
     pub(crate) fn redirects_to(&self, url: &str) {
-        url.clone_into(&mut self.elsewhere.lock().unwrap());
+        url.clone_into(&mut self.mood.elsewhere.lock().unwrap());
+    }
+
+    /// These tokens and no others, from now on.
+    pub(crate) fn takes(&self, tokens: &[String]) {
+        *self.mood.taken.lock().unwrap() = Some(tokens.to_vec());
     }
 }
 
@@ -136,10 +158,10 @@ pub(crate) async fn secure(tls: &TlsAcceptor, stream: TcpStream) -> Option<TlsSt
 
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    (log, elsewhere): (Log, Arc<Mutex<String>>),
+    (log, mood): (Log, Mood),
 ) {
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
-        let (log, elsewhere) = (Arc::clone(&log), Arc::clone(&elsewhere));
+        let (log, mood) = (Arc::clone(&log), mood.clone());
         async move {
             let (parts, body) = request.into_parts();
             let path = parts.uri.path().to_owned();
@@ -155,7 +177,10 @@ async fn serve(
                 body: body.to_bytes(),
             };
             log.lock().unwrap().push(asked.clone());
-            let elsewhere = elsewhere.lock().unwrap().clone();
+            if !mood.takes(&asked) {
+                return Ok(whole(StatusCode::UNAUTHORIZED, ""));
+            }
+            let elsewhere = mood.elsewhere.lock().unwrap().clone();
             Ok(answer(&path, &asked, &elsewhere).await)
         }
     });

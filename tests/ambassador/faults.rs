@@ -108,6 +108,7 @@ fn postgres_vanishes() {
     assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
     assert!(!output.status.success());
     counted(&scene, "ok", 1);
+    counted(&scene, "broken", 1);
     let none = "sidekey_ambassador_connections{ambassador=\"api\"} 0";
     eventually("the end of the connection", || scene.metrics().contains(none).then_some(()));
     scene.stop();
@@ -180,14 +181,6 @@ fn tcp_vanishes() {
     }
 }
 
-/// Resident memory, in KiB.
-fn resident(scene: &Scene) -> u64 {
-    let status = format!("/proc/{}/status", scene.sidecar.pid());
-    let status = std::fs::read_to_string(status).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// What kernels hold of one stream, both sockets of both connections together, is a few MiB.
 const KERNELS_SHARE: usize = 48 << 20;
 const READERS: usize = 4;
@@ -209,14 +202,14 @@ fn until_full(sent: impl Fn() -> usize) -> usize {
 fn tcp_slow_reader() {
     let (peer, lines, _folder) = with_tls(Manner::Endless);
     let scene = Scene::tcp(&format!("{lines}idle_timeout = '4s'"), "");
-    let before = resident(&scene);
+    let before = scene.sidecar.resident();
     let mut readers: Vec<_> = (0..READERS).map(|_| connect(&scene)).collect();
     for reader in &mut readers {
         reader.read_exact(&mut [0; 1000]).unwrap();
     }
     let sent = until_full(|| peer.sent());
     assert!(sent < READERS * KERNELS_SHARE, "{sent} bytes went somewhere");
-    let grown = resident(&scene).saturating_sub(before);
+    let grown = scene.sidecar.resident().saturating_sub(before);
     assert!(grown < OUR_SHARE, "{grown} KiB more, with {sent} bytes on the way");
     counted(&scene, "stuck", u32::try_from(READERS).unwrap());
     eventually("the end at the destination", || (peer.ended() == READERS).then_some(()));
@@ -229,7 +222,7 @@ fn http_slow_reader() {
         format!("{LISTEN}credential = 'bearer'\ndestination = 'http://{}'", destination.addr);
     let scene = Scene::http(&lines, "[limits]\nwrite_timeout = '3s'");
     let addr = scene.addr();
-    let before = resident(&scene);
+    let before = scene.sidecar.resident();
     let mut readers: Vec<_> = (0..READERS).map(|_| TcpStream::connect(addr).unwrap()).collect();
     for reader in &mut readers {
         write!(reader, "GET /endless HTTP/1.1\r\nHost: {addr}\r\n\r\n").unwrap();
@@ -238,9 +231,10 @@ fn http_slow_reader() {
     let open = format!("sidekey_ambassador_connections{{ambassador=\"api\"}} {READERS}");
     assert!(scene.metrics().contains(&open));
     std::thread::sleep(Duration::from_secs(1));
-    let grown = resident(&scene).saturating_sub(before);
+    let grown = scene.sidecar.resident().saturating_sub(before);
     assert!(grown < OUR_SHARE, "{grown} KiB more");
     // Who reads nothing is let go.
+    counted(&scene, "stuck", u32::try_from(READERS).unwrap());
     eventually("the end of the readers", || {
         scene
             .metrics()
@@ -258,7 +252,7 @@ fn postgres_slow_reader() {
     let fields = serde_json::json!({ "username": "by_slow", "password": password });
     let scene = Scene::of("postgres", &lines, "", fields);
     let port = scene.addr().port();
-    let before = resident(&scene);
+    let before = scene.sidecar.resident();
     // 400 MB of rows, of which psql passes on what its own reader takes: nothing.
     let rows = "copy (select repeat('x', 1000) from generate_series(1, 400000)) to stdout";
     let mut psql = postgres.psql(port, "me", "scram", rows);
@@ -267,13 +261,15 @@ fn postgres_slow_reader() {
     eventually("the server to wait for its client", || {
         (postgres.admin(waits) == "1").then_some(())
     });
-    let grown = resident(&scene).saturating_sub(before);
+    let grown = scene.sidecar.resident().saturating_sub(before);
     assert!(grown < OUR_SHARE, "{grown} KiB more");
     psql.kill().unwrap();
     psql.wait().unwrap();
+    counted(&scene, "broken", 1);
     let gone = "select count(*) from pg_stat_activity where usename = 'by_slow'";
     eventually("the end of the session", || (postgres.admin(gone) == "0").then_some(()));
     assert_eq!(said(postgres.psql(port, "me", "scram", "select 1")), Ok("1".into()));
+    counted(&scene, "closed", 1);
     scene.stop();
 }
 

@@ -1,6 +1,6 @@
 //! The HTTP ambassador.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +16,13 @@ use crate::support::client;
 use crate::support::eventually;
 use crate::support::tls::Authority;
 use crate::support::vault::TestVault as _;
+use crate::tcp::counted;
 use crate::{Needs, curl, text};
 
 /// Who may not.
 const STRANGER: u32 = 4_212;
 
-pub(crate) const CASES: [(&str, Needs, fn()); 17] = [
+pub(crate) const CASES: [(&str, Needs, fn()); 18] = [
     ("http_adds_the_header_and_says_nothing", Needs::Nothing, adds_the_header),
     ("http_basic_and_custom_headers", Needs::Nothing, basic_and_custom),
     ("http_over_tls_to_the_right_name_alone", Needs::Nothing, over_tls),
@@ -37,6 +38,7 @@ pub(crate) const CASES: [(&str, Needs, fn()); 17] = [
     ("http_caller_with_a_token", Needs::Nothing, caller_token),
     ("http_destination_down_and_back", Needs::Nothing, destination_down),
     ("http_destination_that_does_not_answer", Needs::Nothing, destination_silent),
+    ("http_destination_that_stops_in_its_answer", Needs::Nothing, destination_stalls),
     ("http_expired_credential_is_not_used", Needs::Nothing, expired),
     ("http_rotation_under_load", Needs::Nothing, rotation),
 ];
@@ -124,6 +126,7 @@ fn over_tls() {
         let scene = Scene::http(&lines, "");
         let answer = scene.get("/");
         assert_eq!((answer.status, answer.code()), (502, "destination_untrusted".into()));
+        counted(&scene, "destination_untrusted", 1);
         scene.sidecar.wait_for("destination out of reach");
         scene.stop();
     }
@@ -304,6 +307,7 @@ fn no_place() {
         let told = answer.split(' ').nth(1).map(|status| status.parse().unwrap());
         assert_eq!(told, status, "{answer}");
     }
+    counted(&scene, "idle_timeout", 2);
     scene.stop();
 }
 
@@ -367,6 +371,7 @@ fn destination_down() {
         let answer = scene.get("/");
         assert_eq!((answer.status, answer.code()), (502, "destination_unreachable".into()));
     }
+    counted(&scene, "destination_unreachable", 2);
     // There again, at the same place, and going away in the middle of a head.
     let listener = TcpListener::bind(addr).unwrap();
     let server = std::thread::spawn(move || {
@@ -400,6 +405,58 @@ fn destination_silent() {
     let scene = Scene::http(&lines, "");
     let answer = scene.get("/silent");
     assert_eq!((answer.status, answer.code()), (504, "destination_timeout".into()));
+    counted(&scene, "destination_timeout", 1);
+    scene.stop();
+}
+
+/// Half of an answer, and then nothing: the application sees that it is not whole. A stream of
+/// events may be as silent as it likes.
+fn destination_stalls() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let lines = format!(
+        "{LISTEN}credential = 'bearer'\nresponse_timeout = '300ms'\ndestination = 'http://{addr}'"
+    );
+    let scene = Scene::http(&lines, "");
+    let ask = |kind: &str| {
+        let mut stream = TcpStream::connect(scene.addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "GET / HTTP/1.1\r\nHost: {}\r\n\r\n", scene.addr()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let _ = server.read(&mut [0; 1024]).unwrap();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: 10"
+        );
+        write!(server, "{head}\r\n\r\nfirst").unwrap();
+        (stream, server)
+    };
+    let (mut application, mut server) = ask("text/plain");
+    let mut answer = String::new();
+    let ended = application.read_to_string(&mut answer);
+    assert!(answer.contains("content-length: 10") && answer.ends_with("\r\n\r\nfirst"), "{answer}");
+    // With an end or a reset, but before its time.
+    assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+    counted(&scene, "answer_timeout", 1);
+    server.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert_eq!(server.read(&mut [0; 1]).unwrap_or(0), 0, "it is let go as well");
+
+    let (mut application, mut server) = ask("text/event-stream; charset=utf-8");
+    application.set_read_timeout(Some(Duration::from_millis(900))).unwrap();
+    let mut heard = Vec::new();
+    let silent = application.read_to_end(&mut heard).unwrap_err();
+    assert_eq!(silent.kind(), ErrorKind::WouldBlock, "{}", String::from_utf8_lossy(&heard));
+    server.write_all(b" last").unwrap();
+    application.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut rest = [0; 5];
+    application.read_exact(&mut rest).unwrap();
+    assert_eq!(&rest, b" last");
+
+    // One that breaks off is counted as well.
+    let (mut application, server) = ask("text/plain");
+    drop(server);
+    let _ = application.read_to_string(&mut String::new());
+    counted(&scene, "broken", 1);
+    counted(&scene, "answer_timeout", 1);
     scene.stop();
 }
 

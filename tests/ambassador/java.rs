@@ -40,6 +40,9 @@ fn driver_works() {
     let (said, complaint) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{complaint}");
-    assert_eq!(said.trim(), "user by_java\nprepared 1275\nbatch 100\ncancelled 57014\nafter 1");
+    assert_eq!(
+        said.trim(),
+        "user by_java\nprepared 1275\nbatch 100\ncopied 3\ncancelled 57014\nafter 1"
+    );
     scene.stop();
 }

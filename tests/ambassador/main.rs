@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod copy;
 mod destination;
 mod faults;
 mod http;
@@ -23,6 +24,9 @@ mod java;
 mod mutual;
 mod peer;
 mod postgres;
+mod rates;
+mod refusals;
+mod renewal;
 mod rotation;
 mod scene;
 mod tcp;
@@ -108,7 +112,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let cases = http::CASES.into_iter().chain(postgres::CASES).chain(rotation::CASES);
     let cases = cases.chain(tcp::CASES).chain(mutual::CASES).chain(faults::CASES);
-    let cases = cases.chain(java::CASES);
+    let cases = cases.chain(java::CASES).chain(refusals::CASES).chain(copy::CASES);
+    let cases = cases.chain(rates::CASES).chain(renewal::CASES);
     let trials = cases.map(|(name, needs, run)| {
         let missing = needs.missing();
         let trial = Trial::test(name, move || {

@@ -5,14 +5,14 @@ use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use socket2::{SockFilter, Socket};
+use socket2::Socket;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
 use crate::destination::secure;
-use crate::support::eventually;
+use crate::support::vanish::vanish;
 
 /// What it does with a connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -104,28 +104,9 @@ impl Peer {
         self.state.sent.load(Ordering::SeqCst)
     }
 
-    /// From now on nothing arrives at it, and so nothing is acknowledged either. What it has sent
-    /// has arrived: else it would be heard sending it again.
+    /// From now on nothing arrives at it.
     pub(crate) fn vanish(&self) {
-        eventually("everything to be acknowledged", || self.is_acknowledged().then_some(()));
-        // BPF: return 0, the number of bytes of each packet to keep.
-        let drop_all = [SockFilter::new(0x06, 0, 0, 0)];
-        let sockets = self.state.sockets.lock().unwrap();
-        assert!(!sockets.is_empty(), "there is a connection");
-        for socket in sockets.iter() {
-            socket.attach_filter(&drop_all).unwrap();
-        }
-    }
-}
-
-impl Peer {
-    /// By `/proc/net/tcp`: the fields are slot, local and remote address, state, and what is
-    /// queued to be sent and read.
-    fn is_acknowledged(&self) -> bool {
-        let port = format!(":{:04X}", self.addr.port());
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let mut own = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        own.all(|fields| !fields[1].ends_with(&port) || fields[4].starts_with("00000000:"))
+        vanish(&self.state.sockets.lock().unwrap(), self.addr.port());
     }
 }
 

@@ -14,6 +14,7 @@ use crate::scene::Scene;
 use crate::support::canary::{assert_clean, canary};
 use crate::support::eventually;
 use crate::support::postgres::{ALONE, Postgres, said};
+use crate::tcp::counted;
 
 pub(crate) const CASES: [(&str, Needs, fn()); 10] = [
     ("postgres_every_login_method", Needs::Postgres, login_methods),
@@ -104,6 +105,7 @@ fn tls() {
         let (scene, port) = scene(&lines, "by_tls", &password);
         let refused = said(postgres.psql(port, "me", "scram", "select 1")).unwrap_err();
         assert!(refused.contains("destination cannot be trusted"), "{refused}");
+        counted(&scene, "destination_untrusted", 1);
         scene.stop();
     }
     // A server that has no TLS to offer gets nothing.
@@ -180,7 +182,7 @@ fn choices() {
     assert_eq!(said(psql), Ok("its own name".into()));
     // What the server says about the application's own wishes comes through.
     let refused = said(postgres.psql(port, "me", "absent", "select 1")).unwrap_err();
-    assert!(refused.contains("credential_refused"), "no line for it in pg_hba.conf: {refused}");
+    assert!(refused.contains("no pg_hba.conf entry"), "{refused}");
     assert_clean("a refusal", &refused);
     // The database of the configuration, where none is named.
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -192,7 +194,7 @@ fn choices() {
     scene.stop();
 }
 
-fn startup(parameters: &[u8]) -> Vec<u8> {
+pub(crate) fn startup(parameters: &[u8]) -> Vec<u8> {
     let length = u32::try_from(parameters.len() + 8).unwrap().to_be_bytes();
     [&length[..], &[0, 3, 0, 0], parameters].concat()
 }
@@ -210,12 +212,16 @@ fn server_down() {
     let count = "select count(*) from pg_stat_activity where usename = 'by_down'";
     eventually("the session", || (postgres.admin(count) == "1").then_some(()));
     postgres.stop();
-    // What the server says when it stops comes through.
+    // What the server says when it stops comes through; psql shows the code only sometimes.
     let output = sleeping.wait_with_output().unwrap();
     let complaint = String::from_utf8(output.stderr).unwrap();
-    assert!(complaint.contains("57P01"), "{complaint}");
+    let reason = "terminating connection due to administrator command";
+    assert!(complaint.contains(reason), "{complaint}");
     let refused = query("select 1").unwrap_err();
     assert!(refused.contains("destination cannot be reached"), "{refused}");
+    counted(&scene, "destination_unreachable", 1);
+    // The session that the server ended.
+    counted(&scene, "broken", 1);
     scene.stop();
 }
 
@@ -249,6 +255,10 @@ fn nonsense() {
     let mut silent = TcpStream::connect(addr).unwrap();
     silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+    counted(&scene, "idle_timeout", 1);
+    // And who only looks whether the port is there.
+    drop(TcpStream::connect(addr).unwrap());
+    counted(&scene, "closed", 1);
     scene.stop();
 }
 

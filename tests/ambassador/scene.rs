@@ -46,13 +46,23 @@ impl Scene {
     pub(crate) fn before(
         vault: Dev,
         protocol: &str,
-        (lines, more): (&str, &str),
+        lines_and_more: (&str, &str),
         fields: Value,
+    ) -> Self {
+        vault.put("api", fields);
+        Self::with_env(vault, protocol, lines_and_more, ("UNUSED", ""))
+    }
+
+    /// The same with this variable in the sidecar's environment; `secret/data/api` is as it is.
+    pub(crate) fn with_env(
+        vault: Dev,
+        protocol: &str,
+        (lines, more): (&str, &str),
+        (variable, value): (&str, &str),
     ) -> Self {
         let has_none = ["secret = ", "client_certificate"].iter().any(|key| lines.contains(key));
         let secret = if has_none || protocol == "tcp" { "" } else { "secret = 'api'\n" };
         let caller_token = canary("caller-token");
-        vault.put("api", fields);
         let builder = Builder::serve().on_free_ports();
         let token_file = builder.file("caller-token", &caller_token);
         let uid = uid();
@@ -64,7 +74,7 @@ impl Scene {
             vault.url(),
         );
         let builder = builder.config(&config).env("VAULT_TOKEN", &vault.root_token());
-        let sidecar = builder.start();
+        let sidecar = builder.env(variable, value).start();
         Self { sidecar, vault, token: String::new(), caller_token }
     }
 

@@ -279,3 +279,87 @@ fn hardening_needs_no_configuration() {
     let (status, _, err) = run(&["check", "--hardening", "--online"], &[]);
     assert_eq!(status, 64, "{err}");
 }
+
+/// A pipe without a writer holds whoever opens it: it is refused, and nothing hangs.
+#[test]
+fn a_pipe_is_no_credential_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = pipe.to_str().unwrap();
+    let secret = "[secrets.db]\npath = 'secret/data/app'\n";
+    let (root, caller) = (canary("root"), canary("caller"));
+    let (root, caller) = (("VAULT_TOKEN", root.as_str()), ("SIDEKEY_TOKEN", caller.as_str()));
+    for (toml, environment, key) in [
+        (format!("[auth]\ntoken_file = '{pipe}'\n"), &[caller][..], "auth.token_file"),
+        (
+            format!("[auth]\nmethod = 'jwt'\nrole = 'app'\njwt_file = '{pipe}'\n"),
+            &[caller],
+            "auth.jwt_file",
+        ),
+        (
+            format!("[auth]\nmethod = 'kubernetes'\nrole = 'app'\njwt_file = '{pipe}'\n"),
+            &[caller],
+            "auth.jwt_file",
+        ),
+        (
+            format!("[auth]\nmethod = 'approle'\nrole_id = 'x'\nsecret_id_file = '{pipe}'\n"),
+            &[caller],
+            "auth.secret_id_file",
+        ),
+        (
+            format!("[[callers]]\nname = 'app'\ntoken_file = '{pipe}'\nallow = ['db']\n"),
+            &[root],
+            "callers[0].token_file",
+        ),
+    ] {
+        let toml = format!("{toml}{secret}");
+        let (status, _, err) = check(&toml, &[], environment);
+        assert_eq!(status, 78, "{err}");
+        let said = format!("{key}: {pipe} is not a regular file");
+        assert!(err.contains(&said), "{said} is not in\n{err}");
+        let file = folder.path().join("sidekey.toml");
+        std::fs::write(&file, &toml).unwrap();
+        let serve = ["serve", "--config", file.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+        let (status, _, err) = run(&serve, environment);
+        assert_eq!(status, 78, "{err}");
+        assert!(err.contains(&said), "{err}");
+    }
+}
+
+/// A shell's `$'…\n'` or a careless `printf`, in the environment as in a file.
+#[test]
+fn tokens_of_the_environment_are_trimmed_and_looked_at() {
+    let vault = Dev::start();
+    vault.put("app", json!({ "password": canary("password") }));
+    let (url, root) = (vault.url(), format!(" {}\n", vault.root_token()));
+    let good = format!("{}\r\n", canary("caller"));
+    let environment = [("VAULT_ADDR", &*url), ("VAULT_TOKEN", &root), ("SIDEKEY_TOKEN", &good)];
+    let toml = "[secrets.db]\npath = 'secret/data/app'\n";
+    let (status, _, err) = check(toml, &["--online"], &environment);
+    assert_eq!(status, 0, "{err}");
+    let bad = format!("{}\n{}", canary("one"), canary("two"));
+    for name in ["VAULT_TOKEN", "SIDEKEY_TOKEN"] {
+        let environment = environment.map(|(n, value)| (n, if n == name { &*bad } else { value }));
+        let (status, _, err) = check(toml, &[], &environment);
+        assert_eq!(status, 78, "{err}");
+        let said = format!("{name}: the token has characters that no HTTP header can carry");
+        assert!(err.contains(&said), "{err}");
+    }
+}
+
+#[test]
+fn a_token_of_the_environment_is_compared_without_its_newline() {
+    let vault = Dev::start();
+    let (password, token) = (canary("password"), canary("caller"));
+    vault.put("app", json!({ "password": password }));
+    let sidecar = Builder::serve()
+        .args(&["--secret", "db=secret/data/app"])
+        .on_free_ports()
+        .env("VAULT_ADDR", &vault.url())
+        .env("VAULT_TOKEN", &format!("{}\n", vault.root_token()))
+        .env("SIDEKEY_TOKEN", &format!("{token}\n"))
+        .start();
+    assert_eq!(sidecar.get("/secrets/db/password", &token).text(), password);
+    sidecar.stop();
+}

@@ -23,7 +23,10 @@ impl Running {
     fn start(args: &[&str], token: Option<&str>) -> Self {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut command = binary();
-        command.arg("dev").args(["--listen", "127.0.0.1:0"]).args(args);
+        command.arg("dev").args(args);
+        if !args.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         command.envs(token.map(|token| ("SIDEKEY_TOKEN", token)));
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -54,9 +57,13 @@ impl Running {
         client::request(addr.parse().unwrap(), "GET", &path, &[(name, &value)])
     }
 
-    fn interrupt(mut self) -> String {
+    fn interrupt(self) -> String {
+        self.end("INT")
+    }
+
+    fn end(mut self, signal: &str) -> String {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
         let status = self.child.wait().unwrap();
         assert_eq!(status.code(), Some(0));
         let mut said = String::new();
@@ -127,4 +134,35 @@ fn an_example_certificate_is_there() {
     assert!(bundle.text().starts_with("-----BEGIN PRIVATE KEY-----\n"));
     assert!(bundle.text().contains("-----BEGIN CERTIFICATE-----\n"));
     dev.interrupt();
+}
+
+/// A terminal that is closed sends it, and there is no configuration to reload.
+#[test]
+fn a_hangup_stops_it() {
+    let said = Running::start(&[], None).end("HUP");
+    assert!(said.contains("stopped") && !said.contains("reload"), "{said}");
+}
+
+/// Pasted as it stands, whatever is in the field's name.
+#[test]
+fn the_printed_request_survives_a_shell() {
+    let field = "a b'c\"$d`e\\f/g?h#i%25&é;*[~]{x,y}";
+    let token = canary("caller");
+    let running = Running::start(&["--secret", &format!("db.{field}=found")], Some(&token));
+    let line = running.welcome.lines().map(str::trim).find(|line| line.starts_with("curl "));
+    let line = line.unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{line} --silent --noproxy '*'")]).env("SIDEKEY_TOKEN", &token);
+    let output = shell.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "found", "{line} {output:?}");
+    running.interrupt();
+
+    let name = "@it's $HOME";
+    let running = Running::start(&["--listen", name, "--secret", "db.a b=found"], Some(&token));
+    let line = running.welcome.lines().map(str::trim).find(|line| line.starts_with("curl "));
+    let words = line.unwrap().replace("curl", "printf '%s\\n'");
+    let output = Command::new("sh").args(["-c", &words]).output().unwrap();
+    let words = String::from_utf8(output.stdout).unwrap();
+    assert!(words.contains("\nit's $HOME\nhttp://localhost/secrets/db/a%20b\n"), "{words}");
+    running.interrupt();
 }

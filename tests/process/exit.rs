@@ -40,6 +40,29 @@ fn usage_is_64_and_on_stderr() {
     }
 }
 
+/// As a compose file's `${X:-}` leaves them.
+#[test]
+fn empty_variables_count_as_unset() {
+    let empty = [
+        ("SIDEKEY_CONFIG", ""),
+        ("SIDEKEY_LOG_LEVEL", ""),
+        ("SIDEKEY_LOG_FORMAT", ""),
+        ("SIDEKEY_ADDR", ""),
+        ("SIDEKEY_HEALTH_ADDR", ""),
+        ("VAULT_TOKEN", "given"),
+        ("SIDEKEY_TOKEN", "caller-of-this-test"),
+    ];
+    let (status, out, err) = run(&["check", "--secret", "db=secret/data/app"], &empty);
+    assert_eq!(status, 0, "{out}{err}");
+    // Whoever listens there or does not: it knows whom to ask.
+    for args in [&["get", "db"][..], &["health"]] {
+        let (status, _, err) = run(args, &empty);
+        assert_ne!(status, 64, "{args:?}: {err}");
+    }
+    let (status, _, err) = run(&["health"], &[("SIDEKEY_HEALTH_ADDR", " ")]);
+    assert_eq!(status, 64, "{err}");
+}
+
 #[test]
 fn help_and_version_are_0_and_on_stdout() {
     for args in [

@@ -22,6 +22,7 @@ mod exit;
 mod hardening;
 mod reload;
 mod stop;
+mod unread;
 
 use serde_json::json;
 use support::canary::canary;

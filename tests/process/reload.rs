@@ -129,7 +129,7 @@ fn listeners_stay_and_that_is_said() {
     let toml = format!("{SECRETS}{OLD_CALLER}[limits]\nmax_connections = 7\n");
     running.reload(&toml, "configuration reloaded");
     running.sidecar.wait_for(
-        "[listen], [health], [adapters], [life], [memory], [sandbox] and max_connections change with a restart",
+        "[listen], [health], [adapters], [life], [memory], [sandbox], [container] and max_connections change with a restart",
     );
     assert_eq!(running.status("db", &running.old), 200);
     running.sidecar.stop();

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Sourced by the build.sh of tests/vault and tests/kubernetes: a Go program, built once.
+# Sourced by the build.sh of tests/vault, tests/kubernetes and tests/h2spec: a Go program, built
+# once.
 # shellcheck shell=bash
 #
-# Needs: name (of the program), here (its folder), flags (of `go build`).
+# Needs: name (of the program), here (its folder), flags (of `go build`), and package where it is
+# not the folder's own main.go.
 # The binary is kept outside `target/`, so that `cargo clean` does not cost minutes.
 
 say() { printf '%s: %s\n' "$name" "$*" >&2; }
@@ -27,8 +29,9 @@ digest() {
 }
 
 inputs() {
-    cat "$here/go.mod" "$here/go.sum" "$here/main.go"
-    printf '%s\n' "CGO_ENABLED=$CGO_ENABLED" "${flags[@]}"
+    cat "$here/go.mod" "$here/go.sum"
+    [[ -n "${package:-}" ]] || cat "$here/main.go"
+    printf '%s\n' "CGO_ENABLED=$CGO_ENABLED" "${flags[@]}" ${package:+"$package"}
 }
 
 # build_once HOW_LONG ARGUMENT...: prints the program's path. A new one is run with the arguments
@@ -60,7 +63,7 @@ build() {
     tmp=$(mktemp "$dir/.build.XXXXXX")
     trap 'rm -f "$tmp"' EXIT
     say "building with $(go env GOVERSION) into $dir (the first time takes $how_long)"
-    (cd "$here" && go build "${flags[@]}" -o "$tmp" .) >&2
+    (cd "$here" && go build "${flags[@]}" -o "$tmp" "${package:-.}") >&2
     chmod 755 "$tmp"
     "$tmp" "$@" >&2
     mv -f "$tmp" "$bin"

@@ -22,6 +22,7 @@ pub mod ptrace;
 pub mod scan;
 pub mod sidecar;
 pub mod tls;
+pub mod vanish;
 pub mod vault;
 pub mod wire;
 

@@ -25,6 +25,7 @@ pub struct Sidecar {
     child: Child,
     stderr: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
+    gate: Arc<Mutex<()>>,
     folder: TempDir,
 }
 
@@ -152,14 +153,16 @@ impl Builder {
     pub fn spawn(mut self) -> Sidecar {
         let mut child = self.command.spawn().expect("the binary starts");
         let stderr: Arc<Mutex<Vec<String>>> = Arc::default();
-        let lines = Arc::clone(&stderr);
+        let gate: Arc<Mutex<()>> = Arc::default();
+        let (lines, opened) = (Arc::clone(&stderr), Arc::clone(&gate));
         let pipe = BufReader::new(child.stderr.take().unwrap());
         let reader = std::thread::spawn(move || {
             for line in pipe.lines().map_while(Result::ok) {
                 lines.lock().unwrap().push(line);
+                drop(opened.lock().unwrap());
             }
         });
-        Sidecar { child, stderr, reader: Some(reader), folder: self.folder }
+        Sidecar { child, stderr, reader: Some(reader), gate, folder: self.folder }
     }
 
     /// Starts it and waits until it serves every required secret.
@@ -175,6 +178,13 @@ impl Sidecar {
         self.child.id()
     }
 
+    /// Resident memory, in KiB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Path of a file beside the configuration.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
@@ -183,6 +193,11 @@ impl Sidecar {
     /// All of stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().join("\n")
+    }
+
+    /// While it is locked, nobody reads its stderr.
+    pub fn reading(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.gate)
     }
 
     /// Log events so far, as JSON.

@@ -17,9 +17,11 @@ use crate::support::eventually;
 use crate::support::jwt::Signer;
 use crate::{Case, Needs};
 
-pub(crate) const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 6] = [
     ("access_by_token_and_rule", Needs::Nothing, tokens),
     ("access_waits_for_the_issuer", Needs::Nothing, issuer_late),
+    ("access_by_a_clock_that_is_off", Needs::Nothing, skew),
+    ("access_is_not_talked_round_by_trailers", Needs::Nothing, trailers),
     ("access_by_certificate", Needs::Nothing, certificates),
     ("access_of_bytes_by_certificate", Needs::Nothing, bytes),
 ];
@@ -186,10 +188,67 @@ fn issuer_late() {
     let (status, _, body) = run(ask(&client, "/", &good));
     assert_eq!((status, code(&body).as_str()), (503, "keys_unavailable"));
     issuer.publish(&signer);
+    scene.counted(&refused("keys_unavailable"), 1);
     eventually("the issuer's keys", || (run(ask(&client, "/", &good)).0 == 200).then_some(()));
     assert_eq!(application.asked().len(), 1);
     let said = scene.stop();
     assert_eq!(said.matches("cannot read the issuer's keys").count(), 1, "{said}");
+}
+
+fn refused(code: &str) -> String {
+    format!("sidekey_tls_refusals_total{{adapter=\"web\",error=\"{code}\"}}")
+}
+
+/// The issuer's clock may be off by `leeway`, and by no more.
+fn skew() {
+    let (application, issuer, signer) = (Application::start(), Issuer::start(), Signer::new());
+    issuer.publish(&signer);
+    let scene = Scene::http(application.addr, &issuer.section());
+    let client = Client::new(scene.addr(), &scene.authority());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let at = |seconds: i64| i64::try_from(now.as_secs()).unwrap() + seconds;
+    let ahead = |by: i64| json!({ "iat": at(by), "nbf": at(by) });
+    let behind = |by: i64| json!({ "exp": at(-by) });
+    run(async {
+        for (claims, status, expected) in [
+            (ahead(20), 200, ""),
+            (behind(10), 200, ""),
+            (ahead(120), 401, "token_invalid"),
+            (behind(120), 401, "token_expired"),
+        ] {
+            let bearer = format!("Bearer {}", token(&signer, claims.clone()));
+            let (found, _, body) = ask(&client, "/", &[("authorization", &bearer)]).await;
+            assert_eq!(found, status, "{claims}: {body}");
+            assert!(status == 200 || code(&body) == expected, "{claims}: {body}");
+        }
+    });
+    assert_eq!(application.asked().len(), 2);
+    scene.counted(&refused("token_invalid"), 1);
+    scene.counted(&refused("token_expired"), 1);
+    scene.stop();
+}
+
+/// Some servers read trailers as headers.
+fn trailers() {
+    let (application, issuer, signer) = (Application::start(), Issuer::start(), Signer::new());
+    issuer.publish(&signer);
+    let scene = Scene::http(application.addr, &issuer.section());
+    let client = Client::new(scene.addr(), &scene.authority());
+    let bearer = token(&signer, json!({}));
+    let sends = format!(
+        "POST / HTTP/1.1\r\nHost: {NAME}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\
+         Trailer: x-sum, x-user, x_user, x-groups, authorization, x-http-method-override, x_original_url\r\n\
+         Authorization: Bearer {bearer}\r\n\r\n4\r\nbody\r\n0\r\nx-sum: 1\r\nX-User: root\r\n\
+         x_user: root\r\nX-Groups: admins\r\nAuthorization: Bearer a.b.c\r\n\
+         X-HTTP-Method-Override: DELETE\r\nx_original_url: /admin\r\n\r\n"
+    );
+    let answer = run(client.exchange(sends.as_bytes())).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let asked = application.last();
+    assert_eq!((asked.header("x-user"), &asked.body[..]), (vec!["alice"], &b"body"[..]));
+    let trailers = asked.trailers.unwrap();
+    assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-sum"]);
+    scene.stop();
 }
 
 const MUTUAL: &str = "client_auth = 'required'\nclient_ca = 'vault'\ncrl_refresh = '100ms'\n";

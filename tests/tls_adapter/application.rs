@@ -37,8 +37,10 @@ type Body = BoxBody<Bytes, hyper::Error>;
 pub(crate) struct Application {
     pub(crate) addr: SocketAddr,
     log: Log,
-    /// Lets `/wait` answer.
+    /// Lets `/wait` answer, and `/half` and `/events` end.
     pub(crate) go: Arc<Notify>,
+    /// How each upgraded connection ended: `true` for a proper end.
+    pub(crate) ends: Arc<Mutex<Vec<bool>>>,
     _runtime: Runtime,
 }
 
@@ -56,14 +58,15 @@ impl Application {
         let listener = runtime.block_on(TcpListener::bind(addr)).unwrap();
         let addr = listener.local_addr().unwrap();
         let (log, go) = (Log::default(), Arc::<Notify>::default());
-        let state = (Arc::clone(&log), Arc::clone(&go));
+        let ends = Arc::<Mutex<Vec<bool>>>::default();
+        let state = (Arc::clone(&log), Arc::clone(&go), Arc::clone(&ends));
         runtime.spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 tokio::spawn(serve(stream, state.clone()));
             }
         });
-        Self { addr, log, go, _runtime: runtime }
+        Self { addr, log, go, ends, _runtime: runtime }
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
@@ -75,11 +78,13 @@ impl Application {
     }
 }
 
-async fn serve(stream: TcpStream, (log, go): (Log, Arc<Notify>)) {
+type State = (Log, Arc<Notify>, Arc<Mutex<Vec<bool>>>);
+
+async fn serve(stream: TcpStream, state: State) {
     stream.set_nodelay(true).unwrap();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (log, go) = (Arc::clone(&log), Arc::clone(&go));
-        async move { Ok::<_, Infallible>(answer(request, &log, &go).await) }
+        let state = state.clone();
+        async move { Ok::<_, Infallible>(answer(request, state).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -87,11 +92,12 @@ async fn serve(stream: TcpStream, (log, go): (Log, Arc<Notify>)) {
     let _ = served.await;
 }
 
-async fn answer(mut request: Request<Incoming>, log: &Log, go: &Arc<Notify>) -> Response<Body> {
+async fn answer(mut request: Request<Incoming>, (log, go, ends): State) -> Response<Body> {
     let path = request.uri().path().to_owned();
     match path.as_str() {
         "/echo" => return Response::new(request.into_body().boxed()),
-        "/upgrade" => return upgrade(&mut request),
+        "/upgrade" => return upgrade(&mut request, ends),
+        "/later" => return later(request.into_body()),
         "/early" => return whole(StatusCode::IM_A_TEAPOT, "enough"),
         _ => {}
     }
@@ -110,7 +116,13 @@ async fn answer(mut request: Request<Incoming>, log: &Log, go: &Arc<Notify>) -> 
             go.notified().await;
             whole(StatusCode::OK, "waited")
         }
-        "/half" => half(Arc::clone(go)),
+        "/half" => half(go),
+        "/events" => {
+            let mut response = half(go);
+            let kind = "text/event-stream; charset=utf-8".parse().unwrap();
+            response.headers_mut().insert("content-type", kind);
+            response
+        }
         "/endless" => endless(),
         "/trailers" => with_trailers(),
         "/hop" => {
@@ -127,14 +139,15 @@ async fn answer(mut request: Request<Incoming>, log: &Log, go: &Arc<Notify>) -> 
 
 /// Agrees to `echo/1` and `websocket`, greets, and returns each byte until the end of its input;
 /// then it says goodbye.
-fn upgrade(request: &mut Request<Incoming>) -> Response<Body> {
+fn upgrade(request: &mut Request<Incoming>, ends: Arc<Mutex<Vec<bool>>>) -> Response<Body> {
     let Some(protocol) = request.headers().get("upgrade").cloned() else {
         return whole(StatusCode::UPGRADE_REQUIRED, "no upgrade");
     };
     let upgraded = hyper::upgrade::on(request);
     tokio::spawn(async move {
         let mut stream = TokioIo::new(upgraded.await.unwrap());
-        echo(&mut stream).await;
+        let proper = echo(&mut stream).await;
+        ends.lock().unwrap().push(proper);
     });
     let mut response = whole(StatusCode::SWITCHING_PROTOCOLS, "");
     response.headers_mut().insert("upgrade", protocol);
@@ -145,13 +158,16 @@ fn upgrade(request: &mut Request<Incoming>) -> Response<Body> {
 
 /// Whether the input came to a proper end.
 async fn echo(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
-    stream.write_all(b"welcome\n").await.unwrap();
+    if stream.write_all(b"welcome\n").await.is_err() {
+        return false;
+    }
     let mut buffer = vec![0; 4096];
     let proper = loop {
         match stream.read(&mut buffer).await {
             Ok(0) => break true,
             Err(_) => break false,
-            Ok(read) => stream.write_all(&buffer[..read]).await.unwrap(),
+            Ok(read) if stream.write_all(&buffer[..read]).await.is_err() => break false,
+            Ok(_) => {}
         }
     };
     let _ = stream.write_all(b"goodbye\n").await;
@@ -192,6 +208,16 @@ fn half(go: Arc<Notify>) -> Response<Body> {
         let _ = sender.send(Frame::data(Bytes::from_static(b"first half, "))).await;
         go.notified().await;
         let _ = sender.send(Frame::data(Bytes::from_static(b"second half"))).await;
+    });
+    streamed(body)
+}
+
+/// Head at once, and the body once the request's has ended.
+fn later(asked: Incoming) -> Response<Body> {
+    let (sender, body) = Channel::new();
+    tokio::spawn(async move {
+        let asked = asked.collect().await.unwrap().to_bytes();
+        let _ = sender.send(Frame::data(asked)).await;
     });
     streamed(body)
 }
@@ -238,8 +264,12 @@ pub(crate) struct Bytewise {
 
 impl Bytewise {
     pub(crate) fn start(announced: bool) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), announced)
+    }
+
+    pub(crate) fn start_at(addr: SocketAddr, announced: bool) -> Self {
         let runtime = runtime();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(TcpListener::bind(addr)).unwrap();
         let addr = listener.local_addr().unwrap();
         let (headers, ends) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
         let state = (Arc::clone(&headers), Arc::clone(&ends));

@@ -1,7 +1,8 @@
 //! Foreign suites: h2spec for HTTP/2, testssl.sh for TLS.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -14,31 +15,29 @@ pub(crate) const CASES: [Case; 2] = [
     ("conformance_tls_by_testssl", Needs::Testssl, tls),
 ];
 
-/// The newest version that Go's module proxy has.
-const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
-
-fn h2spec(arguments: &[&str]) -> Command {
-    let mut command = Command::new("go");
-    command.args(["run", H2SPEC]).args(arguments);
-    command
-}
-
-pub(crate) fn has_h2spec() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    let version = || h2spec(&["--version"]).output().is_ok_and(|output| output.status.success());
-    *HAS.get_or_init(version)
+/// The program of `tests/h2spec`, built where it is not in the cache yet; `None` where that takes
+/// a Go or a network that is not there.
+pub(crate) fn h2spec() -> Option<&'static Path> {
+    static BUILT: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        let build = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/h2spec/build.sh");
+        let output = Command::new(build).output().ok()?;
+        let said = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| said.lines().last().map(PathBuf::from))?
+    });
+    BUILT.as_deref()
 }
 
 fn http2() {
     let application = Application::start();
     let scene = Scene::http(application.addr, "");
     let port = scene.addr().port().to_string();
-    let output = h2spec(&["--tls", "--insecure", "--port", &port]).output().unwrap();
+    let mut command = Command::new(h2spec().unwrap());
+    let output = command.args(["--tls", "--insecure", "--port", &port]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let sum = said.lines().rev().find(|line| line.contains(" tests, ")).unwrap_or_default();
     let count = |word: &str| -> Option<u32> {
-        let part = sum.split(", ").find(|part| part.ends_with(word))?;
-        part.split(' ').next()?.parse().ok()
+        let counted = sum.split(", ").find(|counted| counted.ends_with(word))?;
+        counted.split(' ').next()?.parse().ok()
     };
     assert_eq!((count("failed"), count("skipped")), (Some(0), Some(0)), "{said}");
     assert!(count("tests") > Some(90), "{sum}");

@@ -26,6 +26,24 @@ const REPLACEMENTS: usize = 10;
 fn replaced_under_load() {
     let application = Application::start();
     let scene = Scene::http(application.addr, "");
+    replace_under_load(&scene, load);
+    let metrics = scene.metrics();
+    let other = metrics.lines().filter(|line| {
+        line.starts_with("sidekey_tls_requests_total")
+            && !line.contains("2xx")
+            && !line.ends_with(" 0")
+    });
+    assert_eq!(other.collect::<Vec<_>>(), Vec::<&str>::new());
+    scene.stop();
+}
+
+/// `load` counts until it is told that it is over, and fails with whatever fails.
+pub(crate) fn replace_under_load<F>(
+    scene: &Scene,
+    load: impl FnOnce(Client, Arc<AtomicBool>, Arc<AtomicUsize>) -> F + Send + 'static,
+) where
+    F: Future<Output = ()>,
+{
     let client = Client::new(scene.addr(), &scene.authority());
     let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load = {
@@ -54,14 +72,6 @@ fn replaced_under_load() {
     serials.sort();
     serials.dedup();
     assert_eq!(serials.len(), REPLACEMENTS + 1);
-    let metrics = scene.metrics();
-    let other = metrics.lines().filter(|line| {
-        line.starts_with("sidekey_tls_requests_total")
-            && !line.contains("2xx")
-            && !line.ends_with(" 0")
-    });
-    assert_eq!(other.collect::<Vec<_>>(), Vec::<&str>::new());
-    scene.stop();
 }
 
 /// Four that keep their connections, and two that come anew each time. Each answer counts, and

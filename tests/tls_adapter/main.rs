@@ -28,7 +28,9 @@ mod limits;
 mod nginx;
 mod scene;
 mod tcp;
+mod tcp_faults;
 mod tools;
+mod upgrade;
 
 use std::process::{Command, ExitCode};
 
@@ -60,7 +62,9 @@ impl Needs {
             Self::Vault => real_vault().is_none().then_some("a real Vault"),
             Self::Go => support::go::hybrid().is_none().then_some("Go 1.24"),
             Self::Browser => (!has_browser()).then_some("Chromium, certutil and Node"),
-            Self::H2spec => (!conformance::has_h2spec()).then_some("Go, or h2spec in its cache"),
+            Self::H2spec => {
+                conformance::h2spec().is_none().then_some("h2spec: Go and a network build it")
+            }
             Self::Nginx => {
                 let lacks = nginx::program().is_none() || Self::Curl.missing().is_some();
                 lacks.then_some("nginx and curl")
@@ -89,11 +93,13 @@ type Case = (&'static str, Needs, fn());
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let parts: [&[Case]; 10] = [
+    let parts: [&[Case]; 12] = [
         &access::CASES,
         &tools::CASES,
         &http::CASES,
+        &upgrade::CASES,
         &tcp::CASES,
+        &tcp_faults::CASES,
         &clients::CASES,
         &life::CASES,
         &limits::CASES,

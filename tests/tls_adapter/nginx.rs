@@ -74,7 +74,7 @@ impl Drop for Nginx {
 
 fn files() {
     let nginx = Nginx::start();
-    let large: String = (0..200_000).map(|n| format!("{n} ")).collect();
+    let large = "what a larger file may say ".repeat(50_000);
     nginx.file("large", &large);
     let scene = Scene::http(nginx.addr, "");
     for flag in ["--http1.1", "--http2"] {

@@ -1,12 +1,19 @@
 //! Bytes on their way through, and who sent them.
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixListener;
 
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 
 use crate::application::{Application, Bytewise};
 use crate::client::{Client, run};
@@ -14,9 +21,11 @@ use crate::scene::{NAME, Scene, Setting};
 use crate::support::eventually;
 use crate::{Case, Needs};
 
-pub(crate) const CASES: [Case; 5] = [
+pub(crate) const CASES: [Case; 7] = [
     ("tcp_each_way_has_its_own_end", Needs::Nothing, half_close),
     ("tcp_a_cut_is_not_an_end", Needs::Nothing, cut),
+    ("tcp_protocol_is_agreed_on", Needs::Nothing, alpn),
+    ("tcp_protocol_is_agreed_on_with_go", Needs::Go, go_http2),
     ("tcp_application_is_told_who_connected", Needs::Nothing, announced),
     ("tcp_application_at_a_unix_socket", Needs::Nothing, unix),
     ("proxy_header_of_a_load_balancer_alone", Needs::Nothing, balancer),
@@ -64,6 +73,57 @@ fn cut() {
     });
     let line = "sidekey_tls_connections_total{adapter=\"web\",outcome=\"broken\"}";
     scene.counted(line, 1);
+    scene.stop();
+}
+
+/// An application that speaks HTTP/2, as those of gRPC do, whose clients insist on ALPN: it sends
+/// bodies back.
+fn http2_application() -> (Runtime, SocketAddr) {
+    let runtime = Runtime::new().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let addr = listener.local_addr().unwrap();
+    runtime.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = hyper::service::service_fn(async |request: Request<Incoming>| {
+                Ok::<_, Infallible>(Response::new(request.into_body()))
+            });
+            let served = http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(served.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (runtime, addr)
+}
+
+/// Its HTTP client, told to speak nothing else.
+fn go_http2() {
+    let (_runtime, addr) = http2_application();
+    let scene = Scene::http(addr, "mode = 'tcp'\nalpn = ['h2']");
+    let mut command = crate::support::go::hybrid().unwrap();
+    command.args(["http2", &scene.addr().to_string(), NAME]).arg(scene.authority_file());
+    let output = command.output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "HTTP/2.0 message\n", "{complaint}");
+    scene.stop();
+}
+
+fn alpn() {
+    let (_runtime, addr) = http2_application();
+    let scene = Scene::http(addr, "mode = 'tcp'\nalpn = ['h2', 'postgresql']");
+    let client = Client::new(scene.addr(), &scene.authority());
+    run(async {
+        let mut http2 = client.http2().await;
+        let request = Request::post(format!("https://{NAME}/service/Method"));
+        let request = request.body(Full::from("message")).unwrap();
+        let response = http2.sender.send_request(request).await.unwrap();
+        assert_eq!(crate::client::text(response).await, "message");
+        let other = client.connect(Some("postgresql")).await.unwrap();
+        assert_eq!(other.get_ref().1.alpn_protocol(), Some(&b"postgresql"[..]));
+        let none = client.connect(None).await.unwrap();
+        assert_eq!(none.get_ref().1.alpn_protocol(), None);
+        let refused = client.connect(Some("gopher")).await.unwrap_err();
+        assert!(refused.to_string().contains("NoApplicationProtocol"), "{refused}");
+    });
     scene.stop();
 }
 

@@ -147,7 +147,7 @@ impl Ambassador {
                 drop((permit, open));
             }));
         };
-        tracker.spawn(accept_loop(vec![listener], permits, cancel, start));
+        tracker.spawn(accept_loop(vec![listener], permits, cancel, || {}, start));
     }
 }
 
@@ -165,13 +165,22 @@ impl Protocol {
                 Self::Http(Arc::new(Http::new(Arc::clone(station), header.clone())))
             }
             AmbassadorProtocol::Postgres { .. } => {
-                Self::Postgres(Arc::new(Postgres { station: Arc::clone(station) }))
+                Self::Postgres(Arc::new(Postgres::new(Arc::clone(station))))
             }
             AmbassadorProtocol::Tcp => Self::Tcp(Arc::new(Tcp { station: Arc::clone(station) })),
         }
     }
 
+    fn station(&self) -> &Station {
+        match self {
+            Self::Http(http) => &http.station,
+            Self::Postgres(postgres) => &postgres.station,
+            Self::Tcp(tcp) => &tcp.station,
+        }
+    }
+
     async fn serve(&self, stream: Stream, peer: Peer, cancel: CancellationToken) {
+        self.station().audit_room().await;
         match self {
             Self::Http(http) => Arc::clone(http).serve(stream, peer, cancel).await,
             Self::Postgres(postgres) => postgres.serve(stream, peer, cancel).await,
@@ -214,6 +223,13 @@ impl Station {
             event::ambassador_without_credential(&self.spec.name, name, error);
         });
         served.map(Some).map_err(ConnectError::NoCertificate)
+    }
+
+    /// Waits while the audit log has no room for what is to be written down.
+    async fn audit_room(&self) {
+        if let Some(audit) = &self.shared.audit {
+            audit.room().await;
+        }
     }
 
     /// Counts and writes down how a request or a session ended.

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Station;
+use crate::adapter::relay::Term;
 use crate::cache::Served;
 use crate::config::SecretName;
 use crate::lease::{now, spread};
@@ -18,14 +19,6 @@ const LEAST_MARGIN: Duration = Duration::from_millis(500);
 const MOST_MARGIN: Duration = Duration::from_mins(1);
 /// Timers stand still while the host is suspended: how late an end may be noticed after that.
 const MOST_NAP: Duration = Duration::from_secs(30);
-
-/// When a connection has to end.
-pub(super) trait Term {
-    /// Ends when the connection should end at the next opportunity.
-    fn due(&mut self) -> impl Future<Output = ()> + Send;
-    /// Ends when it must end, in the middle of whatever it is.
-    fn over(&self) -> impl Future<Output = ()> + Send;
-}
 
 /// The credentials of one connection, without what is secret of them.
 pub(super) struct Tenure {

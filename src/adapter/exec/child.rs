@@ -6,10 +6,11 @@ use std::process::Command;
 
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
-    set_child_subreaper, wait,
+    set_child_subreaper, test_kill_process_group, wait,
 };
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::{Duration, sleep};
 
 use crate::config::NotifySignal;
 use crate::error::Error;
@@ -50,6 +51,9 @@ const FROM_TERMINAL: [Signal; 7] = [
     Signal::CONT,
     Signal::WINCH,
 ];
+
+/// How often it is looked whether a group is gone whose last process is not ours to wait for.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The running program.
 #[derive(Clone, Copy)]
@@ -94,12 +98,12 @@ impl Child {
         }
     }
 
-    /// `SIGKILL`, for all that it started too where they are a group of their own.
-    pub(super) fn kill_all(self) {
+    /// For all that it started too, where they are a group of their own.
+    pub(super) fn signal_all(self, signal: Signal) {
         let _ = if self.own_group {
-            kill_process_group(self.pid, Signal::KILL)
+            kill_process_group(self.pid, signal)
         } else {
-            kill_process(self.pid, Signal::KILL)
+            kill_process(self.pid, signal)
         };
     }
 }
@@ -196,6 +200,26 @@ impl Reaper {
                 }
             }
             self.ended.recv().await;
+        }
+    }
+
+    /// Ends when nothing is left of the group of `child`, where it has one of its own and has
+    /// ended itself.
+    ///
+    /// Cancel safety: none of the others' ends matters.
+    pub(super) async fn end_of_group(&mut self, child: Child) {
+        if !child.own_group {
+            return;
+        }
+        loop {
+            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+            if test_kill_process_group(child.pid) == Err(rustix::io::Errno::SRCH) {
+                return;
+            }
+            tokio::select! {
+                _ = self.ended.recv() => {}
+                () = sleep(LOOK) => {}
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -56,8 +57,10 @@ pub(super) fn prepare(
 pub(super) fn rewrite(files: &mut [File], values: &[Value<'_>]) {
     let values = values.iter().filter(|value| value.wanted.by == By::File);
     for (file, value) in files.iter_mut().zip(values) {
-        // Memory for a few bytes; a reader in between sees a part, as with any file.
-        let _ = file.rewind().and_then(|()| file.write_all(&value.bytes));
+        // In one piece, and the length after it: who reads in between may see the end of a longer
+        // value behind a shorter one, and is signalled once it is whole. The position is one with
+        // that of a program that reads what it inherited without opening it again.
+        let _ = file.write_all_at(&value.bytes, 0);
         let _ = file.set_len(value.bytes.len() as u64).and_then(|()| file.rewind());
     }
 }

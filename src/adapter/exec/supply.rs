@@ -15,7 +15,7 @@ use crate::config::{Config, SecretName};
 use crate::error::Error;
 use crate::lease::Handle;
 use crate::observe::{Metrics, event};
-use crate::secret::Etag;
+use crate::secret::{Etag, EtagKey, Secret};
 use crate::vault::{FetchThread, Upstream};
 
 /// Logged in, with the values that were asked for.
@@ -23,12 +23,21 @@ pub struct Supply {
     upstream: Upstream,
     thread: FetchThread,
     cache: SecretCache,
+    key: EtagKey,
     startup_deadline: Duration,
     shutdown_deadline: Duration,
 }
 
-/// Content and version of a value; `None` while there is none.
-pub(super) type Fingerprint = Option<(Etag, u64)>;
+/// What is there of a value. Of its secret's other fields it says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fingerprint {
+    /// No secret for the moment.
+    Gone,
+    /// One without the field.
+    Lacking,
+    /// This content.
+    Of(Etag),
+}
 
 /// A value on its way to the program, shared with the cache.
 pub(super) struct Value<'a> {
@@ -45,6 +54,10 @@ impl Supply {
     pub async fn start(config: Config) -> Result<Self, Error> {
         let declarations = config.declarations();
         let Config { vault, auth, limits, life, protection, .. } = config;
+        let key = EtagKey::random().map_err(|_| Error::System {
+            what: "the system gave no randomness",
+            source: std::io::ErrorKind::Other.into(),
+        })?;
         let auth = Arc::new(auth);
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let (upstream, thread) = Upstream::start(vault.clone(), Arc::clone(&auth), metrics)
@@ -52,7 +65,7 @@ impl Supply {
         settle_memory(&protection)?;
         let cache = SecretCache::new(&declarations, limits.cache_bytes, upstream.clone());
         let (startup_deadline, shutdown_deadline) = (life.startup_deadline, life.shutdown_deadline);
-        let supply = Self { upstream, thread, cache, startup_deadline, shutdown_deadline };
+        let supply = Self { upstream, thread, cache, key, startup_deadline, shutdown_deadline };
         match first_login(&supply.upstream, &vault, &auth, startup_deadline).await {
             Ok(()) => Ok(supply),
             Err(error) => {
@@ -72,14 +85,11 @@ impl Supply {
             let failed =
                 |why: &str| Error::Client(format!("{} {variable}={name}{path}: {why}", by.flag()));
             let served = self.patiently(name).await.map_err(|error| failed(&error.to_string()))?;
-            let bytes = match field {
-                None => served.secret.json(),
-                Some(field) => {
-                    let value = served.secret.field(field).map(|(bytes, _)| bytes);
-                    value.ok_or_else(|| failed(&format!("the secret has no field {field:?}")))?
-                }
-            };
-            let fingerprint = Some((*served.secret.etag(), served.version));
+            let bytes = content(wanted, &served.secret).ok_or_else(|| {
+                let field = field.as_deref().unwrap_or_default();
+                failed(&format!("the secret has no field {field:?}"))
+            })?;
+            let fingerprint = Fingerprint::Of(self.key.tag(&bytes));
             values.push(Value { wanted, bytes, fingerprint });
         }
         Ok(values)
@@ -109,8 +119,11 @@ impl Supply {
     /// Which values there are at the moment. Asks Vault for nothing.
     pub(super) fn fingerprints(&self, wanted: &[Wanted]) -> Vec<Fingerprint> {
         let now = |wanted: &Wanted| {
-            let served = self.cache.cached(&wanted.name, None)?.ok()?;
-            Some((*served.secret.etag(), served.version))
+            let Some(Ok(served)) = self.cache.cached(&wanted.name, None) else {
+                return Fingerprint::Gone;
+            };
+            let content = content(wanted, &served.secret);
+            content.map_or(Fingerprint::Lacking, |bytes| Fingerprint::Of(self.key.tag(&bytes)))
         };
         wanted.iter().map(now).collect()
     }
@@ -148,5 +161,13 @@ impl Supply {
         self.cache.close().await;
         let thread = self.thread;
         let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+    }
+}
+
+/// What of the secret is wanted; `None` when it has no such field.
+fn content(wanted: &Wanted, secret: &Secret) -> Option<Bytes> {
+    match &wanted.field {
+        None => Some(secret.json()),
+        Some(field) => secret.field(field).map(|(bytes, _)| bytes),
     }
 }

@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use crate::adapter::relay::reset_when_dropped;
 use crate::config::Forward;
 
 /// Why the application was not reached.
@@ -64,10 +64,11 @@ pub(super) enum Inside {
 }
 
 impl Inside {
-    /// Has the application see a cut instead of an end when this is dropped.
-    pub(super) fn cut(&self) {
+    /// Whether the application sees a cut instead of an end when this is dropped. A unix socket
+    /// has no such thing: there an end is an end.
+    pub(super) fn reset_when_dropped(&self, reset: bool) {
         if let Self::Tcp(stream) = self {
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            reset_when_dropped(stream, reset);
         }
     }
 }

@@ -9,15 +9,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use rustls::ServerConfig;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::adapter::ambassador::connect::TrustError;
+use crate::adapter::silence::notice_silence;
 use crate::cache::SecretCache;
 use crate::config::{TlsMode, TlsSpec};
 use crate::lifecycle::Awaited;
@@ -50,8 +49,6 @@ pub use access::fuzz_token;
 pub use clients::ClientsError;
 #[doc(hidden)]
 pub use proxy::{Ends as ProxyEnds, Said as ProxySaid, parse_proxy_header};
-
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Why a TLS adapter cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -181,22 +178,16 @@ impl TlsAdapter {
         let start = move |stream, peer: crate::server::Peer, permit| {
             // Listeners are TCP alone.
             let Some((client, server)) = peer.addresses() else { return };
-            keep_alive(&stream);
+            if let Stream::Left(tcp) = &stream {
+                notice_silence(tcp, station.spec.limits.keepalive);
+            }
             let ends = Ends { client, server };
             let hold = Hold { open: station.numbers.connection(), permit };
             let (station, service) = (Arc::clone(&station), service.clone());
             let context = (tasks.clone(), stop.child_token());
             tasks.spawn(async move { serve(&station, service, stream, ends, hold, context).await });
         };
-        tracker.spawn(accept_loop(listeners, permits, cancel, start));
-    }
-}
-
-/// A client that is gone without a word is noticed, also where nothing is to be said for long.
-fn keep_alive(stream: &Stream) {
-    if let Stream::Left(tcp) = stream {
-        let alive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-        let _ = SockRef::from(tcp).set_tcp_keepalive(&alive);
+        tracker.spawn(accept_loop(listeners, permits, cancel, || {}, start));
     }
 }
 
@@ -223,7 +214,7 @@ impl Service {
                 let station = Arc::clone(station);
                 Self::Http(Arc::new(Http::new(station, limits.clone(), application)))
             }
-            TlsMode::Tcp { proxy_protocol } => {
+            TlsMode::Tcp { proxy_protocol, .. } => {
                 Self::Tcp { application: Arc::new(application), announce: *proxy_protocol }
             }
         }
@@ -256,7 +247,7 @@ async fn serve(
     let ended = match service {
         Service::Http(http) => http.serve(secured, hold, tracker, stop).await,
         Service::Tcp { application, announce } => {
-            let ended = tcp::serve(station, &application, announce, secured).await;
+            let ended = tcp::serve(station, &application, announce, secured, stop).await;
             drop(hold);
             ended
         }

@@ -41,8 +41,9 @@ pub(super) fn server_config(
     let mut config = builder.with_cert_resolver(shelf);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    if let TlsMode::Http(_) = spec.mode {
-        config.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
-    }
+    config.alpn_protocols = match &spec.mode {
+        TlsMode::Http(_) => vec![H2.to_vec(), HTTP1.to_vec()],
+        TlsMode::Tcp { alpn, .. } => alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
+    };
     Ok(Arc::new(config))
 }

@@ -1,46 +1,29 @@
 //! Bytes both ways, each way to its own end.
+//!
+//! Whatever ends before both sides said so is reset towards both, and so is what the end of the
+//! process cuts: an end that looks like one is one, and what came before it is whole. A stop
+//! closes what rests, in order.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
-
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional};
+use tokio::io::AsyncWriteExt as _;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
 
 use super::Station;
-use super::application::Application;
+use super::application::{Application, Inside};
 use super::handshake::Secured;
 use super::proxy::{Announcement, Tls};
-use crate::adapter::activity::Activity;
+use crate::adapter::relay::{End, Term, relay, reset_when_dropped, say_end};
+use crate::server::Stream;
 
-/// How copying ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// Both sides were done.
-    Done,
-    /// Nothing moved for too long.
-    Idle,
-    /// One of them broke off.
-    Broken,
-}
-
-impl End {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Idle => "idle",
-            Self::Broken => "broken",
-        }
-    }
-}
-
-/// Connects to the application, says who connected where that is asked for, and copies.
+/// Connects to the application, says who connected where that is asked for, and copies until both
+/// sides are done, one breaks off, nothing moves for too long, or `stop` finds them at rest.
 pub(super) async fn serve(
     station: &Station,
     application: &Application,
     announce: bool,
     secured: Secured,
+    stop: CancellationToken,
 ) -> &'static str {
     match station.access.decide_connection(&secured.identity) {
         Ok(admitted) => station.count(&admitted),
@@ -66,13 +49,57 @@ pub(super) async fn serve(
         station.numbers.application_error("application_failed");
         return "application_failed";
     }
-    let mut outside = secured.tls;
-    let end = relay(&mut outside, &mut inside, station.spec.limits.idle_timeout).await;
-    if end == End::Broken {
-        // Half a message is not to look like a whole one.
-        inside.cut();
+    copy(station, inside, secured.tls, stop).await
+}
+
+async fn copy(
+    station: &Station,
+    mut inside: Inside,
+    mut outside: TlsStream<Stream>,
+    stop: CancellationToken,
+) -> &'static str {
+    let reset = |inside: &Inside, outside: &TlsStream<Stream>, reset: bool| {
+        inside.reset_when_dropped(reset);
+        if let Either::Left(tcp) = outside.get_ref().0 {
+            reset_when_dropped(tcp, reset);
+        }
+    };
+    reset(&inside, &outside, true);
+    let patience = station.spec.limits.idle_timeout;
+    let end = relay(&mut inside, (&mut outside, true), patience, &mut Stop(stop)).await;
+    if is_end(end) && say_end(&mut inside, &mut outside).await {
+        reset(&inside, &outside, false);
     }
-    end.as_str()
+    word(end)
+}
+
+/// Who only fell silent may have been in the middle of something.
+pub(super) fn is_end(end: End) -> bool {
+    end.is_orderly() && end != End::Idle
+}
+
+/// The name in metrics.
+fn word(end: End) -> &'static str {
+    match end {
+        End::Closed => "done",
+        End::Idle => "idle",
+        End::Stuck => "write_timeout",
+        End::Retired | End::Cut => "retired",
+        End::Broken | End::CertificateRefused => "broken",
+    }
+}
+
+/// Due at the stop, and not over before the process is.
+pub(super) struct Stop(pub(super) CancellationToken);
+
+impl Term for Stop {
+    async fn due(&mut self) {
+        self.0.cancelled().await;
+    }
+
+    async fn over(&self) {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn announcement(secured: &Secured) -> Vec<u8> {
@@ -84,101 +111,11 @@ fn announcement(secured: &Secured) -> Vec<u8> {
     let identity = &secured.identity;
     let name = identity.common_names.first().map(String::as_str).unwrap_or_default();
     let client = identity.is_authenticated.then_some(name);
-    let tls_part = Some(Tls { version, client });
-    Announcement { ends: secured.ends, server_name: tls.server_name(), tls: tls_part }.header()
-}
-
-/// Copies until both sides are done, one breaks off, or nothing moves for `patience`. The end of
-/// one way is passed on, and the other goes on.
-pub(super) async fn relay<A, B>(outside: &mut A, inside: &mut B, patience: Duration) -> End
-where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
-{
-    let activity = Arc::new(Activity::new());
-    let mut outside = Marked { inner: outside, activity: Arc::clone(&activity) };
-    let mut inside = Marked { inner: inside, activity: Arc::clone(&activity) };
-    tokio::select! {
-        copied = copy_bidirectional(&mut outside, &mut inside) => match copied {
-            Ok(_) => End::Done,
-            Err(_) => End::Broken,
-        },
-        () = activity.quiet_for(patience) => End::Idle,
+    Announcement {
+        ends: secured.ends,
+        alpn: tls.alpn_protocol(),
+        server_name: tls.server_name(),
+        tls: Some(Tls { version, client }),
     }
-}
-
-/// Marks `activity` with each read and write that moved something.
-struct Marked<'a, T> {
-    inner: &'a mut T,
-    activity: Arc<Activity>,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Marked<'_, T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = ready!(Pin::new(&mut *self.inner).poll_read(cx, buf));
-        self.activity.mark();
-        Poll::Ready(read)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Marked<'_, T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut *self.inner).poll_write(cx, buf));
-        self.activity.mark();
-        Poll::Ready(written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.inner).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::AsyncReadExt as _;
-
-    #[tokio::test(start_paused = true)]
-    async fn each_way_has_its_own_end() {
-        let (mut client, mut outside) = tokio::io::duplex(64);
-        let (mut inside, mut application) = tokio::io::duplex(64);
-        let patience = Duration::from_mins(1);
-        let relayed = async { relay(&mut outside, &mut inside, patience).await };
-        let talk = async {
-            client.write_all(b"question").await.unwrap();
-            client.shutdown().await.unwrap();
-            let mut question = String::new();
-            application.read_to_string(&mut question).await.unwrap();
-            assert_eq!(question, "question");
-            tokio::time::sleep(Duration::from_secs(50)).await;
-            application.write_all(b"answer").await.unwrap();
-            application.shutdown().await.unwrap();
-            let mut answer = String::new();
-            client.read_to_string(&mut answer).await.unwrap();
-            assert_eq!(answer, "answer");
-        };
-        let (end, ()) = tokio::join!(relayed, talk);
-        assert_eq!(end, End::Done);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_ends_it() {
-        let (_client, mut outside) = tokio::io::duplex(64);
-        let (mut inside, _application) = tokio::io::duplex(64);
-        let start = tokio::time::Instant::now();
-        let end = relay(&mut outside, &mut inside, Duration::from_mins(1)).await;
-        assert_eq!((end, start.elapsed().as_secs()), (End::Idle, 60));
-    }
+    .header()
 }

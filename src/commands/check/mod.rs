@@ -11,7 +11,7 @@ use crate::config::{self, Config, Environment, Loaded, TokenSource};
 use crate::container::{Audit, Seen};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
-use crate::memory::{Hardening, Tier, arena_status, grow_arena};
+use crate::memory::{Hardening, Tier, arena_status, grow_arena, open_regular};
 use crate::vault;
 
 mod online;
@@ -39,7 +39,7 @@ pub(super) fn run(args: CheckArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     }
     let trust = rehearse(&loaded.config);
     for (key, file) in credential_files(&loaded.config) {
-        if let Err(error) = std::fs::File::open(file) {
+        if let Err(error) = open_regular(file) {
             let _ = writeln!(out, "warning: {key} {}: {error}", file.display());
         }
     }

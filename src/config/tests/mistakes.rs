@@ -1,5 +1,6 @@
 //! Bad files, and exactly what is said about them.
 
+use super::super::Allow;
 use super::*;
 
 /// Several mistakes in one file come out together, in the order of lines.
@@ -334,4 +335,26 @@ fn an_unusable_file_is_the_only_problem() {
     let binary = folder.path().join("binary");
     std::fs::write(&binary, b"a = 1\n\xff").unwrap();
     assert!(said(binary).to_string().ends_with("is not UTF-8 text from line 2 on"));
+}
+
+/// A name beside `"*"` is looked at too.
+#[test]
+fn a_name_beside_the_star_must_be_declared() {
+    let text =
+        "[secrets.db]\npath = 'a/b'\n[[callers]]\nname = 'x'\nuid = 1\nallow = ['bd', '*']\n";
+    assert_eq!(
+        problems(text),
+        "sidekey.toml:6: callers[0].allow[0]: no secret \"bd\" is declared\n  hint: did you mean `db`?"
+    );
+    let allow = &config(&text.replace("bd", "db")).callers[0].allow;
+    assert_eq!(*allow, Allow::Everything);
+}
+
+#[test]
+fn a_mapped_loopback_address_is_refused_for_what_it_is() {
+    let said = problems(&format!("[listen]\ntcp = '[::ffff:127.0.0.1]:1'{REST}"));
+    assert!(said.contains("is an IPv4 address in the form of an IPv6 address"), "{said}");
+    assert!(said.ends_with("hint: write 127.0.0.1:1"), "{said}");
+    let said = problems(&format!("[listen]\ntcp = '[::ffff:10.0.0.1]:1'{REST}"));
+    assert!(said.contains("can be reached from other hosts"), "{said}");
 }

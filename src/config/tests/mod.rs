@@ -21,7 +21,7 @@ use crate::memory::SecretBuf;
 
 /// No problem message, warning or `Debug` output may ever contain this.
 const CANARY: &str = "canary-9f2c";
-const TOKEN: &str = "a token of sufficient length, canary-9f2c";
+const TOKEN: &str = "a-token-of-sufficient-length,canary-9f2c";
 
 /// What a configuration needs beside the part that a test is about.
 const REST: &str = "\n[secrets.db]\npath = 'secret/data/app'\n\

@@ -51,3 +51,35 @@ fn secret_values_are_never_repeated() {
         assert!(!said.contains(CANARY) && !said.contains("canary9f2c"), "{said}");
     }
 }
+
+/// A token that no header can carry is named by where it comes from.
+#[test]
+fn a_token_that_cannot_be_sent_is_refused_without_repeating_it() {
+    let unsendable = ["two words", "a\tb", "caf\u{e9}", "nul\0", "a\nb", "\u{7f}"];
+    for (n, bad) in unsendable.iter().enumerate() {
+        let token = format!("{CANARY}{bad}{CANARY}");
+        for name in ["VAULT_TOKEN", "SIDEKEY_TOKEN", "APP_TOKEN"] {
+            let mut environment = environment(&[], &["VAULT_TOKEN", "SIDEKEY_TOKEN", "APP_TOKEN"]);
+            let secret = Arc::new(SecretBuf::copy_from(token.as_bytes()));
+            environment.secrets.insert(name.into(), secret);
+            let text = REST.replace("uid = 1", "token_env = 'APP_TOKEN'");
+            let error = load_with(&text, Flags::default(), environment).unwrap_err().to_string();
+            let place = if name == "APP_TOKEN" { "callers[0].token_env" } else { name };
+            assert!(error.contains(&format!("{place}: the token has characters")), "{n} {error}");
+            assert_eq!(error.matches("the token has").count(), 1, "{error}");
+            assert!(!error.contains(CANARY), "{error}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{token}\n")).unwrap();
+        let key = format!("token_file = '{}'", file.path().display());
+        for (text, place) in [
+            (REST.replace("uid = 1", &key), "callers[0].token_file"),
+            (format!("[auth]\n{key}{REST}"), "auth.token_file"),
+        ] {
+            let error = load_with(&text, Flags::default(), Environment::default()).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains(&format!("{place}: the token has characters")), "{error}");
+            assert!(!error.contains(CANARY), "{error}");
+        }
+    }
+}

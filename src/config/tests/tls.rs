@@ -29,9 +29,14 @@ fn defaults() {
     assert!(matches!(&web.mode, TlsMode::Http(http) if http.max_request_body.is_none()));
     assert!(web.accept_proxy_from.is_empty());
     let tcp = spec("mode = 'tcp'");
-    assert_eq!(tcp.mode, TlsMode::Tcp { proxy_protocol: false });
+    assert_eq!(tcp.mode, TlsMode::Tcp { proxy_protocol: false, alpn: Vec::new() });
     assert_eq!(tcp.limits.idle_timeout.as_secs(), 3600);
     assert_eq!(spec("mode = 'tcp'\nproxy_protocol = 'v2'").mode.as_str(), "tcp");
+    assert_eq!((web.limits.keepalive.as_secs(), web.limits.idle_timeout.as_secs()), (30, 60));
+    let TlsMode::Tcp { alpn, .. } = spec("mode = 'tcp'\nalpn = ['h2', 'http/1.1']").mode else {
+        panic!("not tcp")
+    };
+    assert_eq!(alpn, ["h2".into(), "http/1.1".into()]);
 }
 
 #[test]
@@ -115,6 +120,14 @@ fn each_mistake_is_named() {
             "proxy_protocol = 'v2'",
             at(5, "proxy_protocol", "there is no such thing in mode http"),
         ),
+        ("mode", "alpn = ['h2']", at(5, "alpn", "there is no such thing in mode http")),
+        (
+            "mode",
+            "mode = 'tcp'\nalpn = ['h2', 'a b']",
+            at(6, "alpn[1]", "expected the name of a protocol, found \"a b\""),
+        ),
+        ("mode", "mode = 'tcp'\nalpn = ['h2', 'h2']", at(6, "alpn[1]", "\"h2\" is named twice")),
+        ("mode", "keepalive = '10ms'", at(5, "keepalive", "")),
         (
             "mode",
             "mode = 'tcp'\nmax_request_body = 1",

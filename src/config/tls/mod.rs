@@ -24,6 +24,10 @@ pub use spec::{
 };
 
 const MOMENT: Duration = Duration::from_millis(1);
+/// The kernel counts in seconds.
+const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
+/// What the name of a protocol may have (RFC 7301, 3.1), in bytes.
+const LONGEST_ALPN: usize = 255;
 
 /// What other sections say.
 pub(super) struct Others<'a> {
@@ -160,6 +164,7 @@ fn mode(section: &mut Section<'_>, is_http: bool, context: &Context<'_>) -> TlsM
     let max_request_body = section.size("max_request_body");
     let max_concurrent_streams = section.number_in("max_concurrent_streams", 1..=10_000);
     let proxy = one_of(section, "proxy_protocol", &["v2", "none"], context);
+    let alpn = alpn(section, context);
     let of_http = [
         "header_timeout",
         "response_timeout",
@@ -168,18 +173,20 @@ fn mode(section: &mut Section<'_>, is_http: bool, context: &Context<'_>) -> TlsM
         "max_concurrent_streams",
     ];
     let (strange, mode): (&[&str], _) =
-        if is_http { (&["proxy_protocol"], "http") } else { (&of_http, "tcp") };
+        if is_http { (&["proxy_protocol", "alpn"], "http") } else { (&of_http, "tcp") };
     for key in strange.iter().filter(|key| section.has(key)) {
         let message = format!("there is no such thing in mode {mode}");
         let problem = Problem::at(&section.at(key), message);
-        context.report.problem(problem.hint(if is_http {
-            "the application learns from X-Forwarded-For who asked; or take mode = \"tcp\""
-        } else {
-            "take it out, or take mode = \"http\""
+        context.report.problem(problem.hint(match *key {
+            "proxy_protocol" => {
+                "the application learns from X-Forwarded-For who asked; or take mode = \"tcp\""
+            }
+            "alpn" => "HTTP/2 and HTTP/1.1 are offered by themselves; or take mode = \"tcp\"",
+            _ => "take it out, or take mode = \"http\"",
         }));
     }
     if !is_http {
-        return TlsMode::Tcp { proxy_protocol: proxy.as_deref() == Some("v2") };
+        return TlsMode::Tcp { proxy_protocol: proxy.as_deref() == Some("v2"), alpn };
     }
     TlsMode::Http(TlsHttp {
         header_timeout,
@@ -188,6 +195,25 @@ fn mode(section: &mut Section<'_>, is_http: bool, context: &Context<'_>) -> TlsM
         max_request_body,
         max_concurrent_streams: max_concurrent_streams.unwrap_or(100),
     })
+}
+
+/// Names of protocols, in the order in which they are preferred.
+fn alpn(section: &mut Section<'_>, context: &Context<'_>) -> Vec<Box<str>> {
+    let mut names: Vec<Box<str>> = Vec::new();
+    for Located { value, at } in section.strings("alpn").unwrap_or_default() {
+        let printable = value.bytes().all(|byte| byte.is_ascii_graphic());
+        if value.len() > LONGEST_ALPN || !printable {
+            let message = format!("expected the name of a protocol, found {}", quoted(&value));
+            context
+                .report
+                .problem(Problem::at(&at, message).hint("write it as in h2 or postgresql"));
+        } else if names.iter().any(|name| **name == *value) {
+            context.report.problem(Problem::at(&at, format!("{} is named twice", quoted(&value))));
+        } else {
+            names.push(value.into());
+        }
+    }
+    names
 }
 
 fn networks(section: &mut Section<'_>, context: &Context<'_>) -> Option<Vec<IpNet>> {
@@ -213,10 +239,15 @@ fn limits(section: &mut Section<'_>, is_http: bool) -> TlsLimits {
     let max_connections = section.count("max_connections").unwrap_or(1024);
     let mut timeout =
         |key, default| section.duration(key, MOMENT).unwrap_or(Duration::from_secs(default));
+    let idle_timeout = timeout("idle_timeout", if is_http { 60 } else { 3600 });
+    let (handshake_timeout, connect_timeout) =
+        (timeout("handshake_timeout", 10), timeout("connect_timeout", 5));
+    let keepalive = section.duration("keepalive", LEAST_KEEPALIVE);
     TlsLimits {
         max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
-        handshake_timeout: timeout("handshake_timeout", 10),
-        connect_timeout: timeout("connect_timeout", 5),
-        idle_timeout: timeout("idle_timeout", if is_http { 60 } else { 3600 }),
+        handshake_timeout,
+        connect_timeout,
+        idle_timeout,
+        keepalive: keepalive.unwrap_or(Duration::from_secs(30)),
     }
 }

@@ -55,6 +55,9 @@ pub enum TlsMode {
     Tcp {
         /// The application is told by PROXY protocol 2 who connected.
         proxy_protocol: bool,
+        /// The protocols that are agreed on in the handshake (ALPN), the first one that a client
+        /// has too; none by default. A client that offers others alone is refused.
+        alpn: Vec<Box<str>>,
     },
 }
 
@@ -141,8 +144,12 @@ pub struct TlsLimits {
     pub handshake_timeout: Duration,
     /// For the connection to the application; default 5 s.
     pub connect_timeout: Duration,
-    /// Without any request (HTTP) or byte (TCP, upgraded connections); default 60 s and 1 h.
+    /// Without any request, or in the middle of a body (HTTP), or byte (TCP); default 60 s and
+    /// 1 h.
     pub idle_timeout: Duration,
+    /// After as long without a word a client is asked whether it is there, three times; default
+    /// 30 s.
+    pub keepalive: Duration,
 }
 
 impl TlsSpec {

@@ -33,10 +33,7 @@ pub(super) fn caller(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
 /// The caller stays under its own limit.
 pub(super) fn caller_rate(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
     let first = candidate.matched.rules(candidate.policy).next();
-    match first.and_then(|rule| rule.rate.as_ref()) {
-        Some(rate) => rate.take().map_err(Denied::TooManyRequests),
-        None => Ok(()),
-    }
+    super::take(first.and_then(|rule| rule.rate.as_ref()))
 }
 
 /// One of the matching rules permits the name. Only a caller that may ask for everything learns

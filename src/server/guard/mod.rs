@@ -15,6 +15,7 @@ use http::request::Parts;
 use super::head::Head;
 use super::peer::Peer;
 use super::policy::{Declared, Policy, Rule, SharedPolicy};
+use super::rate::Rate;
 use super::route::{self, Action, Found};
 use super::target::Target;
 use crate::config::NameKind;
@@ -38,8 +39,8 @@ const CHAIN: [(&str, Guard); 11] = [
     ("body", shape::body),
     ("target", target),
     ("method", method),
-    ("total_rate", total_rate),
     ("caller", caller::caller),
+    ("total_rate", total_rate),
     ("caller_rate", caller::caller_rate),
     ("scope", caller::scope),
 ];
@@ -152,21 +153,24 @@ pub(crate) fn screen(parts: &Parts, peer: &Peer, policy: &Policy) -> Result<(), 
 }
 
 /// Who it is at the other end: the first of the rules in `allow` that matches, as at the local
-/// door.
+/// door, and within the same limits.
 pub(crate) fn identify(
     policy: &Policy,
     peer: &Peer,
     token: Option<&[u8]>,
     allow: &BTreeSet<String>,
 ) -> Result<Arc<str>, Denied> {
+    take(policy.total_rate.as_ref())?;
     let uid = if policy.asks_for_uids { peer.uid() } else { None };
     let mut found = None;
     for rule in policy.rules.iter().filter(|rule| allow.contains(&*rule.name)) {
         if rule.holds(uid, token) && found.is_none() {
-            found = Some(Arc::clone(&rule.name));
+            found = Some(rule);
         }
     }
-    found.ok_or_else(|| caller::refusal(policy))
+    let rule = found.ok_or_else(|| caller::refusal(policy))?;
+    take(rule.rate.as_ref())?;
+    Ok(Arc::clone(&rule.name))
 }
 
 /// Why a request was admitted, for as long as its answer takes.
@@ -282,12 +286,15 @@ fn method(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
     Ok(())
 }
 
-/// All callers together stay under the limit.
+/// All callers together stay under the limit. Behind the guard that knows them: strangers use
+/// nothing of it up.
 fn total_rate(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
-    match &candidate.policy.total_rate {
-        Some(rate) => rate.take().map_err(Denied::TooManyRequests),
-        None => Ok(()),
-    }
+    take(candidate.policy.total_rate.as_ref())
+}
+
+/// One of a limit, where there is one.
+fn take(rate: Option<&Rate>) -> Result<(), Denied> {
+    rate.map_or(Ok(()), |rate| rate.take().map_err(Denied::TooManyRequests))
 }
 
 #[cfg(test)]
@@ -299,7 +306,7 @@ mod tests {
         let names = CHAIN.map(|(name, _)| name).join(" ");
         assert_eq!(
             names,
-            "sizes host forwarded cross_site body target method total_rate caller caller_rate scope"
+            "sizes host forwarded cross_site body target method caller total_rate caller_rate scope"
         );
     }
 }

@@ -73,13 +73,16 @@ impl Entry {
 
 /// The uid that owns the socket bound to `peer` and connected to `own`; `None` when there is
 /// none, when no process holds it any more, or when `own` is not connected any more.
-pub(super) fn owner(peer: SocketAddr, own: OwnSocket) -> Option<u32> {
+///
+/// # Errors
+/// When the kernel could not be asked, as where there is no file descriptor left to ask it with.
+pub(super) fn owner(peer: SocketAddr, own: OwnSocket) -> io::Result<Option<u32>> {
     match by_netlink(peer, own) {
         Ok(found) => {
             ANSWERED.store(true, Ordering::Relaxed);
-            found
+            Ok(found)
         }
-        Err(Errno::NOENT) if ANSWERED.load(Ordering::Relaxed) => None,
+        Err(Errno::NOENT) if ANSWERED.load(Ordering::Relaxed) => Ok(None),
         Err(_) => by_proc(peer, own),
     }
 }
@@ -187,23 +190,32 @@ fn ip(family: u8, octets: [u8; 16]) -> IpAddr {
 }
 
 /// For where netlink is refused (a seccomp filter, gVisor): the same table as text.
-fn by_proc(peer: SocketAddr, own: OwnSocket) -> Option<u32> {
-    let uid = in_proc(peer, own.local)?.owner()?;
-    in_proc(own.local, peer).filter(|entry| is_own(*entry, own)).map(|_| uid)
+fn by_proc(peer: SocketAddr, own: OwnSocket) -> io::Result<Option<u32>> {
+    let Some(uid) = in_proc(peer, own.local)?.and_then(Entry::owner) else { return Ok(None) };
+    let ours = in_proc(own.local, peer)?;
+    Ok(ours.filter(|entry| is_own(*entry, own)).map(|_| uid))
 }
 
 /// The socket bound to `from` and connected to `to`.
-fn in_proc(from: SocketAddr, to: SocketAddr) -> Option<Entry> {
+fn in_proc(from: SocketAddr, to: SocketAddr) -> io::Result<Option<Entry>> {
     let mapped = |addr: SocketAddr| match addr.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
         IpAddr::V6(_) => addr,
     };
     let in_table = |path: &str, from: SocketAddr, to: SocketAddr| {
-        let table = std::fs::read_to_string(path).ok()?;
-        find_in_table(&table, from, to)
+        match std::fs::read_to_string(path) {
+            Ok(table) => Ok(find_in_table(&table, from, to)),
+            // A kernel without that kind of sockets.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     };
-    let found = from.is_ipv4().then(|| in_table("/proc/net/tcp", from, to)).flatten();
-    found.or_else(|| in_table("/proc/net/tcp6", mapped(from), mapped(to)))
+    if from.is_ipv4()
+        && let Some(found) = in_table("/proc/net/tcp", from, to)?
+    {
+        return Ok(Some(found));
+    }
+    in_table("/proc/net/tcp6", mapped(from), mapped(to))
 }
 
 /// Finds the line of the socket: `sl local remote state queues timer retransmits uid timeout

@@ -21,7 +21,7 @@ fn own(stream: &TcpStream) -> OwnSocket {
 }
 
 fn both_ways(peer: SocketAddr, own: OwnSocket) -> [Option<u32>; 2] {
-    [by_netlink(peer, own).unwrap_or_default(), by_proc(peer, own)]
+    [by_netlink(peer, own).unwrap_or_default(), by_proc(peer, own).unwrap()]
 }
 
 fn peer_of(server: &TcpStream) -> [Option<u32>; 2] {
@@ -72,8 +72,13 @@ fn a_half_closed_peer_is_who_it_was() {
 #[test]
 fn the_next_one_from_the_same_port_is_not_the_peer() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let first = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let from = first.local_addr().unwrap();
+    // An address that nobody else on this machine takes a port of meanwhile.
+    let [.., third, fourth] = std::process::id().to_be_bytes();
+    let own_address = SocketAddr::from(([127, 77, third, fourth], 0));
+    let first = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    first.bind(&own_address.into()).unwrap();
+    first.connect(&listener.local_addr().unwrap().into()).unwrap();
+    let from = first.local_addr().unwrap().as_socket().unwrap();
     let accepted = listener.accept().unwrap().0;
     let before = own(&accepted);
     assert_eq!(both_ways(from, before), [Some(our_uid()); 2]);

@@ -1,5 +1,7 @@
 //! What an admitted request gets.
 
+use std::time::SystemTime;
+
 use super::*;
 
 #[tokio::test]
@@ -104,6 +106,26 @@ async fn what_the_asker_has_is_not_sent_again() {
     let changed =
         door.get_with("/secrets/db/password", &format!("If-None-Match: {etag}\r\n")).await;
     assert_eq!((changed.status, changed.header("sidekey-version")), (200, Some("8")));
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_field_has_a_tag_of_its_own() {
+    let door = start(default_rules(), limits());
+    let key = EtagKey::random().unwrap();
+    let set = |json: &str| {
+        let secret = Arc::new(render(json, &key, None, None).unwrap());
+        door.source.set("web", Ok(Served { secret, ..served("{}") }));
+    };
+    let tag = async |target: &str| door.get(target).await.header("etag").unwrap().to_owned();
+    set(r#"{"a":"1","b":"1","c":1,"d":"[]","e":[]}"#);
+    let (whole, a) = (tag("/secrets/web").await, tag("/secrets/web/a").await);
+    assert_ne!(a, tag("/secrets/web/c").await, "a number is no text");
+    assert_ne!(tag("/secrets/web/d").await, tag("/secrets/web/e").await);
+    set(r#"{"b":"2","a":"1"}"#);
+    assert_eq!(tag("/secrets/web/a").await, a);
+    assert_ne!(tag("/secrets/web/b").await, a);
+    assert_ne!(tag("/secrets/web").await, whole);
     door.stop().await;
 }
 
@@ -225,5 +247,33 @@ async fn leased_values_say_how_long_they_live() {
     let leased = Served { expires_in: Some(Duration::from_millis(59_900)), ..served("{}") };
     door.source.set("db", Ok(leased));
     assert_eq!(door.get("/secrets/db").await.header("sidekey-expires-in"), Some("59"));
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn aws_gets_its_credentials_and_their_end() {
+    let door = start(default_rules(), limits());
+    let keys = r#"{"access_key":"AKIA","secret_key":"canary-aws","security_token":"canary-sts"}"#;
+    let leased = Served { expires_in: Some(Duration::from_hours(1)), ..served(keys) };
+    door.source.set("web", Ok(leased));
+    let reply = door.get("/aws/web").await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+    assert_eq!(reply.header("sidekey-expires-in"), Some("3600"));
+    assert!(reply.header("etag").unwrap().ends_with("-aws\""));
+    let document = reply.json();
+    assert_eq!(document["AccessKeyId"], "AKIA");
+    assert_eq!(document["SecretAccessKey"], "canary-aws");
+    assert_eq!(document["Token"], "canary-sts");
+    let hour = crate::observe::timestamp(SystemTime::now() + Duration::from_hours(1));
+    let minute = |time: &str| time[..16].to_owned();
+    let said = minute(document["Expiration"].as_str().unwrap());
+    assert!(said == minute(&hour) || said < minute(&hour), "{said}");
+    assert!(said > minute(&crate::observe::timestamp(SystemTime::now())), "{said}");
+
+    let reply = door.get("/aws/db").await;
+    assert_eq!((reply.status, &*reply.code()), (422, "unrepresentable"));
+    assert!(reply.text().contains("access_key"), "{}", reply.text());
+    assert_eq!(door.get("/aws/web?format=env").await.status, 400);
+    assert_eq!(door.get("/aws/cert").await.status, 404);
     door.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::*;
-use crate::observe::Style;
+use crate::observe::{Outlet, Style};
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -23,8 +23,9 @@ impl Write for Sink {
 async fn every_read_and_every_refusal_is_one_line_without_a_value() {
     let sink = Sink::default();
     let errors = Metrics::new("test").audit_errors();
-    let audit = Audit::to(Style::Json, errors, Box::new(sink.clone())).unwrap();
-    let door = start_on("127.0.0.1:0", default_rules(), limits(), Some(audit.clone()));
+    let outlet = Outlet::to(Box::new(sink.clone()), errors).unwrap();
+    let audit = Audit::new(Style::Json, outlet.clone());
+    let door = start_on("127.0.0.1:0", default_rules(), limits(), Some(audit));
     let wrong = "Authorization: Bearer canary-token\r\n";
     let requests = [
         "GET /secrets/db/password HTTP/1.1\r\nHost: {HOST}\r\nX-Vault-Token: t-app\r\n\r\n".into(),
@@ -45,7 +46,7 @@ async fn every_read_and_every_refusal_is_one_line_without_a_value() {
     }
     said.push_str(&door.metrics.encode().unwrap());
     door.stop().await;
-    assert!(audit.flush(Duration::from_secs(5)));
+    assert!(outlet.flush(Duration::from_secs(5)));
 
     let lines = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
     let keys = ["action", "caller", "name", "field", "outcome", "freshness", "transport"];

@@ -93,6 +93,10 @@ async fn refusals_and_rates_end_in_429() {
 
     let few = Limits { total_requests_per_second: Some(1), ..limits() };
     let door = start(default_rules(), few);
+    // Strangers use nothing of it up.
+    for _ in 0..3 {
+        assert!(matches!(status(&door, "/secrets/db", "wrong").await, 401 | 429));
+    }
     assert_eq!(status(&door, "/secrets/db", "t-app").await, 200);
     assert_eq!(status(&door, "/secrets/db", "t-all").await, 429);
     door.stop().await;

@@ -201,3 +201,46 @@ async fn what_is_written_is_the_secrets_own_memory() {
     assert!(addresses.lock().unwrap().contains(&own_memory), "hyper made a copy of the body");
     cancel.cancel();
 }
+
+#[tokio::test]
+async fn strangers_make_room_and_known_callers_stay() {
+    let door = start(default_rules(), Limits { max_connections: 3, ..limits() });
+    let ask = request(&door, "/secrets/db");
+    let mut known = door.connect().await;
+    assert_eq!(known.ask(&ask).await.unwrap().status, 200);
+    let mut silent = [door.connect().await, door.connect().await];
+    let connected = || door.metrics.encode().unwrap().contains("sidekey_connections 3");
+    eventually("all are connected", connected).await;
+    // Each of them is answered at once: the oldest that said nothing gives way.
+    for _ in 0..5 {
+        assert_eq!(door.get("/secrets/db").await.status, 200);
+    }
+    assert!(silent[0].is_closed().await);
+    let counted = || door.metrics.encode().unwrap().contains("outcome=\"crowded_out\"");
+    assert!(counted());
+    assert_eq!(known.ask(&ask).await.unwrap().status, 200);
+    silent[1].send(b"").await;
+    door.stop().await;
+}
+
+/// Beyond what hyper reads, it is hyper that answers.
+#[tokio::test]
+async fn heads_that_are_never_read_whole_get_a_bare_431() {
+    let door = start(default_rules(), limits());
+    let many = "X: y\r\n".repeat(101);
+    let long = format!("X: {}\r\n", "y".repeat(256 << 10));
+    for headers in [many, long] {
+        let mut client = door.connect().await;
+        let request = format!("GET /secrets/db HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        client.send(request.as_bytes()).await;
+        // What it did not read may have the kernel reset the connection before the answer is seen.
+        if let Some(reply) = client.reply(true).await {
+            assert_eq!((reply.status, reply.body.len()), (431, 0), "{}", reply.head);
+            assert_eq!(reply.header("cache-control"), None);
+        }
+    }
+    let metrics = door.metrics.clone();
+    door.stop().await;
+    let counted = "sidekey_requests_total{outcome=\"malformed\"} 2\n";
+    assert!(metrics.encode().unwrap().contains(counted));
+}

@@ -63,3 +63,26 @@ async fn readiness_names_what_is_pending() {
     tracker.close();
     tokio::time::timeout(Duration::from_secs(5), tracker.wait()).await.unwrap();
 }
+
+#[tokio::test]
+async fn nobody_keeps_probes_out_by_holding_places() {
+    let listen = Listen { tcp: Vec::new(), unix: None };
+    let mut bound = Server::bind(&listen, Some("127.0.0.1:0".parse().unwrap())).unwrap();
+    let addr = bound.health_addr().unwrap();
+    let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let health = bound.take_health().unwrap();
+    health.serve(Arc::new(Fake::default()), Metrics::new("test"), &tracker, cancel.clone());
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(TcpStream::connect(addr).await.unwrap());
+    }
+    let mut client = Client::new(TcpStream::connect(addr).await.unwrap());
+    let probe = client.ask("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n");
+    let reply = tokio::time::timeout(Duration::from_secs(3), probe).await.unwrap().unwrap();
+    assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
+    assert!(client.is_closed().await);
+    drop(held);
+    cancel.cancel();
+    tracker.close();
+    tracker.wait().await;
+}

@@ -27,6 +27,7 @@ mod guards;
 mod health;
 mod keystores;
 mod throughput;
+mod waiting;
 
 /// Counts what is asked of it, and answers from a map.
 pub(super) struct FakeSource {
@@ -35,6 +36,7 @@ pub(super) struct FakeSource {
     /// `get` waits for a permit; there are plenty unless a test takes them.
     pub(super) gate: Semaphore,
     pub(super) rotations: Rotations,
+    pub(super) changed: watch::Sender<u64>,
 }
 
 impl FakeSource {
@@ -67,8 +69,9 @@ impl Source for FakeSource {
         }
     }
 
+    /// Nothing is cached before the first answer.
     fn changes(&self, _name: &SecretName) -> Option<watch::Receiver<u64>> {
-        None
+        (self.calls.load(Ordering::Relaxed) > 0).then(|| self.changed.subscribe())
     }
 
     fn rotations(&self) -> &Rotations {
@@ -177,6 +180,7 @@ pub(super) fn start_on(
         calls: AtomicUsize::new(0),
         gate: Semaphore::new(1000),
         rotations: Rotations::new(),
+        changed: watch::Sender::new(0),
     };
     source.set("db", Ok(served(r#"{"password":"canary-db","port":5432,"o":{"a":1}}"#)));
     source.set("slow", Ok(served(r#"{"password":"canary-slow"}"#)));

@@ -1,11 +1,14 @@
+import java.io.IOException;
+import java.io.StringReader;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import org.postgresql.PGConnection;
 
-/** A session without a password: prepared statements, a batch in a transaction, and a cancel. */
+/** A session without a password: prepared statements, a batch in a transaction, a copy, and a cancel. */
 public final class Client {
     public static void main(String[] arguments) throws Exception {
         String url = "jdbc:postgresql://127.0.0.1:" + arguments[0] + "/scram?user=application&prepareThreshold=1";
@@ -13,6 +16,7 @@ public final class Client {
             System.out.println("user " + first(connection, "select current_user"));
             prepared(connection);
             batch(connection);
+            copy(connection);
             cancel(connection);
             System.out.println("after " + first(connection, "select 1"));
         }
@@ -55,6 +59,12 @@ public final class Client {
         connection.commit();
         connection.setAutoCommit(true);
         System.out.println("batch " + first(connection, "select count(*) from numbers"));
+    }
+
+    private static void copy(Connection connection) throws SQLException, IOException {
+        connection.unwrap(PGConnection.class).getCopyAPI()
+            .copyIn("copy numbers from stdin", new StringReader("1\n2\n3\n"));
+        System.out.println("copied " + (first(connection, "select count(*) - 100 from numbers")));
     }
 
     /** The driver asks for it over a connection of its own. */

@@ -7,14 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use crate::adapter::silence::notice_silence;
 use crate::cache::ReadError;
 use crate::config::{AmbassadorProtocol, AmbassadorSpec, Destination};
 use crate::memory::scrubbed;
@@ -29,10 +28,6 @@ pub(super) use outbound::Outbound;
 pub use trust::TrustError;
 pub(in crate::adapter) use trust::client_config;
 
-/// Questions without an answer, after which a peer is gone.
-const UNANSWERED: u32 = 3;
-/// What the kernel takes at most.
-const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 const LEAST_FOR_AN_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Why the destination was not reached. Holds no address and no name, which the asker need not
@@ -65,7 +60,7 @@ impl ConnectError {
 
 /// Whether `error` is a server's word about the certificate that it was shown, or was not. With
 /// TLS 1.3 it comes after the handshake, with the first read.
-pub(super) fn refuses_certificate(error: &io::Error) -> bool {
+pub(in crate::adapter) fn refuses_certificate(error: &io::Error) -> bool {
     use AlertDescription as Alert;
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(
@@ -112,7 +107,7 @@ impl Connector {
             destination: spec.destination.clone(),
             tls: tls.transpose()?,
             patience: spec.connect_timeout,
-            keepalive: spec.keepalive.min(LONGEST_KEEPALIVE),
+            keepalive: spec.keepalive,
         })))
     }
 
@@ -188,14 +183,4 @@ impl Connector {
         }
         Ok(Outbound::Tls(Box::new(secured)))
     }
-}
-
-/// A peer that is gone without a word is noticed, whether it is waited for or written to.
-fn notice_silence(stream: &TcpStream, keepalive: Duration) {
-    let alive = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&alive);
-    let _ = sockopt::set_tcp_keepcnt(stream, UNANSWERED);
-    let unacknowledged = (keepalive * (UNANSWERED + 1)).as_millis();
-    let _ =
-        sockopt::set_tcp_user_timeout(stream, u32::try_from(unacknowledged).unwrap_or(u32::MAX));
 }

@@ -54,9 +54,13 @@ impl Credential {
         Self { header: None, needles: Vec::new() }
     }
 
-    /// Whether `value` has it in it.
-    pub(super) fn is_in(&self, value: &[u8]) -> bool {
-        self.needles.iter().any(|needle| value.windows(needle.len()).any(|part| part == needle))
+    /// Whether `text` has it in it. Names of headers are lower case by the time they are seen, and
+    /// what was a token is found out of it easily enough.
+    pub(super) fn is_in(&self, text: &[u8]) -> bool {
+        let has = |needle: &Bytes| {
+            text.windows(needle.len()).any(|part| part.eq_ignore_ascii_case(needle))
+        };
+        self.needles.iter().any(has)
     }
 }
 
@@ -122,6 +126,7 @@ mod tests {
             test_secret(&[("token", "canary-t0"), ("username", "u"), ("password", "pass")]);
         let made = Credential::make(&bearer(), &secret).unwrap();
         assert!(made.is_in(b"you sent Bearer canary-t0!"));
+        assert!(made.is_in(b"CANARY-t0"), "in whatever case");
         assert!(!made.is_in(b"canary-t1") && !made.is_in(b""));
         let made = Credential::make(&basic(), &secret).unwrap();
         assert!(made.is_in(b"Basic dTpwYXNz") && made.is_in(b"x=pass"));

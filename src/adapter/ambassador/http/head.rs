@@ -58,8 +58,8 @@ pub(super) fn incoming(
         headers.remove(header::CONTENT_LENGTH);
     }
     let mut echoes = 0;
-    retain(&mut headers, |_, value| {
-        let echo = credential.is_in(value.as_bytes());
+    retain(&mut headers, |name, value| {
+        let echo = credential.is_in(name.as_str().as_bytes()) || credential.is_in(value.as_bytes());
         echoes += u64::from(echo);
         !echo
     });
@@ -129,18 +129,20 @@ mod tests {
 
     #[test]
     fn an_echo_does_not_come_back() {
-        let secret = test_secret(&[("token", "canary-t0")]);
+        let secret = test_secret(&[("token", "Canary-T0")]);
         let form = HeaderForm::Field { prefix: "Bearer ".into(), field: "token".into() };
         let credential = Credential::make(&form, &secret).unwrap();
         let headers = map(&[
-            ("x-echo", "Bearer canary-t0"),
-            ("location", "/?key=canary-t0"),
+            ("x-echo", "Bearer Canary-T0"),
+            ("location", "/?key=Canary-T0"),
+            ("X-Echo-Canary-T0", "1"),
+            ("x-folded", "canary-t0"),
             ("location", "/fine"),
             ("content-length", "3"),
             ("connection", "close"),
         ]);
         let (headers, echoes) = incoming(headers, false, &credential);
-        assert_eq!(echoes, 2);
+        assert_eq!(echoes, 4);
         assert_eq!(headers, map(&[("location", "/fine")]));
     }
 

@@ -30,6 +30,7 @@ use crate::server::{Peer, Stream, Timeouts, screen, serve_http};
 
 mod body;
 mod credential;
+mod end;
 mod head;
 mod pool;
 mod refusal;
@@ -45,7 +46,7 @@ const IDLE: Duration = Duration::from_secs(90);
 
 /// One HTTP ambassador.
 pub(super) struct Http {
-    station: Arc<Station>,
+    pub(super) station: Arc<Station>,
     header: Option<HeaderSpec>,
     pool: ArcSwap<Pool>,
     scheme: Scheme,
@@ -131,10 +132,14 @@ impl Http {
                 std::future::pending::<()>().await;
             }
         };
-        tokio::select! {
-            // How it ended is the application's to know.
-            _ = serve_http(stream, Timeouts { head: IDLE, write }, stop, answer) => {}
-            () = silent => {}
+        let word = tokio::select! {
+            ended = serve_http(stream, Timeouts { head: IDLE, write }, stop, answer) => {
+                ended.err().map(|error| end::word(&error))
+            }
+            () = silent => Some(end::IDLE),
+        };
+        if let Some(word) = word {
+            self.station.numbers.count(word);
         }
     }
 
@@ -153,6 +158,7 @@ impl Http {
             outcome: word,
             served: served.as_ref(),
         });
+        self.station.audit_room().await;
         response
     }
 
@@ -214,7 +220,8 @@ impl Http {
         let refusal = match answered {
             Ok(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
                 self.station.reached(Ok(()));
-                let (response, echoes) = incoming(response, is_head, &credential);
+                let patience = self.station.spec.response_timeout;
+                let (response, echoes) = incoming(response, is_head, &credential, patience);
                 self.station.numbers.echoes(echoes);
                 return Outcome { response, word: "ok", served };
             }
@@ -259,15 +266,24 @@ fn incoming(
     response: Response<Incoming>,
     is_head: bool,
     credential: &Credential,
+    patience: Duration,
 ) -> (Response<Reply>, u64) {
     let (parts, body) = response.into_parts();
+    let patience = (!is_stream_of_events(&parts.headers)).then_some(patience);
     let keeps_length = is_head || parts.status == StatusCode::NOT_MODIFIED;
     let (headers, echoes) = head::incoming(parts.headers, keeps_length, credential);
     // Nothing else of the parts: the reason phrase is free text.
-    let mut response = Response::new(Reply::Streamed(Data::plain(body)));
+    let mut response = Response::new(Reply::Streamed(Data::answer(body, patience)));
     *response.status_mut() = parts.status;
     *response.headers_mut() = headers;
     (response, echoes)
+}
+
+/// There nothing may happen for as long as nothing happens.
+fn is_stream_of_events(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// The token that a caller rule may ask for. It goes no further than this.

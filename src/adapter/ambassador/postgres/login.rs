@@ -15,10 +15,16 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::super::connect::Outbound;
-use super::message::Message;
+use super::message::{Message, fatal};
 
 /// A server that asks for more wants to keep us busy; the default is 4096.
 const MOST_ITERATIONS: u32 = 200_000;
+
+/// The class of errors that speak of the password, and so of the secret. Others of class 28 speak of
+/// what the application asked for, as a database that the server lets this user not have.
+const INVALID_PASSWORD: &[u8] = b"28P01";
+/// What is shorter is found in any text.
+const SHORTEST_ECHO: usize = 4;
 
 const OK: u32 = 0;
 const CLEARTEXT: u32 = 3;
@@ -54,6 +60,12 @@ pub(super) struct Credential {
 }
 
 impl Credential {
+    /// A server may have been told the password, and say it again.
+    fn is_in(&self, text: &[u8]) -> bool {
+        let password = self.password.as_ref().filter(|password| password.len() >= SHORTEST_ECHO);
+        password.is_some_and(|password| text.windows(password.len()).any(|part| part == password))
+    }
+
     fn password(&self) -> Result<&Bytes, LoginError> {
         let none = LoginError::Method("a password, and there is none but a client certificate");
         self.password.as_ref().ok_or(none)
@@ -80,10 +92,7 @@ pub(super) async fn login(
                     return Ok(aside);
                 }
             }
-            b'E' if message.sqlstate().is_some_and(|state| state.starts_with(b"28")) => {
-                return Err(LoginError::Refused);
-            }
-            b'E' => return Err(LoginError::Said(message.whole)),
+            b'E' => return Err(refused(message, credential)),
             // Notices, and the version of the protocol that it speaks.
             b'N' | b'v' if aside.len() < 64 << 10 => aside.extend(message.whole),
             _ => return Err(nonsense()),
@@ -148,7 +157,7 @@ async fn scram(
     server.write_all(&answer).await?;
     server.flush().await?;
 
-    let challenge = next(server, SASL_CONTINUE).await?;
+    let challenge = next(server, SASL_CONTINUE, credential).await?;
     if iterations(&challenge).is_none_or(|n| n > MOST_ITERATIONS) {
         return Err(LoginError::Method("SCRAM with too many iterations"));
     }
@@ -158,24 +167,41 @@ async fn scram(
     server.write_all(&answer).await?;
     server.flush().await?;
 
-    let proof = next(server, SASL_FINAL).await?;
+    let proof = next(server, SASL_FINAL, credential).await?;
     scram.finish(&proof).map_err(|_| LoginError::Unproven)
 }
 
 /// The next message, which has to be of this kind.
-async fn next(server: &mut Outbound, wanted: u32) -> Result<Vec<u8>, LoginError> {
+async fn next(
+    server: &mut Outbound,
+    wanted: u32,
+    credential: &Credential,
+) -> Result<Vec<u8>, LoginError> {
     let message = Message::read(server).await?;
     match message.tag() {
         b'R' => match code(&message)? {
             (found, rest) if found == wanted => Ok(rest.to_vec()),
             _ => Err(nonsense()),
         },
-        b'E' if message.sqlstate().is_some_and(|state| state.starts_with(b"28")) => {
-            Err(LoginError::Refused)
-        }
-        b'E' => Err(LoginError::Said(message.whole)),
+        b'E' => Err(refused(message, credential)),
         _ => Err(nonsense()),
     }
+}
+
+/// What an error of the server means: its own words are the application's to read, but for those
+/// about the password, which it does not have.
+fn refused(message: Message, credential: &Credential) -> LoginError {
+    let state = message.sqlstate().unwrap_or_default();
+    if state == INVALID_PASSWORD {
+        return LoginError::Refused;
+    }
+    if !credential.is_in(&message.whole) {
+        return LoginError::Said(message.whole);
+    }
+    let state = state.iter().all(u8::is_ascii_alphanumeric).then_some(state);
+    let state = state.and_then(|state| std::str::from_utf8(state).ok()).unwrap_or("08006");
+    let text = "sidekey: the destination refused the session";
+    LoginError::Said(fatal(state, text, "destination_refused"))
 }
 
 fn code(message: &Message) -> Result<(u32, &[u8]), LoginError> {
@@ -215,6 +241,23 @@ fn nonsense() -> LoginError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_wrong_password_is_the_credentials_fault() {
+        let credential = Credential { user: "u".into(), password: Some("canary-p0".into()) };
+        let say = |state: &str, text: &str| {
+            refused(Message { whole: fatal(state, text, "") }, &credential)
+        };
+        assert!(matches!(say("28P01", "password authentication failed"), LoginError::Refused));
+        let hba = fatal("28000", "no pg_hba.conf entry", "");
+        assert!(
+            matches!(say("28000", "no pg_hba.conf entry"), LoginError::Said(said) if said == hba)
+        );
+        let LoginError::Said(said) = say("28000", "not canary-p0!") else { panic!("passed on") };
+        let said = Message { whole: said };
+        assert_eq!(said.sqlstate(), Some(&b"28000"[..]));
+        assert!(!credential.is_in(&said.whole));
+    }
 
     #[test]
     fn iterations_are_found() {

@@ -12,16 +12,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use postgres_protocol::message::frontend::ssl_request;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{ConnectError, Outbound};
 use super::tenure::Tenure;
 use super::{Station, Use, identity};
 use crate::cache::Served;
-use crate::config::{AmbassadorProtocol, PostgresUser};
+use crate::config::{AmbassadorProtocol, PostgresUser, SecretName};
 use crate::lease::now;
 use crate::memory::scrubbed;
+use crate::secret::Etag;
 use crate::server::{Peer, Stream};
 
 mod frames;
@@ -41,10 +43,15 @@ const MOST_OFFERS: usize = 2;
 /// For the start of a session that is refused anyway. Not at once: clients show no error that
 /// comes in answer to their `SSLRequest`.
 const STRANGERS: Duration = Duration::from_millis(500);
+/// Between two reads after a refusal: with a dynamic engine each makes a lease, and replaces the
+/// credential of all sessions.
+const READ_PAUSE: Duration = Duration::from_secs(5);
 
 /// One PostgreSQL ambassador.
 pub(super) struct Postgres {
     pub(super) station: Arc<Station>,
+    /// When a refusal last had the secret read again.
+    read_again: Mutex<Option<Instant>>,
 }
 
 /// A session at the server, ready to be used.
@@ -58,6 +65,10 @@ struct Session {
 }
 
 impl Postgres {
+    pub(super) fn new(station: Arc<Station>) -> Self {
+        Self { station, read_again: Mutex::new(None) }
+    }
+
     /// Serves one connection to its end.
     pub(super) async fn serve(&self, mut stream: Stream, peer: Peer, stop: CancellationToken) {
         let mut used =
@@ -75,7 +86,8 @@ impl Postgres {
         let first = match (first, &caller) {
             (Ok(Ok(first)), _) => first,
             (Err(_), Err(_)) => Err(Unfit::Malformed),
-            _ => return,
+            (Err(_), Ok(_)) => return self.station.numbers.count("idle_timeout"),
+            (Ok(Err(error)), _) => return self.station.numbers.count(before_start(&error)),
         };
         let started = match (caller, first) {
             (Err(denied), _) => Err(denied.into()),
@@ -108,18 +120,15 @@ impl Postgres {
         self.station.note(&used);
         drop(served);
         let ready = [&aside[..], &message::AUTHENTICATED].concat();
-        if stream.write_all(&ready).await.is_err() {
-            return;
-        }
-        match relay(stream, server, &mut tenure).await {
-            End::Itself => {}
-            End::Retired => self.station.numbers.count("retired"),
-            End::Cut => self.station.numbers.count("cut"),
-        }
+        let end = match stream.write_all(&ready).await {
+            Ok(()) => relay(stream, server, &mut tenure).await,
+            Err(_) => End::Broken,
+        };
+        self.station.numbers.count(end.word());
     }
 
-    /// A session with the credential of now. One that the server refuses may just have been
-    /// replaced behind our back: then it is read again, once.
+    /// A session with the credential of now. One whose password the server refuses may just have
+    /// been replaced behind our back: then it is tried once more with another one.
     async fn start(&self, startup: &Startup, stop: &CancellationToken) -> Result<Session, Refusal> {
         let Some(name) = self.station.spec.secret() else {
             return self.start_with(None, startup, stop).await;
@@ -128,15 +137,37 @@ impl Postgres {
         let etag = *served.secret.etag();
         match self.start_with(Some(served), startup, stop).await {
             Err(Refusal::CredentialRefused) => {
-                match self.station.shared.cache.refresh(name).await {
-                    Ok(again) if again.secret.etag() != &etag => {
-                        self.start_with(Some(again), startup, stop).await
-                    }
-                    _ => Err(Refusal::CredentialRefused),
-                }
+                let other = self.other_than(&etag, name).await;
+                let other = other.ok_or(Refusal::CredentialRefused)?;
+                self.start_with(Some(other), startup, stop).await
             }
+            // Its user may have gone with its lease while it logged in.
+            Err(Refusal::Said(said)) => match self.replaced_by(&etag, name) {
+                Some(other) => self.start_with(Some(other), startup, stop).await,
+                None => Err(Refusal::Said(said)),
+            },
             outcome => outcome,
         }
+    }
+
+    /// What is there in the place of `former` by now.
+    fn replaced_by(&self, former: &Etag, name: &SecretName) -> Option<Served> {
+        let now = self.station.shared.cache.cached(name, None).and_then(Result::ok);
+        now.filter(|served| served.secret.etag() != former)
+    }
+
+    /// Another secret than the one that was `refused`, read now if it has to be. Sessions that
+    /// were refused at once wait for one read.
+    async fn other_than(&self, refused: &Etag, name: &SecretName) -> Option<Served> {
+        let cache = &self.station.shared.cache;
+        let mut last = self.read_again.lock().await;
+        let now = self.replaced_by(refused, name);
+        if now.is_some() || last.is_some_and(|last| last.elapsed() < READ_PAUSE) {
+            return now;
+        }
+        let read = cache.refresh(name).await;
+        *last = Some(Instant::now());
+        read.ok().filter(|served| served.secret.etag() != refused)
     }
 
     async fn start_with(
@@ -255,6 +286,14 @@ impl Postgres {
             server.read(&mut [0; 1]).await
         };
         let _ = timeout(patience, passed).await;
+    }
+}
+
+/// How a connection ended that no session was asked for on: probes of a port do so in order.
+fn before_start(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => End::Closed.word(),
+        _ => End::Broken.word(),
     }
 }
 

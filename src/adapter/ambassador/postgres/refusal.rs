@@ -41,7 +41,7 @@ impl Refusal {
             Self::CallerUnknown => {
                 ("caller_unknown", "28000", "no caller rule that may use this matches this process")
             }
-            Self::TooManyRequests => ("too_many_requests", "53300", "too many refused connections"),
+            Self::TooManyRequests => ("too_many_requests", "53300", "too many connections for now"),
             Self::CredentialUnavailable => {
                 ("credential_unavailable", "57P03", "there is no credential at the moment")
             }

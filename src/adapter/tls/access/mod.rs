@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use super::Identity;
 use crate::adapter::ambassador::connect::TrustError;
+use crate::adapter::hop::retain;
 use crate::config::{AccessSpec, JwtSpec, RuleSpec, SecretName};
 use crate::observe::tls as event;
-use crate::scope::Target;
+use crate::scope::{Target, is_override};
 
 mod jwks;
 mod jwt;
@@ -230,7 +231,23 @@ impl Admitted {
     /// all that belongs to one connection is out, so that no `Connection` header can take it out
     /// again.
     pub(super) fn apply(self, headers: &mut HeaderMap) {
-        self.outgoing.apply(self.told, headers);
+        self.outgoing.take_out(headers);
+        headers.extend(self.told);
+    }
+
+    /// What trailers cannot say either.
+    pub(super) fn reserved(&self) -> Reserved {
+        Reserved(Arc::clone(&self.outgoing))
+    }
+}
+
+/// Names that nobody but us may use, or that would change what a rule was asked about.
+pub(super) struct Reserved(Arc<Outgoing>);
+
+impl Reserved {
+    /// Takes them out of `trailers`, which some servers read as headers.
+    pub(super) fn take_out(&self, trailers: &mut HeaderMap) {
+        retain(trailers, |name, _| !self.0.is_reserved(name) && !is_override(name.as_str()));
     }
 }
 

@@ -35,8 +35,8 @@ impl Outgoing {
         Some(told)
     }
 
-    /// Takes out what only we may say, under names that are alike too, and says `told`.
-    pub(super) fn apply(&self, told: Vec<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
+    /// Takes out what only we may say, under names that are alike too.
+    pub(super) fn take_out(&self, headers: &mut HeaderMap) {
         let ours: Vec<_> = headers.keys().filter(|name| self.is_ours(name)).cloned().collect();
         for name in ours {
             // A password that is meant for the application stays.
@@ -45,16 +45,28 @@ impl Outgoing {
             }
             headers.remove(name);
         }
-        headers.extend(told);
+    }
+
+    /// Whether trailers may not say it: a claim of ours, or a token, which nobody has judged there.
+    pub(super) fn is_reserved(&self, name: &HeaderName) -> bool {
+        let token = self.token.as_ref();
+        self.is_claim(name) || token.is_some_and(|(token, _)| alike(token, name))
     }
 
     fn is_ours(&self, name: &HeaderName) -> bool {
-        let is_claim = |(_, ours): &(_, HeaderName)| is_alike(ours.as_str(), name.as_str());
         let is_token = |(token, passed): &(HeaderName, bool)| {
-            is_alike(token.as_str(), name.as_str()) && !(*passed && token == name)
+            alike(token, name) && !(*passed && token == name)
         };
-        self.claims.iter().any(is_claim) || self.token.as_ref().is_some_and(is_token)
+        self.is_claim(name) || self.token.as_ref().is_some_and(is_token)
     }
+
+    fn is_claim(&self, name: &HeaderName) -> bool {
+        self.claims.iter().any(|(_, ours)| alike(ours, name))
+    }
+}
+
+fn alike(one: &HeaderName, other: &HeaderName) -> bool {
+    is_alike(one.as_str(), other.as_str())
 }
 
 fn has_bearer(headers: &HeaderMap) -> bool {

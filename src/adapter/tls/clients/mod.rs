@@ -21,6 +21,7 @@ use crate::config::{
     ClientAuth, ClientAuthority, ClientTrust, Revocation, RevocationSource, TlsSpec,
 };
 use crate::crypto;
+use crate::lease::now;
 use crate::observe::{TlsMetrics, tls as event};
 use crate::vault::{Upstream, VaultError};
 
@@ -83,7 +84,7 @@ pub(super) fn rehearse(spec: &TlsSpec) -> Result<(), ClientsError> {
 #[derive(Clone)]
 struct Lists {
     content: Vec<CertificateRevocationListDer<'static>>,
-    /// Not good any more from then on.
+    /// Not good any more from then on, by [`now`].
     good_until: Instant,
 }
 
@@ -136,7 +137,7 @@ impl Keeper {
         revocation: Option<&Revocation>,
     ) -> (Duration, Result<Option<Lists>, ClientsError>) {
         let Some(revocation) = revocation else { return (Duration::from_hours(1), Ok(None)) };
-        let good_until = Instant::now() + revocation.max_stale;
+        let good_until = now() + revocation.max_stale;
         let content = match &revocation.source {
             RevocationSource::File(file) => lists_of(file),
             RevocationSource::Vault(mount) => {

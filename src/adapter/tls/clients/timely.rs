@@ -8,7 +8,9 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use tokio::time::Instant;
 
-/// Finds no certificate good once its list was not read again in time: who was revoked since
+use crate::lease::now;
+
+/// By the clock that goes on while the host is suspended: finds no certificate good once its list was not read again in time: who was revoked since
 /// then is not known. What the list says of its own next issue is left aside: it was had from
 /// its issuer, over a connection that proves it, as the newest one.
 #[derive(Debug)]
@@ -34,12 +36,12 @@ impl ClientCertVerifier for Timely {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
+        time: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if self.good_until.is_some_and(|end| Instant::now() >= end) {
+        if self.good_until.is_some_and(|end| now() >= end) {
             return Err(CertificateError::UnknownRevocationStatus.into());
         }
-        self.verifier.verify_client_cert(end_entity, intermediates, now)
+        self.verifier.verify_client_cert(end_entity, intermediates, time)
     }
 
     fn verify_tls12_signature(

@@ -4,8 +4,6 @@
 //! understood reaches the application; bodies pass piece by piece.
 
 use std::convert::Infallible;
-use std::error::Error as _;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::timeout;
@@ -28,7 +25,6 @@ use tokio_util::task::TaskTracker;
 use super::application::Application;
 use super::handshake::Secured;
 use super::settings::H2;
-use super::tcp::relay;
 use super::{Hold, Identity, Station};
 use crate::adapter::activity::Activity;
 use crate::config::TlsHttp;
@@ -39,21 +35,27 @@ mod head;
 mod pool;
 mod pulse;
 mod refusal;
+mod stream;
 mod upgrade;
 
-use body::{Content, Inbound, Reply};
+use body::{Content, Inbound, Outbound, Reply};
 use head::Origin;
-use pool::{Dial, Spawner};
+use pool::Dial;
 use pulse::{Felt, Over, Patience, Pulse};
 use refusal::Refusal;
+use stream::Streams;
 use upgrade::Upgrade;
 
-/// Room for one head.
+/// Room for one head, and for what of an answer was read and is not passed on yet.
 const LARGEST_HEAD: usize = 64 << 10;
-const WINDOW_OF_STREAM: u32 = 256 << 10;
-const WINDOW_OF_CONNECTION: u32 = 1 << 20;
-/// A peer of HTTP/2 that does not answer a ping is gone.
-const PING_EVERY: Duration = Duration::from_secs(20);
+/// What clients may send that the application does not take: of one request, and of all of a
+/// connection together.
+const WINDOW_OF_STREAM: u32 = 128 << 10;
+const WINDOW_OF_CONNECTION: u32 = 256 << 10;
+/// What of one answer waits for its client, give or take a piece.
+const WAITING: usize = 16 << 10;
+/// How a connection, or a request of HTTP/2, ended whose client takes nothing: in metrics.
+const STUCK: &str = "write_timeout";
 /// For a client to take note that an idle connection ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -72,6 +74,7 @@ struct Connection {
     pulse: Arc<Pulse>,
     hold: Arc<Hold>,
     tracker: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Http {
@@ -93,10 +96,9 @@ impl Http {
         let patience = Patience {
             head: self.limits.header_timeout,
             idle: self.station.spec.limits.idle_timeout,
-            write: self.limits.write_timeout,
         };
         let pulse = Arc::new(Pulse::new(patience, !is_http2));
-        let inner = Unstuck::new(tls, patience.write);
+        let inner = Unstuck::new(tls, self.limits.write_timeout);
         let io = TokioIo::new(Felt { inner, pulse: Arc::clone(&pulse) });
         let (http1, http2) = (http1(), self.http2());
         let origin = Origin::new(ends.client, ends.server, identity.forwarded().as_deref());
@@ -107,6 +109,7 @@ impl Http {
             pulse: Arc::clone(&pulse),
             hold: Arc::new(hold),
             tracker,
+            stop: stop.clone(),
         });
         let service = service_fn(move |request| {
             let connection = Arc::clone(&connection);
@@ -121,16 +124,20 @@ impl Http {
         }
     }
 
-    fn http2(&self) -> http2::Builder<Spawner> {
-        let mut builder = http2::Builder::new(Spawner);
+    fn http2(&self) -> http2::Builder<Streams> {
+        let numbers = Arc::clone(&self.station.numbers);
+        let streams = Streams { patience: self.limits.write_timeout, numbers };
+        let keepalive = self.station.spec.limits.keepalive;
+        let mut builder = http2::Builder::new(streams);
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.max_concurrent_streams)
             .initial_stream_window_size(WINDOW_OF_STREAM)
             .initial_connection_window_size(WINDOW_OF_CONNECTION)
+            .max_send_buf_size(WAITING)
             .max_header_list_size(u32::try_from(LARGEST_HEAD).unwrap_or(u32::MAX))
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_EVERY);
+            .keep_alive_interval(keepalive)
+            .keep_alive_timeout(keepalive);
         builder
     }
 }
@@ -160,7 +167,7 @@ where
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return word(&ended),
+            ended = connection.as_mut() => return word(&ended, pulse),
             () = stop.cancelled(), if !asked => {
                 asked = true;
                 ask_to_end(connection.as_mut());
@@ -176,19 +183,13 @@ where
     }
 }
 
-fn word(ended: &hyper::Result<()>) -> &'static str {
+fn word(ended: &hyper::Result<()>, pulse: &Pulse) -> &'static str {
     match ended {
         Ok(()) => "done",
         Err(error) if error.is_parse() => "malformed",
-        Err(error) if is_stuck(error) => Over::Stuck.as_str(),
+        Err(_) if pulse.is_stuck() => STUCK,
         Err(_) => "broken",
     }
-}
-
-/// A write made no progress.
-fn is_stuck(error: &hyper::Error) -> bool {
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
 }
 
 impl Connection {
@@ -213,7 +214,7 @@ impl Connection {
             self.tracker.spawn(upgrade.given_up());
         }
         numbers.request(response.status().as_u16());
-        response.map(|content| Reply { content, request: under_way })
+        response.map(|content| Reply::new(content, under_way))
     }
 
     async fn forward(
@@ -234,7 +235,8 @@ impl Connection {
         let is_head = parts.method == Method::HEAD;
         let activity = Arc::new(Activity::new());
         let patience = self.http.station.spec.limits.idle_timeout;
-        let body = Inbound::new(body, Arc::clone(&activity), limits.max_request_body, patience);
+        let most = limits.max_request_body;
+        let body = Inbound::new(body, Arc::clone(&activity), most, patience, admitted.reserved());
         let mut request = self.outgoing(parts, host.as_ref(), upgrade.as_ref(), body)?;
         admitted.apply(request.headers_mut());
         let answered = tokio::select! {
@@ -248,7 +250,7 @@ impl Connection {
             }
             Ok(response) => {
                 self.http.station.reached(Ok(()));
-                Ok(incoming(response, is_head))
+                Ok(self.incoming(response, is_head, activity))
             }
             Err(error) => {
                 let refusal = Refusal::of_client(&error);
@@ -290,9 +292,9 @@ impl Connection {
         let protocol = upgrade.protocol.clone().ok_or(Refusal::Failed)?;
         let sides = upgrade.agreed(&mut response).ok_or(Refusal::Failed)?;
         self.http.station.reached(Ok(()));
-        let (idle, hold) = (UPGRADED_IDLE, Arc::clone(&self.hold));
+        let (stop, hold) = (self.stop.clone(), Arc::clone(&self.hold));
         self.tracker.spawn(async move {
-            copy(sides, idle).await;
+            upgrade::copy(sides, stop).await;
             drop(hold);
         });
         let (parts, _) = response.into_parts();
@@ -301,21 +303,29 @@ impl Connection {
         *response.headers_mut() = upgrade::switching(head::incoming(parts.headers, true), protocol);
         Ok(response)
     }
+
+    fn incoming(
+        &self,
+        response: Response<Incoming>,
+        is_head: bool,
+        activity: Arc<Activity>,
+    ) -> Response<Content> {
+        let (parts, body) = response.into_parts();
+        let keeps_length = is_head || parts.status == StatusCode::NOT_MODIFIED;
+        let station = &self.http.station;
+        let patience = (!are_events(&parts.headers)).then_some(station.spec.limits.idle_timeout);
+        let body = Outbound::new(body, activity, patience, Arc::clone(&station.numbers));
+        let mut response = Response::new(Content::Streamed(body));
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = head::incoming(parts.headers, keeps_length);
+        response
+    }
 }
 
-/// How long an upgraded connection may rest.
-const UPGRADED_IDLE: Duration = Duration::from_hours(1);
-
-async fn copy([outside, inside]: [OnUpgrade; 2], idle: Duration) {
-    let (Ok(outside), Ok(inside)) = tokio::join!(outside, inside) else { return };
-    relay(&mut TokioIo::new(outside), &mut TokioIo::new(inside), idle).await;
-}
-
-fn incoming(response: Response<Incoming>, is_head: bool) -> Response<Content> {
-    let (parts, body) = response.into_parts();
-    let keeps_length = is_head || parts.status == StatusCode::NOT_MODIFIED;
-    let mut response = Response::new(Content::Streamed(body));
-    *response.status_mut() = parts.status;
-    *response.headers_mut() = head::incoming(parts.headers, keeps_length);
-    response
+/// Server-sent events come when there is something to tell.
+fn are_events(headers: &HeaderMap) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(EVENTS)
 }

@@ -11,11 +11,14 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::super::application::{Application, ConnectError, Inside};
+use super::LARGEST_HEAD;
 use super::body::Inbound;
 
-/// Unused connections that are kept for the next requests, and for how long.
+/// Unused connections that are kept for the next requests, and for how long: less than the five
+/// seconds after which many servers close theirs, Node's first of all, so that no request meets
+/// the end of its connection.
 const KEPT: usize = 64;
-const KEPT_FOR: Duration = Duration::from_secs(30);
+const KEPT_FOR: Duration = Duration::from_secs(4);
 
 /// A request goes out again by itself only when it had not been written at all to the connection
 /// that turned out to be closed.
@@ -26,6 +29,7 @@ pub(super) fn pool(application: Application) -> Client<Dial, Inbound> {
         .pool_max_idle_per_host(KEPT)
         .set_host(false)
         .http1_writev(true)
+        .http1_max_buf_size(LARGEST_HEAD)
         .build(Dial(application))
 }
 
@@ -48,8 +52,7 @@ impl Service<Uri> for Dial {
     }
 }
 
-/// Connections end with the pool, which no stop has to wait for; and requests of HTTP/2 with
-/// their connection.
+/// Connections end with the pool, which no stop has to wait for.
 #[derive(Clone)]
 pub(super) struct Spawner;
 

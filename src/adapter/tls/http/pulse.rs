@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -20,8 +20,6 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// Between two requests.
     pub(super) idle: Duration,
-    /// For a piece of an answer to be taken, over HTTP/2.
-    pub(super) write: Duration,
 }
 
 /// Why a connection is ended.
@@ -31,8 +29,6 @@ pub(super) enum Over {
     Head,
     /// No request came.
     Idle,
-    /// An answer is not read.
-    Stuck,
 }
 
 impl Over {
@@ -40,49 +36,44 @@ impl Over {
         match self {
             Self::Head => "head_timeout",
             Self::Idle => "idle",
-            Self::Stuck => "write_timeout",
         }
     }
 }
 
 /// One connection's.
 pub(super) struct Pulse {
-    base: Instant,
     patience: Patience,
     /// The bytes between two requests are the start of a head: not so in HTTP/2, where there is
     /// more to say.
     bytes_are_heads: bool,
     state: Mutex<State>,
+    /// A write made no progress.
+    is_stuck: AtomicBool,
 }
 
 struct State {
-    requests: Vec<Arc<Handed>>,
+    /// Under way.
+    requests: usize,
     /// Since when nothing is under way, or when the first byte of a head came.
     since: Instant,
     /// The next thing to end is a head.
     head: bool,
 }
 
-/// When a piece of an answer was handed over to be written, in milliseconds from the start of
-/// the connection on; 0 once more is asked for.
-struct Handed(AtomicU64);
-
 /// A request under way, until dropped.
 pub(super) struct Request {
     pulse: Arc<Pulse>,
-    handed: Arc<Handed>,
 }
 
 impl Pulse {
     pub(super) fn new(patience: Patience, bytes_are_heads: bool) -> Self {
-        let state = State { requests: Vec::new(), since: Instant::now(), head: true };
-        Self { base: Instant::now(), patience, bytes_are_heads, state: Mutex::new(state) }
+        let state = Mutex::new(State { requests: 0, since: Instant::now(), head: true });
+        Self { patience, bytes_are_heads, state, is_stuck: AtomicBool::new(false) }
     }
 
     pub(super) fn begin(self: &Arc<Self>) -> Request {
-        let handed = Arc::new(Handed(AtomicU64::new(0)));
-        self.lock().requests.push(Arc::clone(&handed));
-        Request { pulse: Arc::clone(self), handed }
+        self.lock().requests += 1;
+        Request { pulse: Arc::clone(self) }
     }
 
     /// Ends when the connection is to be ended.
@@ -99,28 +90,35 @@ impl Pulse {
     fn look(&self) -> Result<Instant, Over> {
         let now = Instant::now();
         let state = self.lock();
-        if state.requests.is_empty() {
-            let (patience, over) = if state.head {
-                (self.patience.head, Over::Head)
-            } else {
-                (self.patience.idle, Over::Idle)
-            };
-            let end = state.since + patience;
-            let again = end.min(now + LOOK.min(self.patience.head));
-            return if now >= end { Err(over) } else { Ok(again) };
+        if state.requests > 0 {
+            return Ok(now + LOOK);
         }
-        let handed = state.requests.iter().map(|handed| handed.0.load(Ordering::Relaxed));
-        let oldest = handed.filter(|handed| *handed > 0).min();
-        let stuck = oldest.map(|at| self.base + Duration::from_millis(at) + self.patience.write);
-        match stuck {
-            Some(end) if now >= end => Err(Over::Stuck),
-            _ => Ok(now + LOOK.min(self.patience.write)),
+        let (patience, over) = if state.head {
+            (self.patience.head, Over::Head)
+        } else {
+            (self.patience.idle, Over::Idle)
+        };
+        let end = state.since + patience;
+        if now >= end { Err(over) } else { Ok(end.min(now + LOOK.min(self.patience.head))) }
+    }
+
+    /// Whether the connection ended because a write made no progress.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
+    }
+
+    fn wrote<R>(&self, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if let Poll::Ready(Err(error)) = &written
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            self.is_stuck.store(true, Ordering::Relaxed);
         }
+        written
     }
 
     fn bytes_came(&self) {
         let mut state = self.lock();
-        if self.bytes_are_heads && state.requests.is_empty() && !state.head {
+        if self.bytes_are_heads && state.requests == 0 && !state.head {
             state.head = true;
             state.since = Instant::now();
         }
@@ -131,25 +129,11 @@ impl Pulse {
     }
 }
 
-impl Request {
-    /// A piece of the answer is on its way out.
-    pub(super) fn hand_over(&self) {
-        let since = self.pulse.base.elapsed().as_millis();
-        let since = u64::try_from(since).unwrap_or(u64::MAX).max(1);
-        self.handed.0.store(since, Ordering::Relaxed);
-    }
-
-    /// There is room for another piece.
-    pub(super) fn has_room(&self) {
-        self.handed.0.store(0, Ordering::Relaxed);
-    }
-}
-
 impl Drop for Request {
     fn drop(&mut self) {
         let mut state = self.pulse.lock();
-        state.requests.retain(|other| !Arc::ptr_eq(other, &self.handed));
-        if state.requests.is_empty() {
+        state.requests = state.requests.saturating_sub(1);
+        if state.requests == 0 {
             state.since = Instant::now();
             state.head = false;
         }
@@ -180,11 +164,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Felt<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.pulse.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.pulse.wrote(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -196,7 +182,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Felt<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.pulse.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -208,11 +195,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Felt<T> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience {
-        head: Duration::from_secs(10),
-        idle: Duration::from_mins(1),
-        write: Duration::from_secs(30),
-    };
+    const PATIENCE: Patience =
+        Patience { head: Duration::from_secs(10), idle: Duration::from_mins(1) };
 
     async fn over(pulse: &Pulse) -> (Over, u64) {
         let start = Instant::now();
@@ -250,20 +234,5 @@ mod tests {
                 assert_eq!(over(&pulse).await, (Over::Idle, 40));
             }
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_reads_nothing_goes_too() {
-        let pulse = Arc::new(Pulse::new(PATIENCE, false));
-        let (waits, reads) = (pulse.begin(), pulse.begin());
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        waits.hand_over();
-        waits.has_room();
-        let long = tokio::time::timeout(Duration::from_hours(1), pulse.over());
-        assert!(long.await.is_err(), "it is the application that is waited for");
-        reads.hand_over();
-        let (over, after) = over(&pulse).await;
-        assert_eq!(over, Over::Stuck);
-        assert!((30..=32).contains(&after), "{after}");
     }
 }

@@ -1,12 +1,23 @@
 //! From HTTP/1.1 to another protocol, such as WebSocket: then it is bytes both ways.
 
+use std::io::Cursor;
+use std::time::Duration;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join, split};
+use tokio_util::sync::CancellationToken;
+
+use super::super::application::Inside;
+use super::super::tcp::{Stop, is_end};
+use crate::adapter::relay::{relay, say_end};
+
+/// How long an upgraded connection may rest.
+const IDLE: Duration = Duration::from_hours(1);
 
 /// An upgrade that a client offers.
 pub(super) struct Upgrade {
@@ -40,6 +51,23 @@ impl Upgrade {
         if let Ok(outside) = self.outside.await {
             let _ = TokioIo::new(outside).shutdown().await;
         }
+    }
+}
+
+/// Copies between both sides of an upgrade, as `mode = "tcp"` does.
+pub(super) async fn copy([outside, inside]: [OnUpgrade; 2], stop: CancellationToken) {
+    let (Ok(outside), Ok(inside)) = tokio::join!(outside, inside) else { return };
+    let Ok(parts) = inside.downcast::<TokioIo<Inside>>() else { return };
+    let inside = parts.io.into_inner();
+    inside.reset_when_dropped(true);
+    let (from, to) = split(inside);
+    // What followed the application's answer at once was read with it.
+    let mut near = join(Cursor::new(parts.read_buf).chain(from), to);
+    let mut far = TokioIo::new(outside);
+    let end = relay(&mut near, (&mut far, true), IDLE, &mut Stop(stop)).await;
+    if is_end(end) && say_end(&mut near, &mut far).await {
+        let (from, to) = near.into_inner();
+        from.into_inner().1.unsplit(to).reset_when_dropped(false);
     }
 }
 

@@ -112,7 +112,8 @@ mod tests {
         {
             let (client, server) = (client.parse().unwrap(), server.parse().unwrap());
             let ends = Ends { client, server };
-            let announcement = Announcement { ends, server_name: Some("a.example"), tls: None };
+            let announcement =
+                Announcement { ends, alpn: None, server_name: Some("a.example"), tls: None };
             let mut bytes = announcement.header();
             let length = bytes.len();
             bytes.extend(b"\x16\x03\x01");

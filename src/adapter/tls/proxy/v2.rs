@@ -13,6 +13,7 @@ const PROXY: u8 = 0x21;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 
+const ALPN: u8 = 0x01;
 const AUTHORITY: u8 = 0x02;
 const SSL: u8 = 0x20;
 const SSL_VERSION: u8 = 0x21;
@@ -54,6 +55,8 @@ fn ends<const N: usize, A: From<[u8; N]> + Into<IpAddr>>(rest: &[u8]) -> Result<
 #[derive(Debug)]
 pub(in super::super) struct Announcement<'a> {
     pub(in super::super) ends: Ends,
+    /// The protocol that was agreed on.
+    pub(in super::super) alpn: Option<&'a [u8]>,
     /// The name that the client asked for.
     pub(in super::super) server_name: Option<&'a str>,
     /// How TLS was spoken.
@@ -88,6 +91,9 @@ impl Announcement<'_> {
         };
         rest.extend(client.port().to_be_bytes());
         rest.extend(server.port().to_be_bytes());
+        if let Some(protocol) = self.alpn {
+            push(&mut rest, ALPN, protocol);
+        }
         if let Some(name) = self.server_name {
             push(&mut rest, AUTHORITY, name.as_bytes());
         }
@@ -142,11 +148,14 @@ mod tests {
             server: "198.51.100.2:443".parse().unwrap(),
         };
         let tls = Some(Tls { version: "TLSv1.3", client: Some("app") });
-        let header = Announcement { ends, server_name: Some("a.b"), tls }.header();
+        let alpn = Some(&b"h2"[..]);
+        let header = Announcement { ends, alpn, server_name: Some("a.b"), tls }.header();
         let expected = [
             &SIGNATURE[..],
-            &[0x21, 0x11, 0, 42],
+            &[0x21, 0x11, 0, 47],
             &[192, 0, 2, 1, 198, 51, 100, 2, 0, 1, 1, 187],
+            &[0x01, 0, 2],
+            b"h2",
             &[0x02, 0, 3],
             b"a.b",
             &[0x20, 0, 21, 0x03, 0, 0, 0, 0, 0x21, 0, 7],

@@ -7,10 +7,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::time::{Duration, sleep, timeout};
 
+use self::pending::Pending;
 use super::frames::Frames;
 use super::message::{TERMINATE, fatal};
-use crate::adapter::ambassador::tenure::Term;
+use crate::adapter::relay::Term;
 use crate::memory::in_ordinary_memory;
+
+mod pending;
 
 const BUFFER: usize = 16 << 10;
 /// A session that is due is told so when nothing was asked for as long as this. One that is busy
@@ -23,12 +26,30 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// How a session came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// By one of its sides.
-    Itself,
+    /// By the application, which said so.
+    Closed,
+    /// By the server, or by an application that is gone without a word.
+    Broken,
     /// By us, between two transactions.
     Retired,
     /// By us, in the middle of one.
     Cut,
+}
+
+impl End {
+    /// The name in metrics.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Broken => "broken",
+            Self::Retired => "retired",
+            Self::Cut => "cut",
+        }
+    }
+
+    const fn is_ours(self) -> bool {
+        matches!(self, Self::Retired | Self::Cut)
+    }
 }
 
 /// What is under way in a session.
@@ -36,10 +57,7 @@ pub(super) enum End {
 struct Doing {
     from_client: Frames,
     from_server: Frames,
-    /// `ReadyForQuery` that the server owes; the first one is that of the start.
-    owed: u32,
-    /// Messages of the extended protocol without their `Sync`.
-    unsynced: bool,
+    pending: Pending,
     /// The status in the last `ReadyForQuery`.
     status: u8,
     writing: [bool; 2],
@@ -47,6 +65,8 @@ struct Doing {
     due: bool,
     /// One was, and went no further.
     refused: bool,
+    /// The client said that it ends.
+    terminated: bool,
 }
 
 impl Doing {
@@ -54,34 +74,29 @@ impl Doing {
         Self {
             from_client: Frames::default(),
             from_server: Frames::default(),
-            owed: 1,
-            unsynced: false,
+            pending: Pending::new(),
             status: 0,
             writing: [false; 2],
             due: false,
             refused: false,
+            terminated: false,
         }
     }
 
     fn client_says(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { from_client, owed, unsynced, .. } = self;
-        let passed = from_client.pass(bytes, |tag, _| match tag {
-            b'Q' | b'F' => *owed = owed.saturating_add(1),
-            b'S' => {
-                *owed = owed.saturating_add(1);
-                *unsynced = false;
-            }
-            b'P' | b'B' | b'E' | b'D' | b'C' | b'H' => *unsynced = true,
-            _ => {}
+        let Self { from_client, pending, terminated, .. } = self;
+        let passed = from_client.pass(bytes, |tag, _| {
+            pending.client_sent(tag);
+            *terminated |= tag == b'X';
         });
         passed.map_err(io::Error::other)
     }
 
     fn server_says(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { from_server, owed, status, .. } = self;
+        let Self { from_server, pending, status, .. } = self;
         let passed = from_server.pass(bytes, |tag, first| {
+            pending.server_sent(tag);
             if tag == b'Z' {
-                *owed = owed.saturating_sub(1);
                 *status = first.unwrap_or_default();
             }
         });
@@ -90,8 +105,7 @@ impl Doing {
 
     /// Nothing is asked, nothing is owed, and no transaction is open.
     fn is_idle(&self) -> bool {
-        self.owed == 0
-            && !self.unsynced
+        self.pending.is_none()
             && self.status == b'I'
             && self.is_between()
             && self.from_client.is_between()
@@ -144,16 +158,20 @@ where
         // What the client has sent already is looked at before it is told to go.
         tokio::select! {
             biased;
-            _ = both(up, down) => End::Itself,
+            _ = both(up, down) => End::Broken,
             end = due => end,
         }
     };
-    let (refused, between) = {
+    let (end, between) = {
         let doing = lock(&doing);
-        (doing.refused, doing.is_between())
+        let end = match end {
+            _ if doing.refused => End::Retired,
+            End::Broken if doing.terminated => End::Closed,
+            end => end,
+        };
+        (end, doing.is_between())
     };
-    let end = if refused { End::Retired } else { end };
-    let told = end != End::Itself && between;
+    let told = end.is_ours() && between;
     let client = async {
         if told {
             let text = "terminating connection due to administrator command";
@@ -163,7 +181,7 @@ where
         }
         let _ = to_client.shutdown().await;
         // Closed with something unread, the last word would be lost.
-        while end != End::Itself && from_client.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {}
+        while end.is_ours() && from_client.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {}
     };
     let server = async {
         if told {

@@ -119,7 +119,7 @@ async fn a_half_closed_client_still_gets_its_answer() {
         client.read_to_end(&mut answer).await.unwrap();
         assert_eq!(answer, message(b'N', b"bye\0"));
     };
-    assert_eq!(tokio::join!(ended, talk).0, End::Itself);
+    assert_eq!(tokio::join!(ended, talk).0, End::Closed);
 }
 
 struct After(Duration);

@@ -10,83 +10,24 @@
     reason = "a failed expectation fails the test"
 )]
 
+#[path = "../support/mod.rs"]
 mod support;
 
+mod change;
+mod rotation;
+mod stage;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader, Lines};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::json;
 use sidekey::dev::{Fault, Matcher};
-use support::canary::{assert_clean, canary};
+use stage::{BOTH, Stage, children_of, finish, line, only_child_of, send, start};
+use support::canary::canary;
 use support::eventually;
 use support::sidecar::binary;
-use support::vault::{Dev, TestVault};
-
-/// A Vault with `secret/app`, and what a program may be given of it.
-struct Stage {
-    vault: Dev,
-    password: String,
-    folder: tempfile::TempDir,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let vault = Dev::start();
-        let password = canary("password");
-        vault.put("app", json!({ "user": "alice", "password": password, "n": 7 }));
-        Self { vault, password, folder: tempfile::tempdir().unwrap() }
-    }
-
-    /// `sidekey exec` with `flags`, then `sh -c script`.
-    fn exec(&self, flags: &[&str], script: &str) -> Command {
-        self.run(flags, &["sh", "-c", script])
-    }
-
-    fn run(&self, flags: &[&str], program: &[&str]) -> Command {
-        let config = self.folder.path().join("sidekey.toml");
-        let text = "[secrets.db]\npath = \"secret/data/app\"\nrefresh = \"1s\"\n";
-        fs::write(&config, text).unwrap();
-        let mut command = binary();
-        command.args(["exec", "--log-format", "json", "--config"]).arg(config);
-        command.args(flags).arg("--").args(program);
-        command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", self.folder.path());
-        command.env("VAULT_ADDR", self.vault.url()).env("VAULT_TOKEN", self.vault.root_token());
-        command
-    }
-
-    fn new_password(&self) -> String {
-        let password = canary("rotated");
-        self.vault.put("app", json!({ "user": "alice", "password": password, "n": 7 }));
-        password
-    }
-}
-
-fn finish(command: &mut Command) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let stderr = String::from_utf8(stderr).unwrap();
-    assert_clean("stderr", &stderr);
-    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), stderr)
-}
-
-fn start(command: &mut Command) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    (child, lines)
-}
-
-fn send(pid: u32, signal: &str) {
-    let pid = pid.to_string();
-    assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-}
-
-fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
-    lines.next().expect("another line").unwrap()
-}
-
-const BOTH: [&str; 4] = ["--env", "PGPASSWORD=db/password", "--env", "PGUSER=db/user"];
+use support::vault::TestVault as _;
 
 #[test]
 fn values_are_in_the_environment_and_credentials_are_not() {
@@ -195,23 +136,6 @@ fn real_time_signals_go_through() {
     assert_eq!(child.wait().unwrap().code(), Some(128 + 9));
 }
 
-fn only_child_of(pid: u32) -> u32 {
-    // Orphans of a program before it may be on their way out.
-    eventually("one child", || match children_of(pid)[..] {
-        [child] => Some(child),
-        _ => None,
-    })
-}
-
-fn children_of(pid: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let children = tasks.flatten().flat_map(|task| {
-        let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()
-    });
-    children.collect()
-}
-
 #[test]
 fn orphans_are_taken_in_and_leave_no_zombies() {
     let stage = Stage::new();
@@ -233,62 +157,6 @@ fn orphans_are_taken_in_and_leave_no_zombies() {
 }
 
 #[test]
-fn a_change_restarts_it_with_the_new_value() {
-    let stage = Stage::new();
-    let script = "echo \"$PGPASSWORD\"; trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done";
-    let mut flags = BOTH.to_vec();
-    flags.extend(["--restart-on-change", "--debounce", "100ms"]);
-    let (mut child, mut lines) = start(&mut stage.exec(&flags, script));
-    assert_eq!(line(&mut lines), stage.password);
-    for _ in 0..2 {
-        let password = stage.new_password();
-        assert_eq!(line(&mut lines), "bye");
-        assert_eq!(line(&mut lines), password);
-    }
-    send(child.id(), "TERM");
-    assert_eq!(line(&mut lines), "bye");
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-}
-
-#[test]
-fn who_does_not_end_for_a_restart_is_killed() {
-    let stage = Stage::new();
-    let script = "trap '' TERM; echo \"$PGPASSWORD\"; while :; do sleep 0.05; done";
-    let mut flags = BOTH.to_vec();
-    flags.extend(["--restart-on-change", "--debounce", "100ms", "--grace", "200ms"]);
-    let (mut child, mut lines) = start(&mut stage.exec(&flags, script));
-    assert_eq!(line(&mut lines), stage.password);
-    let password = stage.new_password();
-    assert_eq!(line(&mut lines), password);
-    send(only_child_of(child.id()), "KILL");
-    child.wait().unwrap();
-}
-
-#[test]
-fn a_stop_is_not_undone_by_a_change() {
-    let stage = Stage::new();
-    let go = stage.folder.path().join("go");
-    let script = format!(
-        "trap 'echo stopping' TERM; echo ready; while [ ! -e {} ]; do sleep 0.05; done; exit 5",
-        go.display()
-    );
-    let mut flags = BOTH.to_vec();
-    flags.extend(["--restart-on-change", "--debounce", "100ms", "--grace", "100ms"]);
-    let (mut child, mut lines) = start(&mut stage.exec(&flags, &script));
-    assert_eq!(line(&mut lines), "ready");
-    send(child.id(), "TERM");
-    assert_eq!(line(&mut lines), "stopping");
-    stage.new_password();
-    let reads = || stage.vault.server.count("GET", "secret/data/app");
-    eventually("the new value is read", || (reads() > 1).then_some(()));
-    let looks = stage.vault.server.requests().len();
-    eventually("another look", || (stage.vault.server.requests().len() > looks).then_some(()));
-    fs::write(go, "").unwrap();
-    assert!(lines.next().is_none(), "it was signalled again, or started again");
-    assert_eq!(child.wait().unwrap().code(), Some(5));
-}
-
-#[test]
 fn it_can_be_stopped_while_it_waits_for_vault() {
     let stage = Stage::new();
     let down = Fault::errors(503, &["sealed"]);
@@ -298,24 +166,6 @@ fn it_can_be_stopped_while_it_waits_for_vault() {
     send(child.id(), "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
     assert!(lines.next().is_none(), "nothing was run");
-}
-
-#[test]
-fn a_change_is_written_to_the_files_and_signalled() {
-    let stage = Stage::new();
-    let script = "trap 'cat $FILE; echo' USR1; cat $FILE; echo; while :; do sleep 0.05; done";
-    let flags =
-        ["--file", "FILE=db/password", "--signal-on-change", "SIGUSR1", "--debounce", "100ms"];
-    let (mut child, mut lines) = start(&mut stage.exec(&flags, script));
-    assert_eq!(line(&mut lines), stage.password);
-    let pid = only_child_of(child.id());
-    for _ in 0..2 {
-        let password = stage.new_password();
-        assert_eq!(line(&mut lines), password);
-    }
-    assert_eq!(only_child_of(child.id()), pid, "the same program");
-    send(child.id(), "TERM");
-    child.wait().unwrap();
 }
 
 #[test]

@@ -1,20 +1,33 @@
-//! Copying both ways, each to its own end.
+//! Copying both ways, each to its own end. The near side is plain, whoever is there.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use super::super::connect::refuses_certificate;
-use super::super::tenure::Term;
-use crate::adapter::activity::Activity;
+use super::activity::Activity;
+use super::ambassador::connect::refuses_certificate;
 use crate::memory::in_ordinary_memory;
 
 /// What is under way in one direction, besides what the kernel and TLS hold.
 const BUFFER: usize = 16 << 10;
 /// A connection that is due is closed when nothing moved for as long as this.
 const QUIET: Duration = Duration::from_millis(200);
+
+/// For both sides to take note of the end.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// When a connection has to end.
+pub(super) trait Term {
+    /// Ends when the connection should end at the next opportunity.
+    fn due(&mut self) -> impl Future<Output = ()> + Send;
+    /// Ends when it must end, in the middle of whatever it is.
+    fn over(&self) -> impl Future<Output = ()> + Send;
+}
 
 /// How a connection came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +44,7 @@ pub(super) enum End {
     Cut,
     /// One side broke off.
     Broken,
-    /// The destination does not take our certificate.
+    /// The far side does not take our certificate.
     CertificateRefused,
 }
 
@@ -182,6 +195,22 @@ async fn pass_on(
     to.flush().await?;
     activity.mark();
     Ok(())
+}
+
+/// Tells both sides of an end in order. Whether they took note of it in time.
+///
+/// Cancel safety: one of them may have been told.
+pub(super) async fn say_end(
+    near: &mut (impl AsyncWrite + Unpin),
+    far: &mut (impl AsyncWrite + Unpin),
+) -> bool {
+    let close = async { tokio::join!(near.shutdown(), far.shutdown()) };
+    timeout(LAST_WORD, close).await.is_ok()
+}
+
+/// Whether the peer sees a reset when `stream` is dropped, which it cannot take for an end.
+pub(super) fn reset_when_dropped(stream: &TcpStream, reset: bool) {
+    let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
 }
 
 #[cfg(test)]

@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
-use super::{Kind, Secret, Value};
+use super::{Secret, Value};
 use crate::memory::{SecretBuf, SecretWriter};
+
+mod yaml;
+
+pub(super) use yaml::write_quoted;
 
 /// A form that all fields of a secret can be asked for in, besides JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +37,12 @@ pub(super) fn write(secret: &Secret, format: Format) -> Result<SecretBuf, Unrepr
     for (name, value) in secret.values() {
         match format {
             Format::Env => write_env(name, value, &mut seen, &mut out)?,
-            Format::Yaml => write_yaml(name, value, &mut out),
+            Format::Yaml => yaml::write(name, value, &mut out)?,
             Format::Properties => write_properties(name, value, &mut out),
         }
+    }
+    if format == Format::Yaml && out.is_empty() {
+        out.push(b"{}\n");
     }
     Ok(out.finish())
 }
@@ -81,49 +88,6 @@ fn variable_name(field: &str) -> Option<String> {
     }
 }
 
-fn write_yaml(name: &str, value: Value<'_>, out: &mut SecretWriter) {
-    if is_plain_yaml_key(name) {
-        out.push(name.as_bytes());
-    } else {
-        write_quoted(name, out);
-    }
-    out.push(b": ");
-    match (value.kind, std::str::from_utf8(value.plaintext)) {
-        (Kind::Text, Ok(text)) => write_quoted(text, out),
-        // JSON is YAML, flow style.
-        _ => out.push(value.plaintext),
-    }
-    out.push(b"\n");
-}
-
-fn is_plain_yaml_key(name: &str) -> bool {
-    const RESERVED: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
-    let simple = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
-    name.bytes().next().is_some_and(|c| c.is_ascii_alphabetic() || c == b'_')
-        && name.bytes().all(simple)
-        && !RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name))
-}
-
-/// A double-quoted YAML scalar: JSON's escapes, and also those characters escaped that YAML
-/// does not count as printable.
-fn write_quoted(text: &str, out: &mut SecretWriter) {
-    out.push(b"\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push(b"\\\""),
-            '\\' => out.push(br"\\"),
-            '\n' => out.push(br"\n"),
-            '\t' => out.push(br"\t"),
-            '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => {
-                // A SecretWriter takes everything.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            _ => out.push(c.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    out.push(b"\"");
-}
-
 fn write_properties(name: &str, value: Value<'_>, out: &mut SecretWriter) {
     write_property_text(name.as_bytes(), true, out);
     out.push(b"=");
@@ -157,60 +121,4 @@ fn write_property_text(text: &[u8], key: bool, out: &mut SecretWriter) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{EtagKey, render};
-    use super::*;
-
-    fn formatted(json: serde_json::Value, format: Format) -> Result<String, Unrepresentable> {
-        let secret = render(&json.to_string(), &EtagKey::random().unwrap(), None, None).unwrap();
-        secret.formatted(format).map(|out| String::from_utf8(out.expose().to_vec()).unwrap())
-    }
-
-    #[test]
-    fn env_quotes_what_a_shell_would_read() {
-        let json = serde_json::json!({"user": "alice", "pass-word": "it's $HOME\nnext", "n": 5, "empty": ""});
-        assert_eq!(
-            formatted(json, Format::Env).unwrap(),
-            "empty=\nn=5\npass_word='it'\\''s $HOME\nnext'\nuser=alice\n"
-        );
-    }
-
-    #[test]
-    fn a_shell_reads_back_what_was_written() {
-        let value = "a'b\"c\\d $x `y` \n\t é ; # end ";
-        let script = formatted(serde_json::json!({ "v": value }), Format::Env).unwrap();
-        let output = std::process::Command::new("sh")
-            .arg("-c")
-            .arg(format!("{script}printf %s \"$v\""))
-            .output()
-            .unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), value);
-    }
-
-    #[test]
-    fn env_refuses_what_it_cannot_hold() {
-        let nul = formatted(serde_json::json!({"a": "x\u{0}y"}), Format::Env).unwrap_err();
-        assert_eq!(&*nul.field, "a");
-        let twice = formatted(serde_json::json!({"a-b": "1", "a.b": "2"}), Format::Env);
-        assert_eq!(twice.unwrap_err().reason, "another field has the same variable name");
-    }
-
-    #[test]
-    fn yaml_quotes_texts_and_reserved_keys() {
-        let json =
-            serde_json::json!({"no": "yes", "port": 5432, "a b": "x\u{7f}\"\n", "list": [1, "2"]});
-        assert_eq!(
-            formatted(json, Format::Yaml).unwrap(),
-            "\"a b\": \"x\\u007f\\\"\\n\"\nlist: [1,\"2\"]\n\"no\": \"yes\"\nport: 5432\n"
-        );
-    }
-
-    #[test]
-    fn properties_escape_as_java_reads() {
-        let json = serde_json::json!({"a key": " é=😀\\", "b": "x:y"});
-        assert_eq!(
-            formatted(json, Format::Properties).unwrap(),
-            "a\\ key=\\ \\u00e9=\\ud83d\\ude00\\\\\nb=x:y\n"
-        );
-    }
-}
+mod tests;

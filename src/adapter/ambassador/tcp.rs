@@ -5,26 +5,16 @@
 //! whole.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::AsyncWriteExt as _;
-use tokio::time::timeout;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{ConnectError, Outbound};
 use super::tenure::Tenure;
 use super::{Station, Use, identity};
+use crate::adapter::relay::{relay, reset_when_dropped, say_end};
 use crate::lease::now;
 use crate::server::{Denied, Peer, Stream};
-
-mod relay;
-
-use relay::relay;
-
-/// For both sides to take note of the end.
-const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// One TCP ambassador.
 pub(super) struct Tcp {
@@ -34,7 +24,7 @@ pub(super) struct Tcp {
 impl Tcp {
     /// Serves one connection to its end.
     pub(super) async fn serve(&self, stream: Stream, peer: Peer, stop: CancellationToken) {
-        reset_when_dropped(&stream, true);
+        reset_application(&stream, true);
         let mut used =
             Use { action: "connect", peer: &peer, caller: None, outcome: "ok", served: None };
         let opened = match self.station.identify(&peer, None) {
@@ -73,27 +63,23 @@ impl Tcp {
     }
 
     async fn copy(&self, mut near: Stream, mut far: Outbound, mut tenure: Tenure) {
-        let _ = SockRef::from(far.tcp()).set_linger(Some(Duration::ZERO));
+        reset_when_dropped(far.tcp(), true);
         // TLS says when it is over, and TCP may only look like it.
         let sure_end = matches!(far, Outbound::Tls(_));
         let patience = self.station.spec.idle_timeout;
         let end = relay(&mut near, (&mut far, sure_end), patience, &mut tenure).await;
         self.station.numbers.count(end.word());
-        if !end.is_orderly() {
-            return;
-        }
-        let close = async { tokio::join!(near.shutdown(), far.shutdown()) };
-        if timeout(LAST_WORD, close).await.is_ok() {
-            reset_when_dropped(&near, false);
-            let _ = SockRef::from(far.tcp()).set_linger(None);
+        if end.is_orderly() && say_end(&mut near, &mut far).await {
+            reset_application(&near, false);
+            reset_when_dropped(far.tcp(), false);
         }
     }
 }
 
 /// A unix socket has no reset: there an end is an end.
-fn reset_when_dropped(stream: &Stream, reset: bool) {
+fn reset_application(stream: &Stream, reset: bool) {
     if let Either::Left(stream) = stream {
-        let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
+        reset_when_dropped(stream, reset);
     }
 }
 

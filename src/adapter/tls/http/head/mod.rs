@@ -18,11 +18,22 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What starts like this says who asked, and is ours.
-const FORWARDED_PREFIX: &str = "x-forwarded-";
+/// What starts like this says who asked, and is ours: also where another proxy would say so.
+const OUR_PREFIXES: [&str; 4] = ["x-forwarded-", "x-client-cert", "ssl-client-", "x-ssl-client-"];
 /// Ours likewise, or of no use to the application: `Proxy` becomes `HTTP_PROXY` in CGI, an
-/// expectation is answered here, and the rest is made anew.
-const OURS: [&str; 6] = ["forwarded", "x-real-ip", "proxy", "expect", "host", "content-length"];
+/// expectation is none of its business, and the rest is made anew.
+const OURS: [&str; 10] = [
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "client-cert",
+    "client-cert-chain",
+    "proxy",
+    "expect",
+    "host",
+    "content-length",
+];
 
 /// What is said about each request of a connection.
 pub(super) struct Origin {
@@ -178,9 +189,8 @@ pub(super) fn trailers(trailers: &mut HeaderMap) {
 
 /// Many servers read `X_Forwarded_For` as `X-Forwarded-For`.
 fn is_ours(name: &str) -> bool {
-    let start = name.get(..FORWARDED_PREFIX.len());
-    start.is_some_and(|start| is_alike(start, FORWARDED_PREFIX))
-        || OURS.iter().any(|ours| is_alike(name, ours))
+    let starts = |prefix: &&str| name.get(..prefix.len()).is_some_and(|it| is_alike(it, prefix));
+    OUR_PREFIXES.iter().any(starts) || OURS.iter().any(|ours| is_alike(name, ours))
 }
 
 /// Announced trailers, which are for the next one too.
@@ -208,132 +218,4 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http::Request;
-
-    fn parts(version: Version, target: &str, headers: &[(&str, &str)]) -> Parts {
-        let mut request = Request::builder().version(version).uri(target);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.body(()).unwrap().into_parts().0
-    }
-
-    fn sent(version: Version, headers: &[(&str, &str)]) -> Vec<String> {
-        let mut parts = parts(version, "/", headers);
-        let host = fits(&parts).unwrap();
-        let (client, server) = ("[2001:db8::1]:9".parse(), "192.0.2.1:443".parse());
-        let origin = Origin::new(client.unwrap(), server.unwrap(), None);
-        let out = outgoing(&mut parts, host.as_ref(), None, &origin);
-        let mut out: Vec<_> =
-            out.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
-        out.sort();
-        out
-    }
-
-    /// What is said about each of them.
-    const SAID: [&str; 7] = [
-        "forwarded=for=\"[2001:db8::1]\";host=\"a.example:8443\";proto=https",
-        "host=a.example:8443",
-        "via=1.1 sidekey",
-        "x-forwarded-for=2001:db8::1",
-        "x-forwarded-host=a.example:8443",
-        "x-forwarded-port=443",
-        "x-forwarded-proto=https",
-    ];
-
-    const HOST: (&str, &str) = ("host", "a.example:8443");
-
-    #[test]
-    fn who_asked_is_for_us_to_say() {
-        let out = sent(
-            Version::HTTP_11,
-            &[
-                HOST,
-                ("x-forwarded-for", "6.6.6.6"),
-                ("x_forwarded_for", "6.6.6.6"),
-                ("x-forwarded_proto", "http"),
-                ("x-forwarded-client-cert", "Subject=\"CN=root\""),
-                ("x_forwarded_client_cert", "Subject=\"CN=root\""),
-                ("forwarded", "for=6.6.6.6"),
-                ("x_real_ip", "6.6.6.6"),
-                ("proxy", "http://6.6.6.6"),
-                ("expect", "100-continue"),
-            ],
-        );
-        assert_eq!(out, SAID);
-    }
-
-    #[test]
-    fn what_belongs_to_one_connection_stays_behind() {
-        let out = sent(
-            Version::HTTP_11,
-            &[
-                HOST,
-                ("connection", "close, X-Hop, X-Forwarded-For, host"),
-                ("x-hop", "1"),
-                ("keep-alive", "timeout=5"),
-                ("transfer-encoding", "chunked"),
-                ("content-length", "5"),
-                ("transfer_encoding", "chunked"),
-                ("content_length", "5"),
-                ("upgrade", "h2c"),
-            ],
-        );
-        assert_eq!(out, SAID);
-    }
-
-    #[test]
-    fn trailers_are_passed_on_but_not_under_our_names() {
-        let out = sent(Version::HTTP_11, &[HOST, ("te", "gzip, trailers"), ("trailer", "x-sum")]);
-        for expected in ["te=trailers", "connection=te", "trailer=x-sum"] {
-            assert!(out.iter().any(|line| line == expected), "{out:?}");
-        }
-        let mut map = HeaderMap::new();
-        for name in ["x-sum", "x-forwarded-for", "x_forwarded_for", "host", "content-length"] {
-            map.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
-        }
-        trailers(&mut map);
-        assert_eq!(map.keys().collect::<Vec<_>>(), ["x-sum"]);
-    }
-
-    #[test]
-    fn cookies_become_one() {
-        let out = sent(Version::HTTP_11, &[HOST, ("cookie", "a=1"), ("cookie", "b=2; c=3")]);
-        assert!(out.contains(&"cookie=a=1; b=2; c=3".to_owned()), "{out:?}");
-    }
-
-    #[test]
-    fn one_host() {
-        let host = |version, target: &str, headers: &[(&str, &str)]| {
-            let found = super::host(&parts(version, target, headers));
-            found.map(|host| host.map(|host| host.to_string()))
-        };
-        let (one, two) = (Version::HTTP_11, Version::HTTP_2);
-        assert_eq!(host(one, "/", &[HOST]), Ok(Some("a.example:8443".into())));
-        assert_eq!(host(one, "/", &[]), Err(Refusal::Host));
-        assert_eq!(host(Version::HTTP_10, "/", &[]), Ok(None));
-        assert_eq!(host(one, "/", &[HOST, HOST]), Err(Refusal::Host));
-        for bad in ["", "a b", "a@b", "a/b", "a\"b"] {
-            assert_eq!(host(one, "/", &[("host", bad)]), Err(Refusal::Host), "{bad}");
-        }
-        // The target goes before the header (RFC 9112, 3.2.2); in HTTP/2 they say the same.
-        assert_eq!(host(one, "https://b.example/", &[HOST]), Ok(Some("b.example".into())));
-        assert_eq!(host(two, "https://b.example/", &[HOST]), Err(Refusal::Host));
-        assert_eq!(host(two, "https://b.example/", &[]), Ok(Some("b.example".into())));
-    }
-
-    #[test]
-    fn what_is_not_passed_on() {
-        let refusal = |method: Method, target: &str| {
-            let mut parts = parts(Version::HTTP_11, target, &[HOST]);
-            parts.method = method;
-            fits(&parts).err()
-        };
-        assert_eq!(refusal(Method::GET, "/a//b/../c?d"), None);
-        assert_eq!(refusal(Method::OPTIONS, "*"), Some(Refusal::Target));
-        assert_eq!(refusal(Method::TRACE, "/"), Some(Refusal::Method));
-        assert_eq!(refusal(Method::CONNECT, "a.example:443"), Some(Refusal::Method));
-    }
-}
+mod tests;

@@ -1,0 +1,43 @@
+//! The endpoint that the SDKs of AWS ask for credentials
+//! (`AWS_CONTAINER_CREDENTIALS_FULL_URI`).
+
+use std::time::{Duration, SystemTime};
+
+use super::Source;
+use super::answer::{Answer, Label, tagged};
+use super::guard::Admitted;
+use super::head::Head;
+use super::policy::Declared;
+use super::problem::Problem;
+use super::query;
+use super::secret::share_all;
+use super::wanted::{Fetched, Waiting, Wanted};
+use crate::secret::Secret;
+
+/// What is said of the life of credentials that have no lease: after it they are asked for again.
+const UNLEASED: Duration = Duration::from_mins(15);
+
+const LABEL: Label =
+    Label { content_type: "application/json", etag_suffix: "-aws", negotiated: false, field: None };
+
+/// The secret as credentials, with the moment until which they are good.
+pub(super) async fn credentials<S: Source>(
+    source: &S,
+    admitted: &Admitted<'_>,
+    declared: &Declared,
+    head: &Head<'_>,
+    waiting: &Waiting<'_>,
+) -> Result<Answer, Problem> {
+    let [min_ttl] = query::parse(admitted.query(), ["min_ttl"]).map_err(Problem::Query)?;
+    let wanted = Wanted::parse(None, min_ttl.as_deref(), None)?;
+    let etag = |secret: &Secret| Some(tagged(secret.etag(), LABEL.etag_suffix));
+    let (served, tags) = match wanted.fetch(source, declared, head, etag, waiting).await? {
+        Fetched::Value(served, tags) => (served, tags),
+        Fetched::JudgeAnew(etag) => return Ok(Answer::unchanged(etag)),
+    };
+    Answer::value(&served, tags, LABEL, Some(head), || {
+        let expires = SystemTime::now() + served.expires_in.unwrap_or(UNLEASED);
+        let body = served.secret.aws_credentials(expires).map_err(Problem::Unrepresentable)?;
+        Ok(share_all(body))
+    })
+}
