@@ -229,6 +229,7 @@ fn template(stored: &[Value]) -> &Value {
 /// Pod security `restricted` lets our pods in, and would not let others in. Vault believes the
 /// token that this API server issues, and the sidecar logs in with it.
 pub fn admission_and_login() {
+    overlays_follow_the_base();
     let cluster = Cluster::start();
     cluster.apply_all("cluster");
     let folders = [
@@ -265,6 +266,14 @@ pub fn admission_and_login() {
         assert!(status == 403 && why.contains("violates PodSecurity"), "{why}");
     }
     login(&cluster);
+}
+
+/// The overlays' settings are the base's, but for the address of a Vault outside.
+fn overlays_follow_the_base() {
+    let base = include_str!("../../k8s/base/sidekey.toml");
+    let outside = base.replace("vault.vault.svc", "vault.example.com");
+    assert_eq!(include_str!("../../k8s/overlays/example/sidekey.toml"), outside);
+    assert_eq!(include_str!("../../k8s/overlays/example-job/sidekey.toml"), outside);
 }
 
 /// What `k8s/README.md` tells an operator to write: the policy, and the role's parameters.
