@@ -53,7 +53,7 @@ memory-release *args:
 memory-musl *args: musl
     SIDEKEY_TEST_BIN="{{ musl_program }}" cargo test --locked --test memory -- --skip control_ {{ args }}
 
-# The static binary of the container image: without the dev server, with the list of its crates for scanners, and the same bytes wherever it is built. Needs `cargo install cargo-auditable`.
+# The static binary of the container image: without the dev server, with the list of its crates for scanners, and without paths of this machine. Needs `cargo install cargo-auditable`.
 musl:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -148,7 +148,7 @@ image: musl
     epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
     mkdir -p target/image
     cp "{{ musl_program }}" compose/Dockerfile target/image/
-    # podman's digest is the same for the same source; docker's classic builder stamps its own time.
+    # podman's digest says nothing of the time of the build; docker's classic builder stamps it.
     engine=${ENGINE:-docker}
     reproducible=()
     [[ "$engine" != podman ]] || reproducible=(--timestamp "$epoch" --format docker)
@@ -206,6 +206,7 @@ manifests: linters
     not_ours=deployment-has-poddisruptionbudget,deployment-has-host-podantiaffinity,container-image-pull-policy
     score cluster
     score overlays/example
+    score overlays/example-job
     # Overlays name the images' versions.
     score deployment container-image-tag
     score job container-image-tag

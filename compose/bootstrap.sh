@@ -33,6 +33,7 @@ connect() {
         connection_url='postgresql://{{username}}:{{password}}@postgres:5432/app?sslmode=disable' \
         username=vault password=-
 }
+# PostgreSQL's first password is no secret: it stands in compose.yaml.
 wait_for connect
 # From here on Vault alone knows that password.
 vault write -force database/rotate-root/app

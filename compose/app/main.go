@@ -97,14 +97,20 @@ func main() {
 		fmt.Fprintf(w, "PostgreSQL %s knows me as %s\n", version, user)
 	})
 	server := http.Server{Addr: ":8080", ReadHeaderTimeout: 5 * time.Second}
+	answered := make(chan struct{})
 	go func() {
+		defer close(answered)
 		<-ctx.Done()
-		_ = server.Shutdown(context.Background())
+		patience, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = server.Shutdown(patience)
 	}()
 	log.Print("listening on ", server.Addr)
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		log.Fatal(err)
 	}
+	// It returns at once; the requests under way are what Shutdown waits for.
+	<-answered
 }
 
 // reconnectOnRotation has connections made anew when the credentials changed: the old ones

@@ -13,7 +13,9 @@ pub(super) struct Limits {
     pub(super) memory_and_swap: Option<String>,
     /// Microseconds in a period (version 2: `max 100000`), -1 or `max` for no limit.
     pub(super) cpu_quota: Option<String>,
-    /// Version 2 from 1 to 10000, 100 for nothing chosen; version 1 from 2, with 1024.
+    /// Version 1: from 2, 1024 for nothing chosen.
+    pub(super) cpu_shares: Option<String>,
+    /// Version 2: from 1 to 10000, 100 for nothing chosen.
     pub(super) cpu_weight: Option<String>,
     /// Number or `max`.
     pub(super) processes: Option<String>,
@@ -25,6 +27,15 @@ pub(super) enum Limit {
     Unseen,
     Absent,
     At(u64),
+}
+
+/// A share of the processors, relative to the neighbors'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    Chosen(u32),
+    Unchosen,
+    /// Chosen or not: it cannot be told.
+    Either(u32),
 }
 
 /// Version 1 has no word for "no limit": it is a number near the largest.
@@ -56,10 +67,23 @@ impl Limits {
         }
     }
 
-    /// Whether the share of the processors was chosen. `None` when it cannot be seen.
-    pub(super) fn has_cpu_share(&self) -> Option<bool> {
-        let weight = self.cpu_weight.as_ref()?.trim().parse().ok()?;
-        Some(!matches!(weight, 100_u32 | 1024))
+    /// The share of the processors. `None` when it cannot be seen.
+    ///
+    /// Where nothing is requested, Kubernetes sets the least that there is; the kernel's own
+    /// number is there what a request of just that size comes to.
+    pub(super) fn cpu_share(&self, kubernetes: bool) -> Option<Share> {
+        let (text, kernels, least) = match (&self.cpu_weight, &self.cpu_shares) {
+            (Some(weight), _) => (weight, 100, 1),
+            (None, Some(shares)) => (shares, 1024, 2),
+            (None, None) => return None,
+        };
+        let share: u32 = text.parse().ok()?;
+        Some(match (share == kernels, kubernetes) {
+            (true, true) => Share::Either(share),
+            (true, false) => Share::Unchosen,
+            (false, true) if share <= least => Share::Unchosen,
+            (false, _) => Share::Chosen(share),
+        })
     }
 }
 
@@ -79,7 +103,8 @@ pub(super) fn read(own: &str) -> Limits {
         swap: limit(&["memory"], None, Some("memory.swap.max")),
         memory_and_swap: limit(&["memory"], Some("memory.memsw.limit_in_bytes"), None),
         cpu_quota: limit(&cpu, Some("cpu.cfs_quota_us"), Some("cpu.max")),
-        cpu_weight: limit(&cpu, Some("cpu.shares"), Some("cpu.weight")),
+        cpu_shares: limit(&cpu, Some("cpu.shares"), None),
+        cpu_weight: limit(&cpu, None, Some("cpu.weight")),
         processes: limit(&["pids"], Some("pids.max"), Some("pids.max")),
     }
 }
@@ -142,13 +167,22 @@ mod tests {
 
     #[test]
     fn shares_that_nobody_chose() {
-        let share = |text: &str| {
-            Limits { cpu_weight: Some(text.to_owned()), ..Limits::default() }.has_cpu_share()
-        };
-        assert_eq!(
-            [share("100"), share("1024"), share("512"), share("?")],
-            [Some(false), Some(false), Some(true), None]
-        );
+        let text = |text: &str| Some(text.to_owned());
+        let version_1 = |shares: &str| Limits { cpu_shares: text(shares), ..Limits::default() };
+        let version_2 = |weight: &str| Limits { cpu_weight: text(weight), ..Limits::default() };
+        for (limits, elsewhere, in_kubernetes) in [
+            (version_1("1024"), Share::Unchosen, Share::Either(1024)),
+            (version_1("100"), Share::Chosen(100), Share::Chosen(100)),
+            (version_1("2"), Share::Chosen(2), Share::Unchosen),
+            (version_2("100"), Share::Unchosen, Share::Either(100)),
+            (version_2("1024"), Share::Chosen(1024), Share::Chosen(1024)),
+            (version_2("1"), Share::Chosen(1), Share::Unchosen),
+        ] {
+            assert_eq!(limits.cpu_share(false), Some(elsewhere), "{limits:?}");
+            assert_eq!(limits.cpu_share(true), Some(in_kubernetes), "{limits:?}");
+        }
+        assert_eq!(version_2("?").cpu_share(false), None);
+        assert_eq!(Limits::default().cpu_share(true), None);
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn network(seen: &Seen) -> Finding {
         host.is_none(),
         host.map_or_else(|| "a network of its own".into(), |how| how.to_string()),
         Remedy {
-            compose: "network_mode: leave out `host`; one of the two joins the other's: \"service:sidekey\"",
+            compose: "network_mode: leave out `host`; sidecar and application join one network: \"service:pod\"",
             manifest: "hostNetwork: false",
         },
     )
@@ -89,13 +89,14 @@ fn network(seen: &Seen) -> Finding {
 
 fn mounts(seen: &Seen) -> Vec<Finding> {
     let mounts = mounts::parse(&seen.mountinfo);
-    let points = |wanted: fn(&mounts::Mount) -> bool| -> Vec<String> {
+    let points = |wanted: &dyn Fn(&mounts::Mount) -> bool| -> Vec<String> {
         mounts.iter().filter(|mount| wanted(mount)).map(|mount| mount.point.clone()).collect()
     };
-    let mut of_host = points(mounts::Mount::is_host_folder);
-    of_host.extend(points(|mount| mount.shared && mount.point != "/" && !mount.is_virtual()));
-    of_host.dedup();
-    let writable = points(mounts::Mount::is_writable_volume);
+    let of_host = points(&|mount| {
+        mount.is_host_folder(&seen.mounted_folders)
+            || mount.shared && mount.point != "/" && !mount.is_virtual()
+    });
+    let writable = points(&|mount| mount.is_writable_volume(seen.kubernetes));
     let read_only = mounts.iter().rfind(|mount| mount.point == "/").map(|root| !root.writable);
     let remedy = Remedy {
         compose: "read_only: true",

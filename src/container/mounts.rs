@@ -11,6 +11,9 @@ pub(super) struct Mount {
     pub(super) writable: bool,
     /// Mounts below it appear on the host too, and the other way round.
     pub(super) shared: bool,
+    /// Neither programs of other users nor devices count on it: engines say so of what they mount
+    /// by themselves, and the kubelet of no volume.
+    pub(super) restrained: bool,
     /// The kind of file system.
     pub(super) kind: String,
 }
@@ -45,7 +48,7 @@ const USUAL: [&str; 8] = [
     "/run/podman-init",
 ];
 
-/// Folders of a host that no sidecar needs, whole or in part.
+/// Folders of a host that no sidecar needs. Volumes and projects may lie below these.
 const SENSITIVE: [&str; 22] = [
     "/",
     "/boot",
@@ -71,8 +74,22 @@ const SENSITIVE: [&str; 22] = [
     "/etc/kubernetes",
 ];
 
-/// In private or memory-backed places that engines make for every container.
-const PRIVATE: [&str; 6] = ["/dev", "/proc", "/sys", "/run", "/tmp", "/var/tmp"];
+/// Those below which no folder is needed either; single files are settings.
+const SYSTEM: [&str; 11] = [
+    "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sys", "/usr", "/var/log",
+    "/var/run",
+];
+
+/// What the kernel and engines mount in every container.
+const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+/// Where a service has memory-backed places of its own.
+const PRIVATE: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
+
+/// `folder` itself, or something in it.
+fn is_in(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 impl Mount {
     pub(super) fn is_virtual(&self) -> bool {
@@ -83,22 +100,38 @@ impl Mount {
         USUAL.contains(&self.point.as_str())
     }
 
-    fn is_private(&self) -> bool {
-        let below = |folder: &str| {
-            let rest = self.point.strip_prefix(folder);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        self.is_virtual() && PRIVATE.iter().any(|folder| below(folder))
+    /// Made for this container alone. The containers of a pod share memory-backed volumes, which
+    /// may be mounted anywhere; elsewhere such a volume is usual at `/run/secrets` alone, where
+    /// podman mounts one for each container too.
+    fn is_private(&self, kubernetes: bool) -> bool {
+        let point = self.point.as_str();
+        if !self.is_virtual() {
+            return false;
+        }
+        if KERNELS.iter().any(|folder| is_in(point, folder)) {
+            return true;
+        }
+        if kubernetes {
+            return self.restrained && PRIVATE.contains(&point);
+        }
+        PRIVATE.iter().any(|folder| is_in(point, folder))
+            && (!is_in(point, "/run/secrets") || self.root.ends_with("/userdata/run/secrets"))
     }
 
-    /// A folder of the host itself, and not a volume.
-    pub(super) fn is_host_folder(&self) -> bool {
-        !self.is_usual() && !self.is_virtual() && SENSITIVE.contains(&self.root.as_str())
+    /// A folder of the host itself, and not a volume. `folders` are the mount points that are
+    /// folders.
+    pub(super) fn is_host_folder(&self, folders: &[String]) -> bool {
+        let root = self.root.as_str();
+        let hidden = |home| is_in(root, home) && root.contains("/.");
+        let below = SYSTEM.iter().any(|folder| is_in(root, folder))
+            || ["/home", "/root"].into_iter().any(hidden);
+        let whole = SENSITIVE.contains(&root);
+        !self.is_usual() && !self.is_virtual() && (whole || below && folders.contains(&self.point))
     }
 
     /// A place where files can be left for others to find.
-    pub(super) fn is_writable_volume(&self) -> bool {
-        self.writable && !self.is_usual() && !self.is_private()
+    pub(super) fn is_writable_volume(&self, kubernetes: bool) -> bool {
+        self.writable && !self.is_usual() && !self.is_private(kubernetes)
     }
 
     pub(super) fn is_engine_socket(&self) -> bool {
@@ -134,6 +167,7 @@ fn mount(line: &str) -> Option<Mount> {
         point: unescaped(point),
         writable: !read_only(options) && !read_only(of_file_system),
         shared,
+        restrained: ["nosuid", "nodev"].iter().all(|word| options.split(',').any(|o| o == *word)),
         kind: kind.to_owned(),
     })
 }
@@ -172,33 +206,71 @@ pub(super) mod tests {
         assert_eq!(mounts.len(), 10);
         assert!(!mounts[0].writable);
         for mount in mounts {
-            assert!(!mount.is_host_folder() && !mount.is_writable_volume(), "{mount:?}");
+            assert!(!mount.is_host_folder(std::slice::from_ref(&mount.point)), "{mount:?}");
+            assert!([true, false].iter().all(|kubernetes| !mount.is_writable_volume(*kubernetes)));
             assert!(!mount.shared && !mount.is_engine_socket(), "{mount:?}");
         }
     }
 
     #[test]
     fn folders_of_the_host_are_told_from_volumes() {
-        let etc = one("1 2 254:0 /etc /host ro,relatime - ext4 /dev/vda rw");
-        assert!(etc.is_host_folder() && !etc.is_writable_volume());
-        let whole = one("1 2 254:0 / /host rw,relatime shared:1 - ext4 /dev/vda rw");
-        assert!(whole.is_host_folder() && whole.is_writable_volume() && whole.shared);
-        let volume = one("1 2 254:0 /var/lib/docker/volumes/x/_data /x rw - ext4 /dev/vda rw");
-        assert!(!volume.is_host_folder() && volume.is_writable_volume());
-        let config = one("1 2 254:0 /srv/sidekey.toml /etc/sidekey.toml ro - ext4 /dev/vda rw");
-        assert!(!config.is_host_folder() && !config.is_writable_volume());
-        let token = one("1 2 0:9 / /var/run/secrets/tokens ro - tmpfs tmpfs rw");
-        assert!(!token.is_host_folder() && !token.is_writable_volume());
+        let judged = |line: &str| {
+            let mount = one(line);
+            (
+                mount.is_host_folder(std::slice::from_ref(&mount.point)),
+                mount.is_writable_volume(false),
+            )
+        };
+        assert_eq!(judged("1 2 254:0 /etc /host ro,relatime - ext4 /dev/vda rw"), (true, false));
+        let whole = "1 2 254:0 / /host rw,relatime shared:1 - ext4 /dev/vda rw";
+        assert_eq!((judged(whole), one(whole).shared), ((true, true), true));
+        for volume in [
+            "/var/lib/docker/volumes/x/_data",
+            "/var/lib/kubelet/pods/5f/volumes/kubernetes.io~configmap/settings",
+            "/home/me/project/run",
+        ] {
+            let line = format!("1 2 254:0 {volume} /x ro - ext4 /dev/vda rw");
+            assert_eq!(judged(&line), (false, false), "{volume}");
+        }
+        let volume = "1 2 254:0 /var/lib/docker/volumes/x/_data /x rw - ext4 /dev/vda rw";
+        assert_eq!(judged(volume), (false, true));
+        let token = "1 2 0:9 / /var/run/secrets/tokens ro - tmpfs tmpfs rw";
+        assert_eq!(judged(token), (false, false));
+    }
+
+    #[test]
+    fn folders_below_those_of_the_system_are_the_hosts_and_files_are_settings() {
+        for root in ["/etc/ssh", "/usr/local/bin", "/var/log/pods", "/root/.ssh", "/home/me/.kube"]
+        {
+            let mount = one(&format!("1 2 254:0 {root} /x ro - ext4 /dev/vda rw"));
+            assert!(mount.is_host_folder(&["/x".into()]), "{root}");
+            assert!(!mount.is_host_folder(&[]), "{root} is a file");
+        }
+        let other = one("1 2 254:0 /etcetera /x ro - ext4 /dev/vda rw");
+        assert!(!other.is_host_folder(&["/x".into()]));
     }
 
     #[test]
     fn memory_shared_under_a_name_of_its_own_is_a_volume() {
-        assert!(one("1 2 0:9 / /secrets rw,relatime - tmpfs tmpfs rw").is_writable_volume());
-        for private in ["/tmp", "/run", "/run/lock", "/dev/shm"] {
-            let line = format!("1 2 0:9 / {private} rw,relatime - tmpfs tmpfs rw");
-            assert!(!one(&line).is_writable_volume(), "{private}");
+        let tmpfs = |point: &str, options: &str, kubernetes| {
+            one(&format!("1 2 0:9 / {point} {options} - tmpfs tmpfs rw"))
+                .is_writable_volume(kubernetes)
+        };
+        for private in ["/tmp", "/run", "/run/lock"] {
+            assert!(!tmpfs(private, "rw,relatime", false), "{private}");
+            assert!(tmpfs(private, "rw,relatime", true), "{private} may be a volume of the pod");
         }
-        assert!(one("1 2 0:9 / /tmpdata rw - tmpfs tmpfs rw").is_writable_volume());
+        // As CRI-O and podman mount them.
+        assert!(!tmpfs("/tmp", "rw,nosuid,nodev,noexec,relatime", true));
+        assert!(tmpfs("/run/x", "rw,nosuid,nodev,noexec,relatime", true));
+        for kubernetes in [true, false] {
+            assert!(!tmpfs("/dev/shm", "rw,relatime", kubernetes));
+            for shared in ["/secrets", "/tmpdata", "/run/secrets", "/run/secrets/db"] {
+                assert!(tmpfs(shared, "rw,relatime", kubernetes), "{shared}");
+            }
+        }
+        let podmans = one("1 2 0:9 /x/userdata/run/secrets /run/secrets rw - tmpfs tmpfs rw");
+        assert!(!podmans.is_writable_volume(false));
     }
 
     #[test]

@@ -34,6 +34,22 @@ const CABLES: [&str; 3] = ["veth", "cali", "lxc"];
 /// Engines, as they name control groups.
 const ENGINES: [&str; 6] = ["docker", "kubepods", "libpod", "containerd", "crio", "lxc"];
 
+/// Whether an engine gave a control group this name: its own, alone or at the start of a unit of
+/// containers, such as `kubepods-burstable.slice` or `cri-containerd-5f0c.scope`. A service that
+/// is merely named after one is none: `docker-cleanup.service`.
+fn is_engines(name: &str) -> bool {
+    let name = name.strip_prefix("cri-").unwrap_or(name);
+    let rest = ENGINES.iter().find_map(|engine| name.strip_prefix(engine));
+    rest.is_some_and(|rest| {
+        let unit = matches!(name.rsplit('.').next(), Some("scope" | "slice"));
+        match rest.chars().next() {
+            None => true,
+            Some('-' | '.') if unit => true,
+            _ => rest == "_parent" || rest.starts_with(".payload"),
+        }
+    })
+}
+
 /// How the host's network was recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostNetwork {
@@ -64,7 +80,8 @@ impl Seen {
     /// A namespace of its own for processes, IPC or control groups, which every engine makes
     /// unless told otherwise; Kubernetes' variables; a control group with an engine's name.
     /// Marker files such as `/.dockerenv` do not count: the file systems of virtual machines
-    /// are made from images too. WSL's namespaces do not count either: it is a laptop.
+    /// are made from images too. Under WSL, a laptop, only that of control groups counts: each of
+    /// its distributions has the others for itself.
     ///
     /// Not recognised: a container that shares all of these with its host, outside of
     /// Kubernetes. Taken for one: a desktop sandbox with namespaces of its own.
@@ -72,15 +89,15 @@ impl Seen {
         if self.kubernetes {
             return Some("KUBERNETES_SERVICE_HOST is set".into());
         }
-        let named = |line: &&str| ENGINES.iter().any(|engine| line.contains(engine));
+        // 4:memory:/docker/5f0c or, in version 2, 0::/docker/5f0c
+        let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
+        let named = |line: &&str| path(line).is_some_and(|path| path.split('/').any(is_engines));
         if let Some(line) = self.cgroup.lines().find(named) {
             return Some(format!("control group {line}"));
         }
-        if self.kernel.to_lowercase().contains("microsoft") {
-            return None;
-        }
-        let own =
-            ["pid", "ipc", "cgroup"].into_iter().find(|kind| self.is_first(kind) == Some(false));
+        let wsl = self.kernel.to_lowercase().contains("microsoft");
+        let kinds: &[&str] = if wsl { &["cgroup"] } else { &["pid", "ipc", "cgroup"] };
+        let own = kinds.iter().find(|kind| self.is_first(kind) == Some(false));
         own.map(|kind| format!("a {kind} namespace of its own"))
     }
 
@@ -133,6 +150,8 @@ mod tests {
         assert_eq!(seen(&HOST, &["lo", "eth0", "docker0"]).in_container(), None);
         let mut wsl = seen(&OWN, &["lo", "eth0"]);
         wsl.kernel = "5.15.153.1-microsoft-standard-WSL2".into();
+        assert_eq!(wsl.in_container(), Some("a cgroup namespace of its own".into()), "an engine's");
+        wsl.namespaces.insert("cgroup", 4_026_531_835);
         assert_eq!(wsl.in_container(), None);
         let mut session = seen(&HOST, &["lo"]);
         session.cgroup = "0::/user.slice/user-1000.slice/session-2.scope".into();
@@ -148,11 +167,25 @@ mod tests {
             let sign = seen(&namespaces, &["lo"]).in_container();
             assert_eq!(sign, Some(format!("a {kind} namespace of its own")));
         }
-        for line in
-            ["0::/kubepods.slice/pod5f", "4:memory:/docker/5f", "0::/machine.slice/libpod-5f.scope"]
-        {
+        for line in [
+            "0::/kubepods.slice/pod5f",
+            "0::/kubepods-burstable-pod5f.slice/cri-containerd-5f.scope",
+            "0::/system.slice/docker-5f.scope",
+            "0::/machine.slice/libpod-5f.scope",
+            "0::/lxc.payload.web",
+            "4:memory:/docker/5f",
+        ] {
             let seen = Seen { cgroup: line.into(), ..seen(&HOST, &["lo"]) };
             assert!(seen.in_container().is_some(), "{line}");
+        }
+        for line in [
+            "0::/system.slice/docker-cleanup.service",
+            "0::/system.slice/docker.service",
+            "0::/system.slice/my-docker-tool.scope",
+            "0::/user.slice/dockerize",
+        ] {
+            let seen = Seen { cgroup: line.into(), ..seen(&HOST, &["lo"]) };
+            assert_eq!(seen.in_container(), None, "{line}");
         }
         let pod = Seen { kubernetes: true, ..seen(&HOST, &["lo"]) };
         assert!(pod.in_container().is_some());

@@ -1,6 +1,6 @@
 //! Items about limits, and about where memory may end up.
 
-use super::cgroup::{Limit, Limits};
+use super::cgroup::{Limit, Limits, Share};
 use super::items::{judged, operators};
 use super::{Finding, Remedy, Seen, Verdict};
 
@@ -10,9 +10,9 @@ const ENOUGH_LOCKED: u64 = 8 << 20;
 pub(super) fn all(seen: &Seen) -> Vec<Finding> {
     vec![
         memory(&seen.limits),
-        processor(&seen.limits),
+        processor(seen),
         processes(seen),
-        locked(&seen.ulimits),
+        locked(seen),
         swap(seen),
         core_pattern(seen),
         ptrace(seen),
@@ -33,17 +33,25 @@ fn memory(limits: &Limits) -> Finding {
     limited("5.11", "memory limit", Limit::of(limits.memory.as_ref()), remedy)
 }
 
-fn processor(limits: &Limits) -> Finding {
+fn processor(seen: &Seen) -> Finding {
+    let limits = &seen.limits;
+    let title = "CPU limit or share";
     let remedy = Remedy {
         compose: "cpus: 0.5 (or cpu_shares)",
         manifest: "resources: { limits: { cpu: 500m } }",
     };
     let quota = Limit::of(limits.cpu_quota.as_ref());
-    if !matches!(quota, Limit::At(_)) && limits.has_cpu_share() == Some(true) {
-        let share = limits.cpu_weight.clone().unwrap_or_default();
-        return judged("5.12", "CPU limit or share", true, format!("share {share}"), remedy);
+    if matches!(quota, Limit::At(_)) {
+        return limited("5.12", title, quota, remedy);
     }
-    limited("5.12", "CPU limit or share", quota, remedy)
+    match limits.cpu_share(seen.kubernetes) {
+        Some(Share::Chosen(share)) => judged("5.12", title, true, format!("share {share}"), remedy),
+        Some(Share::Either(share)) => Finding {
+            found: format!("share {share}: the kernel's own, or a request of just that"),
+            ..operators("5.12", title, remedy)
+        },
+        Some(Share::Unchosen) | None => limited("5.12", title, quota, remedy),
+    }
 }
 
 fn processes(seen: &Seen) -> Finding {
@@ -61,8 +69,8 @@ fn processes(seen: &Seen) -> Finding {
 }
 
 /// `Max locked memory         8388608              8388608              bytes`
-fn locked(ulimits: &str) -> Finding {
-    let line = ulimits.lines().find_map(|line| line.strip_prefix("Max locked memory"));
+fn locked(seen: &Seen) -> Finding {
+    let line = seen.ulimits.lines().find_map(|line| line.strip_prefix("Max locked memory"));
     let soft = line.and_then(|line| line.split_whitespace().next());
     let remedy = Remedy {
         compose: "ulimits: { memlock: 8388608 }",
@@ -74,6 +82,10 @@ fn locked(ulimits: &str) -> Finding {
         Some(bytes) => {
             let found =
                 if bytes == u64::MAX { "no limit".into() } else { format!("{bytes} bytes") };
+            // A pod cannot say it.
+            if seen.kubernetes && bytes < ENOUGH_LOCKED {
+                return Finding { found, ..operators("5.19", title, remedy) };
+            }
             judged("5.19", title, bytes >= ENOUGH_LOCKED, found, remedy)
         }
     }

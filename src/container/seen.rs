@@ -33,6 +33,8 @@ pub struct Seen {
     /// Whether the kernel enforces either of them.
     pub(super) mac: bool,
     pub(super) mountinfo: String,
+    /// Mount points that are folders.
+    pub(super) mounted_folders: Vec<String>,
     pub(super) cgroup: String,
     pub(super) limits: Limits,
     pub(super) ulimits: String,
@@ -74,6 +76,7 @@ impl Seen {
             label,
             mac,
             engine_sockets: engine_sockets(&mountinfo),
+            mounted_folders: mounted_folders(&mountinfo),
             mountinfo,
             limits: cgroup::read(&cgroup),
             cgroup,
@@ -119,6 +122,11 @@ fn namespaces() -> BTreeMap<&'static str, u64> {
         link.to_str()?.split_once(":[")?.1.strip_suffix(']')?.parse().ok()
     };
     kinds.into_iter().filter_map(|kind| Some((kind, inode(kind)?))).collect()
+}
+
+fn mounted_folders(mountinfo: &str) -> Vec<String> {
+    let points = mounts::parse(mountinfo).into_iter().map(|mount| mount.point);
+    points.filter(|point| Path::new(point).is_dir()).collect()
 }
 
 /// At their usual places, and in whatever was mounted.

@@ -1,33 +1,41 @@
 //! `/proc/self/status`: <https://man7.org/linux/man-pages/man5/proc_pid_status.5.html>.
 
-/// Who the process is and what it may.
+/// Who the process is and what it may. `None` for what is not told: a sandbox that imitates
+/// `/proc` (`gVisor`) leaves lines out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Status {
     /// The effective user.
-    pub(super) uid: u32,
+    pub(super) uid: Option<u32>,
     /// The effective group.
-    pub(super) gid: u32,
+    pub(super) gid: Option<u32>,
     /// Every capability that it has or could still get.
-    pub(super) capabilities: u64,
+    pub(super) capabilities: Option<u64>,
     /// 0 for none, 1 strict, 2 a filter.
-    pub(super) seccomp: u32,
+    pub(super) seccomp: Option<u32>,
+    /// The text is that of a Linux: an imitation shows its own filter, and not the one that the
+    /// host has around it.
+    pub(super) genuine: bool,
 }
 
-/// `None` when a line is missing, as in a sandbox that imitates `/proc`.
-pub(super) fn parse(text: &str) -> Option<Status> {
+/// Each line by itself.
+pub(super) fn parse(text: &str) -> Status {
     let line = |key: &str| {
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':').map(str::trim))
     };
     // Real, effective, saved, file system.
     let effective = |key| line(key)?.split_whitespace().nth(1)?.parse().ok();
     let set = |key| line(key).and_then(|hex| u64::from_str_radix(hex, 16).ok());
-    let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
-    Some(Status {
-        uid: effective("Uid")?,
-        gid: effective("Gid")?,
-        capabilities: sets.into_iter().map(set).try_fold(0, |all, set| Some(all | set?))?,
-        seccomp: line("Seccomp")?.parse().ok()?,
-    })
+    // The ambient ones are among those that are permitted: nothing is lost without their line.
+    let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd"];
+    let ambient = set("CapAmb").unwrap_or_default();
+    Status {
+        uid: effective("Uid"),
+        gid: effective("Gid"),
+        capabilities: sets.into_iter().map(set).try_fold(ambient, |all, set| Some(all | set?)),
+        seccomp: line("Seccomp").and_then(|mode| mode.parse().ok()),
+        // In every Linux since 4.10.
+        genuine: line("NoNewPrivs").is_some(),
+    }
 }
 
 /// The names of the capabilities in `set`, by number:
@@ -92,16 +100,29 @@ pub(super) mod tests {
         CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n\
         Seccomp_filters:\t1\n";
 
+    /// The lines that gVisor's kernel writes (`pkg/sentry/fsimpl/proc`), with `--cap-drop ALL`.
+    pub(in super::super) const GVISOR: &str = "Name:\tsidekey\nState:\tR (running)\nTgid:\t1\n\
+        Pid:\t1\nPPid:\t0\nTracerPid:\t0\nFDSize:\t64\nVmSize:\t9000 kB\nVmRSS:\t4000 kB\n\
+        VmData:\t400 kB\nThreads:\t3\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n\
+        CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nSeccomp:\t0\nMems_allowed:\t1\n\
+        Mems_allowed_list:\t0\n";
+
     #[test]
     fn a_hardened_container() {
-        let expected = Status { uid: 65_532, gid: 65_532, capabilities: 0, seccomp: 2 };
-        assert_eq!(parse(HARDENED), Some(expected));
+        let expected = Status {
+            uid: Some(65_532),
+            gid: Some(65_532),
+            capabilities: Some(0),
+            seccomp: Some(2),
+            genuine: true,
+        };
+        assert_eq!(parse(HARDENED), expected);
     }
 
     #[test]
     fn what_could_still_be_gained_counts() {
         let text = HARDENED.replace("CapBnd:\t0000000000000000", "CapBnd:\t00000000a80425fb");
-        assert_eq!(parse(&text).unwrap().capabilities, 0xa804_25fb);
+        assert_eq!(parse(&text).capabilities, Some(0xa804_25fb));
         assert_eq!(names(1 << 13 | 1 << 21), ["NET_RAW", "SYS_ADMIN"]);
         assert_eq!(names(1 << 63), ["63"]);
     }
@@ -109,15 +130,33 @@ pub(super) mod tests {
     #[test]
     fn the_effective_user_counts() {
         let text = HARDENED.replace("Uid:\t65532\t65532", "Uid:\t1000\t0");
-        assert_eq!(parse(&text).unwrap().uid, 0);
+        assert_eq!(parse(&text).uid, Some(0));
     }
 
     #[test]
-    fn a_missing_line_is_no_answer() {
-        for key in ["Uid", "Gid", "CapBnd", "Seccomp"] {
-            let text: String =
-                HARDENED.lines().filter(|line| !line.starts_with(&format!("{key}:"))).collect();
-            assert_eq!(parse(&text), None, "{key}");
-        }
+    fn a_missing_line_leaves_the_others_alone() {
+        let without = |key: &str| {
+            let kept = HARDENED.lines().filter(|line| !line.starts_with(&format!("{key}:")));
+            parse(&kept.collect::<Vec<_>>().join("\n"))
+        };
+        let whole = parse(HARDENED);
+        assert_eq!(without("Uid"), Status { uid: None, ..whole.clone() });
+        assert_eq!(without("Gid"), Status { gid: None, ..whole.clone() });
+        assert_eq!(without("CapBnd"), Status { capabilities: None, ..whole.clone() });
+        assert_eq!(without("CapAmb"), whole);
+        assert_eq!(without("Seccomp"), Status { seccomp: None, ..whole.clone() });
+        assert_eq!(without("NoNewPrivs"), Status { genuine: false, ..whole });
+    }
+
+    #[test]
+    fn an_imitation_tells_what_it_tells() {
+        let expected = Status {
+            uid: None,
+            gid: None,
+            capabilities: Some(0),
+            seccomp: Some(0),
+            genuine: false,
+        };
+        assert_eq!(parse(GVISOR), expected);
     }
 }

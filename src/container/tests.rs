@@ -48,7 +48,7 @@ fn each_flaw_is_found_and_named() {
         mountinfo: format!("{}{line}\n", mounts::tests::HARDENED),
         ..hardened()
     };
-    let cases: [(Seen, &str); 11] = [
+    let cases: [(Seen, &str); 12] = [
         (with_status(status("Uid:\t65532\t65532", "Uid:\t0\t0")), "4.1"),
         (with_status(status("CapBnd:\t0000000000000000", "CapBnd:\t0000000000002000")), "5.4"),
         (with_status(status("Seccomp:\t2", "Seccomp:\t0")), "5.21"),
@@ -63,6 +63,7 @@ fn each_flaw_is_found_and_named() {
         (Seen { first_network_setting: true, ..hardened() }, "5.10"),
         (Seen { shells: vec!["/bin/sh"], ..hardened() }, "4.3"),
         (Seen { mac: true, label: Some("unconfined".into()), ..hardened() }, "5.1"),
+        (Seen { mac: true, label: Some("sidekey (complain)".into()), ..hardened() }, "5.1"),
     ];
     let spoils: [(Spoil, &str); 11] = [
         (
@@ -131,6 +132,40 @@ fn swap_of_the_host_is_no_flaw_where_none_of_it_is_allowed() {
         let finding = audit.findings.iter().find(|finding| finding.item == "A7").unwrap();
         assert_eq!(finding.verdict, verdict, "{memory_and_swap:?} {kubernetes}");
     }
+}
+
+/// No manifest can raise it, so that `require_hardening` has to let it pass.
+#[test]
+fn what_a_pod_cannot_say_is_the_operators() {
+    let mut seen = hardened();
+    seen.ulimits = seen.ulimits.replace("8388608", "65536");
+    seen.limits.processes = Some("max".into());
+    seen.limits.cpu_quota = Some("max 100000".into());
+    for (kubernetes, verdict) in [(true, Verdict::Operator), (false, Verdict::Flaw)] {
+        seen.kubernetes = kubernetes;
+        let audit = Audit::of(&seen);
+        for item in ["5.12", "5.19", "5.28"] {
+            let finding = audit.findings.iter().find(|finding| finding.item == item).unwrap();
+            assert_eq!(finding.verdict, verdict, "{item}");
+        }
+    }
+    seen.kubernetes = true;
+    seen.limits.cpu_weight = Some("1".into());
+    assert_eq!(Audit::of(&seen).flaws(), ["5.12 CPU limit or share"], "nothing was requested");
+}
+
+/// Each line counts by itself; a filter that cannot be seen is no flaw.
+#[test]
+fn a_sandbox_that_imitates_the_kernel() {
+    let audit = Audit::of(&Seen { status: status::tests::GVISOR.into(), ..hardened() });
+    assert_eq!(audit.flaws(), Vec::<String>::new());
+    let verdict =
+        |item| audit.findings.iter().find(|finding| finding.item == item).unwrap().verdict;
+    assert_eq!(["4.1", "5.21"].map(verdict), [Verdict::Operator; 2]);
+    assert_eq!(["5.4", "5.5"].map(verdict), [Verdict::Ok; 2]);
+    let status = status::tests::GVISOR.replace("CapBnd:\t0000000000000000", "CapBnd:\t1");
+    let flaws = Audit::of(&Seen { status, ..hardened() }).flaws();
+    assert_eq!(flaws, ["5.4 capabilities dropped"]);
 }
 
 #[test]

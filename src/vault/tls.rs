@@ -62,6 +62,10 @@ fn trust_anchors(config: &VaultConfig) -> Result<RootCertStore, Failure> {
         }
     } else if config.address.scheme() == "https" {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            // As in the container image, where no certificate of any server could be judged.
+            return Err(credential("no certificate authority here: set vault.ca_cert"));
+        }
     }
     Ok(roots)
 }

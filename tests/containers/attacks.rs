@@ -1,7 +1,7 @@
 //! The attacks of the published analyses, each as it is done. The same functions run against
 //! the compose project, where they find nothing, and against a project that shares a volume.
 
-use crate::engine::{docker, inspect, pid, said, search};
+use crate::engine::{docker, inspect, pid, said, search, search_engine};
 use crate::inside::ask_at;
 use crate::project::Project;
 
@@ -21,7 +21,10 @@ pub fn host_administrator(victim: &Victim<'_>) -> Vec<String> {
         let told = inspect(container).to_string();
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let environment = String::from_utf8_lossy(&environment);
-        places.extend(search(&victim.secrets, &format!("/proc/{pid}/root/")));
+        let root = format!("/proc/{pid}/root/");
+        // The engine wrote it there, for each network anew.
+        let name = std::fs::read_to_string(format!("{root}etc/hostname")).unwrap();
+        places.extend(search(&victim.secrets, &root, name.trim(), "/etc/hostname"));
         for secret in &victim.secrets {
             places.extend(told.contains(secret).then(|| "docker inspect".to_owned()));
             places.extend(environment.contains(secret).then(|| "environment".to_owned()));
@@ -32,7 +35,7 @@ pub fn host_administrator(victim: &Victim<'_>) -> Vec<String> {
 
 /// A2: what is left on the host's disk; the engine's whole folder is searched.
 pub fn leftovers(victim: &Victim<'_>) -> Vec<String> {
-    search(&victim.secrets, &docker(&["info", "-f", "{{.DockerRootDir}}"]))
+    search_engine(&victim.secrets)
 }
 
 /// A3: another compose project declares as its own what the engine says that the victim's has,

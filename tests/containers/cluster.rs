@@ -229,12 +229,32 @@ fn template(stored: &[Value]) -> &Value {
 /// Pod security `restricted` lets our pods in, and would not let others in. Vault believes the
 /// token that this API server issues, and the sidecar logs in with it.
 pub fn admission_and_login() {
+    overlays_follow_the_base();
     let cluster = Cluster::start();
     cluster.apply_all("cluster");
-    for folder in ["deployment", "job", "overlays/example"] {
+    let folders = [
+        ("deployment", "Deployment"),
+        ("job", "Job"),
+        ("overlays/example", "Deployment"),
+        ("overlays/example-job", "Job"),
+    ];
+    for (folder, kind) in folders {
         let stored = cluster.apply_all(folder);
+        assert!(stored.iter().any(|object| object["kind"] == kind), "{folder}");
+        // What the account, the policy and the settings are called is the Job's alone.
+        let suffixed = stored
+            .iter()
+            .all(|object| object["metadata"]["name"].as_str().unwrap().contains("-job"));
+        assert_eq!(suffixed, folder.ends_with("-job"), "{folder}");
         let template = template(&stored);
-        assert_eq!(template["spec"]["initContainers"][0]["restartPolicy"], "Always");
+        // A native sidecar: one among the main containers would keep a Job from its end.
+        let names = |list: &str| -> Vec<_> {
+            let list = template["spec"][list].as_array().unwrap().iter();
+            list.map(|container| (container["name"].clone(), container["restartPolicy"].clone()))
+                .collect()
+        };
+        assert_eq!(names("initContainers"), [("sidekey".into(), "Always".into())], "{folder}");
+        assert_eq!(names("containers"), [("app".into(), Value::Null)], "{folder}");
         let name = folder.replace('/', "-");
         let (status, answer) = cluster.create_pod(&name, template);
         assert_eq!(status, 201, "{folder}: {answer}");
@@ -248,13 +268,36 @@ pub fn admission_and_login() {
     login(&cluster);
 }
 
-/// A real Vault that lets the pod's account in, and the secret that it holds for it.
+/// The overlays' settings are the base's, but for the address of a Vault outside.
+fn overlays_follow_the_base() {
+    let base = include_str!("../../k8s/base/sidekey.toml");
+    let outside = base.replace("vault.vault.svc", "vault.example.com");
+    assert_eq!(include_str!("../../k8s/overlays/example/sidekey.toml"), outside);
+    assert_eq!(include_str!("../../k8s/overlays/example-job/sidekey.toml"), outside);
+}
+
+/// What `k8s/README.md` tells an operator to write: the policy, and the role's parameters.
+fn walkthrough() -> (&'static str, Value) {
+    let text = include_str!("../../k8s/README.md");
+    let between = |from: &str, to: &str| {
+        let rest = text.split_once(from).unwrap_or_else(|| panic!("no {from}")).1;
+        rest.split_once(to).unwrap().0
+    };
+    let policy = between("vault policy write timeline - <<'POLICY'\n", "\nPOLICY\n");
+    let role = between("vault write auth/kubernetes/role/timeline ", "```");
+    let words = role.split_whitespace().filter_map(|word| word.split_once('='));
+    (policy, words.map(|(name, value)| (name.to_owned(), Value::from(value))).collect())
+}
+
+/// A real Vault that lets the pod's account in by the README's words, and the secret that it holds
+/// for it: in the place of a database, an engine that answers at the same path.
 pub fn vault(cluster: &Cluster) -> (Real, String) {
     let vault = Real::start().unwrap();
     let password = canary("password");
-    vault.put("timeline/db", json!({ "password": password }));
-    let policy = json!({ "policy": "path \"secret/*\" { capabilities = [\"read\"] }" });
-    vault.set_up("PUT", "sys/policies/acl/app", policy);
+    vault.set_up("POST", "sys/mounts/database", json!({ "type": "kv" }));
+    vault.set_up("POST", "database/creds/timeline", json!({ "password": password }));
+    let (policy, role) = walkthrough();
+    vault.set_up("PUT", "sys/policies/acl/timeline", json!({ "policy": policy }));
     vault.set_up("POST", "sys/auth/kubernetes", json!({ "type": "kubernetes" }));
     let reviewer = cluster.token("kube-system", "vault-reviewer", &[]);
     let config = json!({
@@ -263,12 +306,6 @@ pub fn vault(cluster: &Cluster) -> (Real, String) {
         "token_reviewer_jwt": reviewer,
     });
     vault.set_up("POST", "auth/kubernetes/config", config);
-    let role = json!({
-        "bound_service_account_names": "timeline",
-        "bound_service_account_namespaces": "timeline",
-        "audience": "vault",
-        "token_policies": "app",
-    });
     vault.set_up("POST", "auth/kubernetes/role/timeline", role);
     (vault, password)
 }
@@ -293,7 +330,6 @@ fn login(cluster: &Cluster) {
             ("ca_cert = \"/etc/sidekey/vault-ca.pem\"", ""),
             ("unix = \"@sidekey\"", "tcp = \"127.0.0.1:0\""),
             ("require_hardening = true", "require_hardening = false"),
-            ("database/creds/{app}", "secret/data/{app}/db"),
             ("uid = 10001", "uid = 0"),
         ]);
         settings.push_str("[health]\nlisten = \"127.0.0.1:0\"\n");

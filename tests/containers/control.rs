@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::attacks::{self, Neighbour, Victim};
 use crate::engine::{attempt, docker};
+use crate::fetcher::Fetcher;
 use crate::project::Project;
 use crate::support::canary::canary;
 use crate::support::eventually;
@@ -36,6 +37,8 @@ pub fn attacked() {
     }
     let forged = attacks::forged_request(&app, "127.0.0.1:7433", PATH);
     assert_eq!(forged, (200, secret.clone()), "A5");
+    let fetched = Fetcher::beside(&helper).fetch("http://127.0.0.1:7433/password");
+    assert_eq!(fetched, (200, secret.clone()), "A5, through the application");
     let fetch = ["sidekey-test/busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:7433/password"];
     for user in ["10002:10002", "0:0", "65532:65532"] {
         assert_eq!(attacks::in_the_same_pod(&helper, user, &fetch), (0, secret.clone()), "A6");

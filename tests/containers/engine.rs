@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::support::canary::canary;
+
 /// What is missing for the cases with docker, if anything is.
 pub fn missing_docker() -> Option<String> {
     if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
@@ -80,8 +82,11 @@ pub fn pid(container: &str) -> String {
     inspect(container)["State"]["Pid"].to_string()
 }
 
-/// Files under `folder` that hold one of `needles`, found by a search of all their bytes.
-pub fn search(needles: &[String], folder: &str) -> Vec<String> {
+/// Files under `folder` that hold one of `needles`, found by a search of all their bytes. One that
+/// is known to hold `mark` has to be among what is found, so that finding nothing else means
+/// something: `grep` alone has the same status for a file that vanished and for a folder that it
+/// could not read.
+pub fn search(needles: &[String], folder: &str, mark: &str, marked: &str) -> Vec<String> {
     // Mounted layers show the same files again; the kernel's own folders hold none.
     let output = Command::new("grep")
         .args([
@@ -92,10 +97,29 @@ pub fn search(needles: &[String], folder: &str) -> Vec<String> {
             "--exclude-dir=proc",
             "--exclude-dir=sys",
         ])
-        .args(needles.iter().flat_map(|needle| ["-e", needle]))
+        .args(needles.iter().map(String::as_str).chain([mark]).flat_map(|needle| ["-e", needle]))
         .arg(folder)
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    let said = String::from_utf8_lossy(&output.stderr);
+    let found = String::from_utf8_lossy(&output.stdout);
+    assert!(found.lines().any(|file| file.ends_with(marked)), "{folder}: no {marked}; {said}");
+    let holds = |file: &&str| {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        let holds = |needle: &str| bytes.windows(needle.len()).any(|w| w == needle.as_bytes());
+        // What is gone again was found for a reason.
+        bytes.is_empty() || needles.iter().any(|needle| holds(needle)) || !holds(mark)
+    };
+    found.lines().filter(holds).map(str::to_owned).collect()
+}
+
+/// [`search`] of the engine's whole folder, where a mark is left for it meanwhile.
+pub fn search_engine(needles: &[String]) -> Vec<String> {
+    let folder = docker(&["info", "-f", "{{.DockerRootDir}}"]);
+    let mark = canary("mark");
+    let mut file = tempfile::NamedTempFile::new_in(&folder).unwrap();
+    std::io::Write::write_all(&mut file, mark.as_bytes()).unwrap();
+    let name = file.path().file_name().unwrap().to_string_lossy().into_owned();
+    search(needles, &folder, &mark, &name)
 }

@@ -37,12 +37,14 @@ const fn case(
     Case { name, item, without, with }
 }
 
-pub const CASES: [Case; 20] = [
+pub const CASES: [Case; 22] = [
     case("root", "4.1", "--user", &["--user=0:0"]),
     case("a_kept_capability", "5.4", "", &["--cap-add=NET_RAW"]),
     case("default_capabilities", "5.4", "--cap-drop", &[]),
     case("privileged", "5.5", "", &["--privileged"]),
     case("a_folder_of_the_host", "5.6", "", &["--volume=/etc:/host:ro"]),
+    case("a_folder_below_the_hosts", "5.6", "", &["--volume=/etc/ssl:/host:ro"]),
+    case("memory_at_a_shared_place", "A1", "", &["--tmpfs=/run/secrets"]),
     case("the_host_network", "5.10", "--network", &["--network=host"]),
     case("no_memory_limit", "5.11", "--memory", &[]),
     case("no_processor_limit", "5.12", "--cpus", &[]),
@@ -75,6 +77,38 @@ pub fn none() {
     let (status, report) = audit(&GOOD);
     assert_eq!(status, 0, "{report}");
     assert!(!report.contains("FLAW") && report.contains(" 0 flaws, "), "{report}");
+}
+
+/// What no manifest can say is no flaw in a pod: `require_hardening` has to let it start.
+pub fn of_a_pod() {
+    let kept =
+        |option: &&str| !["--ulimit", "--pids", "--cpus"].iter().any(|o| option.starts_with(o));
+    let options: Vec<_> = GOOD.into_iter().filter(kept).collect();
+    let pod = [
+        "--env=KUBERNETES_SERVICE_HOST=10.0.0.1",
+        "--ulimit=memlock=65536:65536",
+        "--cpu-shares=5",
+    ];
+    let (status, report) = audit(&[&options[..], &pod].concat());
+    assert_eq!(status, 0, "{report}");
+    for item in ["5.19", "5.28"] {
+        assert!(report.lines().any(|line| line.starts_with(&format!("you  {item}"))), "{report}");
+    }
+    // The containers of a pod share memory under any name.
+    let (status, report) = audit(&[&options[..], &pod, &["--tmpfs=/run/x"]].concat());
+    assert!(status == 71 && report.contains("FLAW A1 "), "{report}");
+}
+
+/// The image trusts nobody by itself, and says so.
+pub fn no_authority() {
+    let (image, token) = (image(), format!("SIDEKEY_TOKEN={}", canary("caller")));
+    let mut serve = serve(&image, &token);
+    for word in &mut serve {
+        *word = word.strip_prefix("http://127.0.0.1:1").map_or(*word, |_| "https://127.0.0.1:1");
+    }
+    let (status, said) = said("docker", &[&["run"], &GOOD[..], &serve].concat());
+    assert_eq!(status, 78, "{said}");
+    assert!(said.contains("no certificate authority here: set vault.ca_cert"), "{said}");
 }
 
 /// The flaw is found under its number, with a remedy, and is an exit status.

@@ -68,7 +68,7 @@ postgres() {
     mkdir -p "$folder/bin" "$folder/etc"
     cp -L "$shell" "$folder/bin/busybox"
     cp "$here/images/postgres.sh" "$folder/start"
-    with_libraries "$folder" "$programs"/{postgres,initdb,psql} "${programs%bin}lib"/{dict_snowball,plpgsql}.so
+    with_libraries "$folder" "$programs"/{postgres,initdb,psql,pg_isready} "${programs%bin}lib"/{dict_snowball,plpgsql}.so
     mkdir -p "$folder/usr/share/postgresql" "$folder/usr/share/zoneinfo"
     cp -Lr "/usr/share/postgresql/$(basename "$(dirname "$programs")")" "$folder/usr/share/postgresql/"
     cp -L /usr/share/zoneinfo/UTC "$folder/usr/share/zoneinfo/" 2>/dev/null || true

@@ -24,7 +24,10 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 fn request(place: &str, what: &str) -> std::io::Result<String> {
     let host = if place.starts_with('@') { "localhost" } else { place };
-    let head = format!("{what} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let (line, more) = what.split_once('\n').unwrap_or((what, ""));
+    let own = if more.contains("Host: ") { String::new() } else { format!("Host: {host}\r\n") };
+    let more: String = more.lines().flat_map(|header| [header, "\r\n"]).collect();
+    let head = format!("{line} HTTP/1.1\r\nConnection: close\r\n{own}{more}\r\n");
     let answers = if place.starts_with('@') {
         client::raw_unix(place, head.as_bytes())
     } else {
@@ -39,7 +42,7 @@ fn request(place: &str, what: &str) -> std::io::Result<String> {
     Ok(format!("{}\n{}", answer.status, answer.text()))
 }
 
-/// `what`, such as `GET /secrets`, asked as `uid` in the network of process `pid`, of the
+/// `what`, such as `GET /secrets`, with headers on lines of their own, asked as `uid` in the network of process `pid`, of the
 /// abstract socket or the address `place`: status and body; 0 and why when nobody answers.
 pub fn ask_at(pid: &str, uid: u32, place: &str, what: &str) -> (u16, String) {
     let uid = uid.to_string();

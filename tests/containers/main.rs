@@ -22,13 +22,16 @@ mod attacks;
 mod cluster;
 mod control;
 mod engine;
+mod fetcher;
 mod flaws;
 mod inside;
 mod pod;
 mod project;
 mod relay;
+mod restart;
 mod serving;
 mod signature;
+mod tcp_door;
 
 use std::process::ExitCode;
 
@@ -61,12 +64,21 @@ fn main() -> ExitCode {
             signature::missing().as_ref(),
             signature::of_a_rotated_key,
         ),
+        trial("one_command_brings_a_killed_sidecar_back", docker.as_ref(), restart::one_command),
+        trial(
+            "a_new_sidecar_leaves_the_application_alone",
+            docker.as_ref(),
+            restart::sidecar_alone,
+        ),
+        trial("compose_project_holds_over_tcp", docker.as_ref(), tcp_door::attacked),
         trial("the_attacks_are_real", docker.as_ref(), control::attacked),
         trial("the_image_is_what_it_should_be", docker.as_ref(), serving::image),
         trial("serve_refuses_the_host_network", docker.as_ref(), flaws::host_network),
         trial("serve_insists_on_hardening", docker.as_ref(), flaws::insisting),
         trial("hardening_finds_a_shared_mount", docker.as_ref(), flaws::shared_mount),
         trial("hardening_finds_nothing_in_a_good_container", docker.as_ref(), flaws::none),
+        trial("hardening_leaves_to_a_pods_operator_what_is_his", docker.as_ref(), flaws::of_a_pod),
+        trial("the_image_trusts_nobody_by_itself", docker.as_ref(), flaws::no_authority),
     ];
     trials.extend(flaws::CASES.iter().map(|case| {
         let name = format!("hardening_finds_{}", case.name);

@@ -39,7 +39,8 @@ impl Project {
         let mut command = Command::new(program);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("COMPOSE_PROJECT_NAME", &self.name).env("APP_PORT", "");
-        command.env("SIDEKEY_IMAGE", image()).env("APP_IMAGE", "sidekey-test/app");
+        command.env("POD_IMAGE", "sidekey-test/busybox").env("SIDEKEY_IMAGE", image());
+        command.env("APP_IMAGE", "sidekey-test/app");
         command.env("VAULT_IMAGE", "sidekey-test/vault");
         command.env("POSTGRES_IMAGE", "sidekey-test/postgres");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -119,4 +120,12 @@ impl Drop for Project {
             }
         }
     }
+}
+
+/// One place in a file of the project's copy.
+pub fn change(project: &Project, file: &str, from: &str, to: &str) {
+    let path = project.path(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
+    std::fs::write(path, text.replace(from, to)).unwrap();
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::attacks::{self, Victim};
 use crate::engine::{self, docker, inspect, pid, succeed};
+use crate::fetcher::Fetcher;
 use crate::inside::{ask, ask_at};
 use crate::project::Project;
 use crate::support::client::request;
@@ -14,12 +15,17 @@ use crate::support::eventually;
 /// The user that sidekey.toml lets in.
 const APP: u32 = 10_001;
 
+/// All that run on.
+const SERVICES: [&str; 5] = ["sidekey", "app", "pod", "vault", "postgres"];
+
 /// One life of the project, in order.
 pub fn compose_project() {
     let project = Project::of("compose", "skt");
+    let volumes = anonymous_volumes();
     project.up();
     let first = eventually("the page", || page(&project));
     assert!(first.contains("PostgreSQL") && first.contains("v-approle-app-"), "{first}");
+    a_bare_up_changes_nothing(&project);
     no_secret_is_configured(&project);
     told_of_its_hardening(&project);
 
@@ -28,26 +34,41 @@ pub fn compose_project() {
     let new = password(&project);
     assert_ne!(old, new);
 
-    let services =
-        ["sidekey", "app", "vault", "postgres"].map(|service| project.container(service));
+    let services = SERVICES.map(|service| project.container(service));
     let victim =
         Victim { secrets: vec![old, new], containers: services.to_vec(), project: &project.name };
     assert_eq!(attacks::host_administrator(&victim), Vec::<String>::new(), "A1");
     assert_eq!(attacks::malicious_project(&victim), Vec::<String>::new(), "A3");
-    neighbours_are_refused(&victim.containers[0]);
+    neighbours_are_refused(&victim.containers[2]);
     forged_requests_find_no_secret(&victim);
-    other_users_in_the_pod_are_unknown(&victim.containers[0]);
+    other_users_in_the_pod_are_unknown(&victim.containers[2]);
     stolen_credentials_end(&project);
 
     project.down();
     assert_eq!(project.leftovers(), Vec::<String>::new());
     assert!(!project.path("run").exists());
     assert_eq!(attacks::leftovers(&victim), Vec::<String>::new(), "A2");
+    // Those of other cases end with their containers.
+    eventually("the end of all volumes", || anonymous_volumes().is_subset(&volumes).then_some(()));
+}
+
+/// Volumes that an image declared and nobody named.
+fn anonymous_volumes() -> BTreeSet<String> {
+    let listed = docker(&["volume", "ls", "-q"]);
+    listed.lines().filter(|name| name.len() == 64).map(str::to_owned).collect()
+}
+
+/// As an operator does it who changed one service.
+fn a_bare_up_changes_nothing(project: &Project) {
+    let containers = || SERVICES.map(|service| project.container(service));
+    let before = containers();
+    project.compose(&["up", "-d"]);
+    assert_eq!(containers(), before);
 }
 
 /// The page, once the database let the application in.
-fn page(project: &Project) -> Option<String> {
-    let answer = request(project.address("sidekey", "8080"), "GET", "/", &[]);
+pub fn page(project: &Project) -> Option<String> {
+    let answer = request(project.address("pod", "8080"), "GET", "/", &[]);
     // Go sends short answers with a length.
     (answer.status == 200).then(|| answer.text())
 }
@@ -58,21 +79,34 @@ fn password(project: &Project) -> String {
     body
 }
 
-/// What `docker inspect` tells of the two containers: settings, and no volume.
+/// What `docker inspect` tells of every container: settings, limits, and no volume.
 fn no_secret_is_configured(project: &Project) {
-    for service in ["sidekey", "app"] {
+    // `run --rm` is over; made again, and not started.
+    project.compose(&["up", "--no-start", "bootstrap"]);
+    for service in SERVICES.into_iter().chain(["bootstrap"]) {
         let told = inspect(&project.container(service));
+        let (host, config) = (&told["HostConfig"], &told["Config"]);
         for mount in told["Mounts"].as_array().unwrap() {
-            assert_eq!(
-                (&mount["Type"], &mount["RW"]),
-                (&Value::from("bind"), &Value::from(false)),
-                "{mount}"
-            );
+            let kind = (&mount["Type"], &mount["RW"]);
+            assert_eq!(kind, (&Value::from("bind"), &Value::from(false)), "{service}: {mount}");
         }
-        assert_eq!(told["HostConfig"]["ReadonlyRootfs"], true);
-        assert_eq!(told["HostConfig"]["CapDrop"][0], "ALL");
-        assert_eq!(told["HostConfig"]["RestartPolicy"]["MaximumRetryCount"], 5);
+        assert!(config["User"].as_str().is_some_and(|user| !user.is_empty()), "{service}");
+        assert_eq!(host["ReadonlyRootfs"], true, "{service}");
+        assert_eq!(host["CapDrop"][0], "ALL", "{service}");
+        assert_eq!(host["SecurityOpt"][0], "no-new-privileges:true", "{service}");
+        assert_eq!(host["IpcMode"], "private", "{service}");
+        assert_eq!(host["RestartPolicy"]["MaximumRetryCount"], 5, "{service}");
+        for limit in ["Memory", "NanoCpus", "PidsLimit"] {
+            assert!(host[limit].as_i64().is_some_and(|limit| limit > 0), "{service}: {limit}");
+        }
+        assert_eq!(host["MemorySwap"], host["Memory"], "{service}");
+        let limits = host["Ulimits"].as_array().unwrap();
+        assert!(limits.contains(&json!({ "Name": "core", "Hard": 0, "Soft": 0 })), "{service}");
+        // One does nothing, and the other ends.
+        let idle = ["pod", "bootstrap"].contains(&service);
+        assert_eq!(config["Healthcheck"].is_null(), idle, "{service}");
     }
+    docker(&["rm", &project.container("bootstrap")]);
     // The bootstrap credential was used up at the start: whoever reads it now has nothing.
     let wrapped = std::fs::read_to_string(project.path("run/wrapped-secret-id")).unwrap();
     let unwrap = [
@@ -115,9 +149,9 @@ fn rotation_reaches_the_application(project: &Project, first: &str) {
 }
 
 /// A4: the application's port alone is there for others.
-fn neighbours_are_refused(sidecar: &str) {
-    assert_eq!(open_to_others(&pid(sidecar)), [8080].into());
-    for neighbour in attacks::Neighbour::of(sidecar) {
+fn neighbours_are_refused(pod: &str) {
+    assert_eq!(open_to_others(&pid(pod)), [8080].into());
+    for neighbour in attacks::Neighbour::of(pod) {
         let (status, page) = neighbour.ask(8080, "GET /");
         assert_eq!(status, 200, "the neighbour reaches the page: {page}");
         for port in [7433, 7434] {
@@ -160,16 +194,26 @@ fn forged_requests_find_no_secret(victim: &Victim<'_>) {
         let found = victim.secrets.iter().any(|secret| said.contains(secret));
         assert!(!said.is_empty() && !found, "{what}");
     }
+    let fetcher = Fetcher::beside(&victim.containers[2]);
+    let (status, said) = fetcher.fetch("http://127.0.0.1:8080/");
+    assert!(status == 200 && said.contains("PostgreSQL"), "what it can reach it tells: {said}");
+    let (_, said) = fetcher.fetch("http://127.0.0.1:7433/secrets/db/password");
+    assert!(said.contains("refused"), "{said}");
+    for what in ["metrics", "readyz", "secrets/db/password"] {
+        let (status, said) = fetcher.fetch(&format!("http://127.0.0.1:7434/{what}"));
+        let found = victim.secrets.iter().any(|secret| said.contains(secret));
+        assert!(status == 200 && !said.is_empty() && !found, "{what}");
+    }
 }
 
 /// A6: by the kernel's word. The same tool serves the user who may.
-fn other_users_in_the_pod_are_unknown(sidecar: &str) {
+fn other_users_in_the_pod_are_unknown(pod: &str) {
     let image = engine::image();
     for user in ["10002:10002", "0:0", "65532:65532"] {
-        let (status, said) = attacks::in_the_same_pod(sidecar, user, &get(&image));
+        let (status, said) = attacks::in_the_same_pod(pod, user, &get(&image));
         assert!(status != 0 && said.contains("caller_unknown"), "{user}: {said}");
     }
-    let (status, said) = attacks::in_the_same_pod(sidecar, "10001:10001", &get(&image));
+    let (status, said) = attacks::in_the_same_pod(pod, "10001:10001", &get(&image));
     assert_eq!(status, 0, "{said}");
 }
 

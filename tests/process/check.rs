@@ -238,6 +238,29 @@ fn online_gives_its_token_back() {
     assert_eq!(vault.server.count("POST", "auth/token/revoke-self"), 1);
 }
 
+/// As in the container image, which has no certificate store: nobody's certificate could be judged.
+#[test]
+fn a_vault_with_tls_needs_an_authority() {
+    let toml = "[vault]\naddress = \"https://127.0.0.1:1\"\n[secrets.db]\npath = \"secret/data/db\"\n\
+        [auth]\nmethod = \"approle\"\nrole_id = \"x\"\nsecret_id_file = \"/no/such/file\"\n\
+        [listen]\ntcp = \"127.0.0.1:0\"\n[health]\nlisten = \"off\"\n\
+        [[callers]]\nname = \"app\"\nuid = 0\nallow = [\"db\"]\n";
+    let nowhere = [("SSL_CERT_FILE", "/no/such/file"), ("SSL_CERT_DIR", "/no/such/folder")];
+    let (status, _, err) = check(toml, &[], &nowhere);
+    assert_eq!(status, 78, "{err}");
+    assert!(err.contains("no certificate authority here: set vault.ca_cert"), "{err}");
+    let mut sidecar = Builder::serve().config(toml);
+    for (name, value) in nowhere {
+        sidecar = sidecar.env(name, value);
+    }
+    let mut sidecar = sidecar.spawn();
+    assert_eq!(sidecar.wait().code(), Some(78), "{}", sidecar.stderr());
+    assert!(sidecar.stderr().contains("set vault.ca_cert"), "{}", sidecar.stderr());
+    // Without TLS there is nothing to judge.
+    let (status, _, err) = check(&toml.replace("https", "http"), &[], &nowhere);
+    assert_eq!(status, 0, "{err}");
+}
+
 /// On a machine that is no container, it judges the machine and says so. What it finds in
 /// containers is tried in `tests/containers`.
 #[test]
