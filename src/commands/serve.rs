@@ -181,7 +181,7 @@ pub(super) async fn run_until_stopped(
             () = &mut reloading => {}
             signal = signals.next() => match signal {
                 // One that is under way is followed by another.
-                Signal::Reload if reload.is_some() => _ = wanted.send_replace(()),
+                Signal::Reload if reload.is_some() => wanted.send_replace(()),
                 Signal::Stop | Signal::Reload => shutdown.stop(),
             }
         }

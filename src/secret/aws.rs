@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn written(fields: &[(&str, &str)]) -> Result<serde_json::Value, Unrepresentable> {
-        let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_061_200);
+        let expires = SystemTime::UNIX_EPOCH + Duration::from_hours(490_017);
         let out = write(&test_secret(fields), expires)?;
         Ok(serde_json::from_slice(out.expose()).unwrap())
     }
