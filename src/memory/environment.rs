@@ -24,7 +24,7 @@ pub fn take_env(name: &str) -> Option<SecretBuf> {
         return (!taken.is_empty()).then_some(taken);
     }
     // SAFETY: this is the only thread, so nothing reads or changes the environment meanwhile.
-    unsafe { take(name) }
+    unsafe { take(environ, name) }
 }
 
 /// [`take_env`] for a token: without white space around it, as [`SecretBuf::read_file`] has it.
@@ -47,12 +47,12 @@ fn is_single_threaded() -> bool {
 }
 
 /// # Safety
-/// No other thread may run.
-unsafe fn take(name: &str) -> Option<SecretBuf> {
-    // SAFETY: `environ` points to a NULL-terminated array of NUL-terminated strings, and no
-    // other thread changes it meanwhile (the caller's guarantee).
+/// `entry` is null, or points to a NULL-terminated array of NUL-terminated strings, which no
+/// other thread reads or changes meanwhile.
+unsafe fn take(mut entry: *const *mut c_char, name: &str) -> Option<SecretBuf> {
+    let mut first = None;
+    // SAFETY: the caller's guarantee.
     unsafe {
-        let (mut entry, mut first) = (environ, None);
         while !entry.is_null() && !(*entry).is_null() {
             if let Some(value) = value_of(*entry, name) {
                 // A name may stand there twice: the first one counts, and all are wiped.
@@ -87,6 +87,16 @@ unsafe fn value_of<'a>(entry: *mut c_char, name: &str) -> Option<&'a mut [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_stands_twice_is_wiped_twice() {
+        let (mut one, mut two) = (*b"TOKEN=canary\0", *b"TOKEN=other!\0");
+        let block = [one.as_mut_ptr().cast(), two.as_mut_ptr().cast(), std::ptr::null_mut()];
+        // SAFETY: arrays of this test's own, ended as they have to be.
+        let taken = unsafe { take(block.as_ptr(), "TOKEN") };
+        assert_eq!(taken.unwrap().expose(), b"canary");
+        assert_eq!((&one, &two), (b"TOKEN=\0\0\0\0\0\0\0", b"TOKEN=\0\0\0\0\0\0\0"));
+    }
 
     #[test]
     fn finds_the_value_of_the_exact_name_alone() {

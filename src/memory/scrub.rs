@@ -170,15 +170,19 @@ mod tests {
         maps.lines().find(holds).unwrap().to_owned()
     }
 
+    #[inline(never)]
+    fn deep() -> u64 {
+        let deep: [u8; 100_000] = std::array::from_fn(|i| i.to_le_bytes()[0]);
+        scrub();
+        deep.iter().map(|byte| u64::from(*byte)).sum()
+    }
+
     #[test]
     fn everything_of_a_thread_with_a_secret_stack_runs_in_it() {
         let work = || {
             let local = 7u8;
             let place = mapping((&raw const local) as usize);
-            let deep: [u8; 100_000] = std::array::from_fn(|i| i.to_le_bytes()[0]);
-            scrub();
-            let sum: u64 = deep.iter().map(|b| u64::from(*b)).sum();
-            (place, sum, vec![local; 1000])
+            (place, deep(), vec![local; 1000])
         };
         let thread = std::thread::Builder::new().stack_size(1 << 20);
         let thread = thread.spawn(move || keep_thread_secret(work));

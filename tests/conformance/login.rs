@@ -42,7 +42,7 @@ fn token_of_the_environment(vault: &Vault) {
 
 fn token_of_vault_login(vault: &Vault) {
     let password = a_password(vault);
-    let mut setup = Setup::new(vault).secret("db", "secret/data/app");
+    let mut setup = Setup::new(vault).secret("db", "secret/data/app").at_home();
     setup.credential(".vault-token", &vault.create_token(json!({ "policies": ["app"] })));
     let sidecar = setup.start();
     assert_eq!(sidecar.value("db/password"), password);

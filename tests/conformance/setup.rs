@@ -103,6 +103,13 @@ impl Setup {
         self.builder.file(name, content)
     }
 
+    /// The folder of its files is the user's home.
+    pub fn at_home(mut self) -> Self {
+        let home = self.builder.folder().to_str().unwrap().to_owned();
+        self.builder = self.builder.env("HOME", &home);
+        self
+    }
+
     fn spawn(self) -> Running {
         let Self { builder, vault, auth, secrets, hidden } = self;
         let config = format!(

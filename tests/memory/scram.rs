@@ -50,7 +50,7 @@ pub fn run(vault: &Dev, mode: Mode) {
     let stage = Stage::new("scram", mode, sidecar, needles);
     let mut client = TcpStream::connect(listening).unwrap();
     client.write_all(b"\0\0\0\x11\0\x03\0\0user\0me\0\0").unwrap();
-    answered.recv().unwrap();
+    let _server = answered.recv().unwrap();
     stage.at_rest("while the server looks at the proof");
     drop(client);
     stage.at_rest("after the application left");

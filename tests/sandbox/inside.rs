@@ -105,8 +105,11 @@ fn loopback(port: u16) -> Vec<u8> {
 fn start(vault: &Dev, config: &str) -> Sidecar {
     vault.put("app", json!({ "password": canary("value") }));
     let token = canary("token");
-    Builder::serve()
+    let builder = Builder::serve();
+    let home = builder.folder().to_str().unwrap().to_owned();
+    builder
         .config(config)
+        .env("HOME", &home)
         .args(&["--secret", "app=secret/data/app"])
         .on_free_ports()
         .env("VAULT_ADDR", &vault.url())
@@ -127,6 +130,8 @@ fn attempts(vault: &Dev, sidecar: &Sidecar) -> Vec<(&'static str, i64)> {
     let stopped = Stopped::all_threads(sidecar.pid()).unwrap();
     let inside = Inside { stopped, sidecar };
     assert_eq!(inside.call(libc::SYS_getpid, [0; 6]).cast_unsigned(), pid, "a call is a call");
+    let neighbor = sidecar.path("neighbor");
+    std::fs::write(&neighbor, "of the home, and not ours").unwrap();
     let config = sidecar.path("sidekey.toml");
     let config = config.to_str().unwrap();
     vec![
@@ -135,6 +140,7 @@ fn attempts(vault: &Dev, sidecar: &Sidecar) -> Vec<(&'static str, i64)> {
         ("write a file", inside.open(config, libc::O_WRONLY)),
         ("make a file", inside.open(&format!("{config}.new"), libc::O_WRONLY | libc::O_CREAT)),
         ("read a file of others", inside.open("/etc/shadow", libc::O_RDONLY)),
+        ("read what is beside it", inside.open(neighbor.to_str().unwrap(), libc::O_RDONLY)),
         ("connect elsewhere", inside.connect(other, 0)),
         ("connect elsewhere, by MPTCP", inside.connect(other, MPTCP)),
         ("connect elsewhere, while sending", inside.connect_fast(other)),

@@ -69,7 +69,8 @@ impl Builder {
     fn by(mut command: Command, subcommand: &str) -> Self {
         command.args(["--log-format", "json", "--log-level", "debug", subcommand]);
         let folder = tempfile::tempdir().unwrap();
-        command.env("HOME", folder.path());
+        // Not the folder: of a home, the sandbox lets in the files that are there alone.
+        command.env("HOME", "/nonexistent");
         Self { command, folder }
     }
 
