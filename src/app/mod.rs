@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,25 +11,24 @@ use crate::adapter::tls::{self, TlsAdapter};
 use crate::cache::SecretCache;
 use crate::config::{AbstractName, Config, Declarations, Life, Limits, NameKind};
 use crate::error::Error;
-use crate::lifecycle::{Deadline, Readiness, Shutdown};
+use crate::lifecycle::{Readiness, Shutdown};
 use crate::memory::arena_status;
 use crate::notify::Notifier;
-use crate::observe::{Audit, Metrics, Outlet, Style, event, log_directly, log_to};
+use crate::observe::{Audit, Metrics, Outlet, Style, log_to};
 use crate::server::{BoundServer, Context, Policy, Server, SharedPolicy};
 use crate::vault::{FetchThread, Upstream};
 
 mod memory;
 mod reload;
 mod start;
+mod stop;
 
 pub(crate) use memory::{ENOUGH_MEMORY, cache_capacity, settle_memory};
 pub use reload::Reloader;
 use reload::{AtStart, Running};
 pub(crate) use start::first_login;
 use start::until_ready;
-
-/// Time kept for in-flight tasks that did not end by themselves.
-const LAST_MOMENT: Duration = Duration::from_millis(200);
+use stop::Stop;
 
 /// The sidecar, to be built.
 #[derive(Debug)]
@@ -198,31 +196,19 @@ impl Bound {
             outcome = started => outcome,
         };
 
-        let deadline = Deadline::new(self.life.shutdown_deadline);
-        readiness.stop();
-        outlet.wait_for_nobody();
-        event::stopping(self.life.shutdown_deadline);
-        self.notifier.stop();
-        no_more_connections.cancel();
-        connections.close();
-        tokio::select! {
-            () = connections.wait() => {}
-            () = tokio::time::sleep(deadline.for_draining()) => event::drain_cut_short(connections.len()),
-            () = shutdown.asked_at_once() => event::drain_cut_short(connections.len()),
-        }
-        let leases = cache.stop_refreshing().await;
-        upstream.stop(deadline.for_revoking(), leases, shutdown.at_once()).await;
-        cache.close().await;
-        no_more_health.cancel();
-        health_tasks.close();
-        let last_moment = || deadline.left().min(LAST_MOMENT);
-        let _ = tokio::time::timeout(last_moment(), health_tasks.wait()).await;
-        let joined = tokio::task::spawn_blocking(|| fetch_thread.join());
-        let _ = tokio::time::timeout(last_moment(), joined).await;
-        event::stopped();
-        if outlet.flush(last_moment()) {
-            log_directly(&outlet);
-        }
+        let stop = Stop {
+            readiness,
+            notifier: self.notifier,
+            connections,
+            no_more_connections,
+            cache,
+            upstream,
+            fetch_thread,
+            health_tasks,
+            no_more_health,
+            outlet,
+        };
+        stop.in_order(&shutdown, self.life.shutdown_deadline).await;
         outcome
     }
 }

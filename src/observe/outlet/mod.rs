@@ -20,6 +20,9 @@ const GATHER: Duration = Duration::from_millis(4);
 /// How long a full non-blocking stderr is left alone before the next attempt.
 const RETRY: Duration = Duration::from_millis(1);
 
+/// How long a line of the log is waited for.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// What is left is written within this time when the last handle goes, or not at all.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -62,7 +65,8 @@ impl Outlet {
         self.shared.filled_by(state);
     }
 
-    /// Adds a line unless there is no room: then it is left out, and counted.
+    /// Adds a line unless there is no room: then it is left out, and counted. It is written before
+    /// this returns, unless that takes long: then nobody waits until the writer is unstuck.
     pub(super) fn offer(&self, line: &[u8]) {
         let mut state = self.shared.lock();
         if state.lines.len() >= CAPACITY {
@@ -75,7 +79,12 @@ impl Outlet {
             }
             state.lines.extend_from_slice(line);
         });
+        state.urgent = true;
+        let (batch, stuck) = (state.taken + 1, state.stuck);
         self.shared.filled_by(state);
+        if !stuck {
+            self.shared.wait_for(batch);
+        }
     }
 
     /// Waits while there is no room. Cancel safe.
@@ -122,7 +131,7 @@ struct Shared {
     state: Mutex<State>,
     /// The writer waits here for lines.
     filled: Condvar,
-    /// `flush` waits here.
+    /// `flush`, and lines of the log, wait here.
     drained: Condvar,
     /// There is no room, and somebody should wait for it.
     full: AtomicBool,
@@ -146,6 +155,11 @@ struct State {
     writer: WriterState,
     /// Lines that found no room.
     left_out: u64,
+    /// Batches so far.
+    taken: u64,
+    written: u64,
+    /// A batch took longer than anybody should wait.
+    stuck: bool,
     /// Somebody waits: do not gather.
     urgent: bool,
     /// Nobody is to wait any more.
@@ -175,6 +189,14 @@ impl Shared {
         }
     }
 
+    /// Waits a moment until this batch is written.
+    fn wait_for(&self, batch: u64) {
+        let missing = |state: &mut State| state.written < batch;
+        let waited = self.drained.wait_timeout_while(self.lock(), MOMENT, missing);
+        let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.stuck |= timeout.timed_out();
+    }
+
     fn has_room(&self) {
         if self.full.swap(false, Ordering::AcqRel) {
             self.room.notify_waiters();
@@ -195,8 +217,9 @@ impl Shared {
     fn next_batch(&self, batch: &mut Vec<u8>) -> bool {
         let mut state = self.lock();
         state.writer = WriterState::Awake;
+        (state.written, state.stuck) = (state.taken, false);
+        self.drained.notify_all();
         while state.lines.is_empty() {
-            self.drained.notify_all();
             if state.closed {
                 return false;
             }
@@ -210,6 +233,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut state.lines, batch);
         state.urgent = false;
+        state.taken += 1;
         state.writer = WriterState::Writing;
         drop(state);
         self.has_room();
