@@ -80,7 +80,7 @@ impl Outlet {
             state.lines.extend_from_slice(line);
         });
         state.urgent = true;
-        let (batch, stuck) = (state.taken + 1, state.stuck);
+        let (batch, stuck) = (state.taken + 1, state.given_up_on > state.written);
         self.shared.filled_by(state);
         if !stuck {
             self.shared.wait_for(batch);
@@ -158,8 +158,8 @@ struct State {
     /// Batches so far.
     taken: u64,
     written: u64,
-    /// A batch took longer than anybody should wait.
-    stuck: bool,
+    /// The last batch that took longer than anybody should wait.
+    given_up_on: u64,
     /// Somebody waits: do not gather.
     urgent: bool,
     /// Nobody is to wait any more.
@@ -194,7 +194,9 @@ impl Shared {
         let missing = |state: &mut State| state.written < batch;
         let waited = self.drained.wait_timeout_while(self.lock(), MOMENT, missing);
         let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.stuck |= timeout.timed_out();
+        if timeout.timed_out() {
+            state.given_up_on = batch;
+        }
     }
 
     fn has_room(&self) {
@@ -217,7 +219,7 @@ impl Shared {
     fn next_batch(&self, batch: &mut Vec<u8>) -> bool {
         let mut state = self.lock();
         state.writer = WriterState::Awake;
-        (state.written, state.stuck) = (state.taken, false);
+        state.written = state.taken;
         self.drained.notify_all();
         while state.lines.is_empty() {
             if state.closed {
