@@ -69,7 +69,7 @@ impl SecretBuf {
     /// Reads a whole file with `read(2)` straight into the buffer, without white space around it.
     ///
     /// # Errors
-    /// Those of [`open_regular`], or `InvalidData` when it is longer than `limit` bytes.
+    /// Those of opening it, also when it is no regular file, or `InvalidData` when it is longer than `limit` bytes.
     pub fn read_file(path: &Path, limit: usize) -> io::Result<Self> {
         let mut file = open_regular(path)?;
         let mut buffer = SecretWriter::with_capacity(1024);
