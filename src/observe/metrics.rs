@@ -357,6 +357,25 @@ impl AmbassadorMetrics {
 mod tests {
     use super::*;
 
+    /// Whatever a scrape may show has its row in the README. A family without members is not shown,
+    /// hence the source.
+    #[test]
+    fn each_is_in_the_readme() {
+        let readme = include_str!("../../README.md");
+        let sources = [include_str!("metrics.rs"), include_str!("tls_metrics.rs")].concat();
+        let named = sources.split(".register(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let mut count = 0;
+        for name in named.filter(|name| name.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')) {
+            let shown = format!("sidekey_{}", name.trim_start_matches("sidekey_"));
+            let known = [&shown, &format!("{shown}_total"), &format!("{shown}_info")]
+                .into_iter()
+                .any(|name| readme.contains(&format!("`{name}`")));
+            assert!(known, "README.md does not know {shown}");
+            count += 1;
+        }
+        assert!(count > 25, "{count}");
+    }
+
     #[test]
     fn names_stay_as_they_are() {
         let metrics = Metrics::new("1.2.3");
