@@ -253,6 +253,7 @@ fn formats(stage: &Stage, token: &str, host: &str) {
         "/secrets/app?format=env",
         "/secrets/app?format=yaml",
         "/secrets/app?format=json",
+        "/aws/app",
         "/secrets/app/encoded?encoding=base64",
     ] {
         assert_eq!(client.get(host, path), 200, "{path}");

@@ -52,7 +52,8 @@ impl Values {
     pub fn fields(&self) -> Value {
         use base64::Engine as _;
         let encoded = base64::engine::general_purpose::STANDARD.encode(&self.encoded);
-        json!({ "quoted": self.quoted, "long": self.long, "encoded": encoded })
+        json!({ "quoted": self.quoted, "long": self.long, "encoded": encoded,
+                "access_key": "AKIDEXAMPLE", "secret_key": self.quoted })
     }
 
     pub fn add_to(&self, needles: &mut Needles, which: &str) {
