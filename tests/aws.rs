@@ -88,8 +88,9 @@ fn signs() {
     let file = builder.file("token", &token);
     let config = format!(
         "[vault]\naddress = '{}'\n[secrets.cloud]\npath = 'secret/data/cloud'\n\
+         [secrets.user]\npath = 'secret/data/user'\nrequired = false\n\
          [secrets.other]\npath = 'secret/data/other'\n[[callers]]\nname = 'app'\n\
-         token_file = '{file}'\nallow = ['cloud', 'other']\n",
+         token_file = '{file}'\nallow = ['cloud', 'user', 'other']\n",
         vault.url()
     );
     let sidecar = builder.config(&config).env("VAULT_TOKEN", &vault.root_token()).start();
@@ -108,6 +109,11 @@ fn signs() {
     });
     let said = signed_with(&sidecar, &bearer, "cloud");
     assert_eq!(said, format!("container-role AKIDEXAMPLE {second} {sts}\n"));
+
+    // A user's keys have no token.
+    vault.put("user", json!({ "aws_access_key_id": "AKIDUSER", "aws_secret_access_key": second }));
+    let said = signed_with(&sidecar, &bearer, "user");
+    assert_eq!(said, format!("container-role AKIDUSER {second} None\n"));
 
     // Refusals are errors of the SDK, and show nothing.
     for (authorization, name, status) in

@@ -60,7 +60,8 @@ impl Stop {
         let joined = tokio::task::spawn_blocking(|| self.fetch_thread.join());
         let _ = tokio::time::timeout(moment(), joined).await;
         event::stopped();
-        if self.outlet.flush(moment()) {
+        // However late it is: audit lines that somebody reads are not lost for a moment's sake.
+        if self.outlet.flush(LAST_MOMENT) {
             log_directly(&self.outlet);
         }
     }

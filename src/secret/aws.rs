@@ -18,23 +18,26 @@ const MEMBERS: [(&str, &[&str]); 3] = [
     (TOKEN, &["security_token", "session_token", "aws_session_token", "Token", "SessionToken"]),
 ];
 
-/// Keys of an IAM user have none.
+/// Keys of an IAM user have none: `null`, since the SDK for Python wants the member.
 const TOKEN: &str = "Token";
 
 pub(super) fn write(secret: &Secret, expires: SystemTime) -> Result<SecretBuf, Unrepresentable> {
     let mut out = SecretWriter::with_capacity(secret.len() * 2 + 128);
     for (at, (member, fields)) in MEMBERS.into_iter().enumerate() {
-        let Some(value) = fields.iter().find_map(|field| text(secret, field)) else {
-            if member == TOKEN {
-                continue;
-            }
-            let field = fields.first().copied().unwrap_or_default().into();
-            return Err(Unrepresentable { field, reason: "credentials for AWS need this text" });
-        };
         out.push(if at == 0 { b"{\"" } else { b",\"" });
         out.push(member.as_bytes());
         out.push(b"\":");
-        write_quoted(value, &mut out);
+        match fields.iter().find_map(|field| text(secret, field)) {
+            Some(value) => write_quoted(value, &mut out),
+            None if member == TOKEN => out.push(b"null"),
+            None => {
+                let field = fields.first().copied().unwrap_or_default().into();
+                return Err(Unrepresentable {
+                    field,
+                    reason: "credentials for AWS need this text",
+                });
+            }
+        }
     }
     out.push(b",\"Expiration\":\"");
     out.push(timestamp(expires).as_bytes());
@@ -64,12 +67,8 @@ mod tests {
     #[test]
     fn each_way_to_name_them_is_known() {
         let expected = |token: Option<&str>| {
-            let mut expected = serde_json::json!({ "AccessKeyId": "AKIA", "SecretAccessKey": "a\"b/+",
-                "Expiration": "2025-11-25T09:00:00.000Z" });
-            if let Some(token) = token {
-                expected["Token"] = token.into();
-            }
-            expected
+            serde_json::json!({ "AccessKeyId": "AKIA", "SecretAccessKey": "a\"b/+",
+                "Token": token, "Expiration": "2025-11-25T09:00:00.000Z" })
         };
         let vault = [("access_key", "AKIA"), ("secret_key", "a\"b/+"), ("security_token", "t")];
         assert_eq!(written(&vault).unwrap(), expected(Some("t")));

@@ -195,7 +195,7 @@ impl Shared {
         let waited = self.drained.wait_timeout_while(self.lock(), MOMENT, missing);
         let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() {
-            state.given_up_on = batch;
+            state.given_up_on = state.given_up_on.max(batch);
         }
     }
 

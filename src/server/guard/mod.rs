@@ -160,7 +160,6 @@ pub(crate) fn identify(
     token: Option<&[u8]>,
     allow: &BTreeSet<String>,
 ) -> Result<Arc<str>, Denied> {
-    take(policy.total_rate.as_ref())?;
     let uid = if policy.asks_for_uids { peer.uid() } else { None };
     let mut found = None;
     for rule in policy.rules.iter().filter(|rule| allow.contains(&*rule.name)) {
@@ -169,6 +168,7 @@ pub(crate) fn identify(
         }
     }
     let rule = found.ok_or_else(|| caller::refusal(policy))?;
+    take(policy.total_rate.as_ref())?;
     take(rule.rate.as_ref())?;
     Ok(Arc::clone(&rule.name))
 }

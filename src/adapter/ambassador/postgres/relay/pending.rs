@@ -95,6 +95,10 @@ impl Pending {
                 self.takes_no_data();
                 let owed = |asked: &Asked| matches!(asked, Asked::Query | Asked::Sync);
                 let at = self.asked.iter().position(owed);
+                if at.is_none() && self.mode == Mode::PassesOver {
+                    // A sync that seemed passed over, in the middle of data that had failed by then.
+                    (self.mode, self.unsynced) = (Mode::Answers, false);
+                }
                 self.asked.drain(..at.map_or(self.asked.len(), |at| at + 1));
             }
             _ => return,
@@ -236,6 +240,7 @@ mod tests {
         passes(">BES <2G >dfS <EZ.");
         // The sync comes late, or never before the end.
         passes(">BE <2G >SddSHc <C >S <Z.");
+        passes(">BE <2G >dS <EZ. >Q <CZ.");
         passes(">BEH <2G >dcS <CZ.");
         // A copy behind another request, and one before another.
         passes(">BES BES <2CZ 2G >dcS <CZ.");
