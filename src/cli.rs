@@ -15,8 +15,10 @@ use crate::observe::{Style, init_log};
 /// A credential-serving localhost sidecar for Vault: a URL instead of a file.
 #[derive(Debug, Parser)]
 #[command(name = "sidekey", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 ok, 64 usage, 69 Vault cannot be reached at start-up, \
-    70 internal, 71 cannot bind, or not the protection that is required, 77 Vault refused the login, 78 configuration.")]
+#[command(
+    after_help = "Exit status: 0 ok, 1 no answer or no value, 64 usage, 69 Vault cannot be reached at start-up, \
+    70 internal, 71 cannot bind, or not the protection that is required, 77 Vault refused the login, 78 configuration."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

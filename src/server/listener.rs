@@ -45,6 +45,11 @@ impl BindError {
         let address = address.to_string();
         move |source| Self { address, source }
     }
+
+    /// With the key of the configuration that asks for it.
+    pub(crate) fn of(self, key: &str) -> Self {
+        Self { address: format!("{} ({key})", self.address), ..self }
+    }
 }
 
 /// One bound socket.

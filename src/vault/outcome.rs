@@ -5,6 +5,9 @@ use reqwest::{Method, StatusCode};
 use super::error::{Failure, NetworkReason, Refusal, is_about_token, is_vaults, recognize};
 use crate::memory::SecretBuf;
 
+/// How the standard library begins what the resolver of the system says.
+const LOOKUP: &str = "failed to lookup address information";
+
 /// The word for metrics.
 pub(super) fn operation(method: &Method, path: &str) -> &'static str {
     let is_post = method == Method::POST;
@@ -31,10 +34,7 @@ pub(super) fn refused(
     match status.as_u16() {
         503 => Failure::Sealed,
         code @ (412 | 429 | 472 | 473) => Failure::Busy(code),
-        code @ 300..=399 => {
-            let _ = code;
-            Failure::Redirect
-        }
+        300..=399 => Failure::Redirect,
         code @ 500.. => Failure::Server(code),
         // A proxy or firewall on the way refuses too; that is no word of Vault's.
         code if !is_vaults(body) => Failure::Foreign(code),
@@ -71,6 +71,8 @@ pub(super) fn from_reqwest(error: &reqwest::Error) -> Failure {
             }
             _ => tls.to_string(),
         }
+    } else if innermost.to_string().starts_with(LOOKUP) {
+        "its host name cannot be looked up".into()
     } else if error.is_connect() {
         "the connection failed".into()
     } else {

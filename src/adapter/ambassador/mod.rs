@@ -98,7 +98,9 @@ impl Ambassador {
             AmbassadorListen::Unix(name) => {
                 Listener::unix(name, OwnNames::unix(std::iter::empty()))
             }
-        }?;
+        };
+        let key = || format!("adapters.ambassador.{}.listen", spec.name.as_str());
+        let listener = listener.map_err(|error| error.of(&key()))?;
         let connector = connector(&spec)?;
         Ok(Self { spec, listener, connector })
     }

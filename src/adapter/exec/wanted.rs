@@ -37,12 +37,16 @@ impl Wanted {
                 Some((name, field)) => (name, Some(field)),
                 None => (what, None),
             };
-            let named = is_variable_name(variable) && field != Some("");
-            named.then_some((variable, SecretName::parse(name)?, field))
+            (field != Some("")).then_some((variable, SecretName::parse(name)?, field))
         });
         let Some((variable, name, field)) = parts else {
             return Err(Error::Usage(format!("{flag} {text}: expected VAR=NAME/FIELD")));
         };
+        if !is_variable_name(variable) {
+            return Err(Error::Usage(format!(
+                "{flag} {text}: {variable:?} cannot be a variable: letters, digits and _, no digit first"
+            )));
+        }
         Ok(Self { variable: variable.into(), name, field: field.map(Into::into), by })
     }
 }

@@ -121,8 +121,9 @@ impl TlsAdapter {
     /// An address that cannot be bound, or files that cannot be used.
     pub fn bind(spec: TlsSpec) -> Result<Self, TlsError> {
         rehearse(&spec)?;
-        let listeners = spec.listen.iter().map(|addr| Listener::tcp(*addr));
-        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        let key = || format!("adapters.tls.{}.listen", spec.name.as_str());
+        let listen = |addr: &SocketAddr| Listener::tcp(*addr).map_err(|error| error.of(&key()));
+        let listeners = spec.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
         let shelf = Arc::<Shelf>::default();
         let refused = |source| TlsError::Clients {
             name: spec.name.as_str().to_owned(),

@@ -87,7 +87,9 @@ fn summary(secret: &Secret, what: &Declaration) -> String {
             let version = secret.kv_version().map(|version| format!(", version {version}"));
             let lease = life.map(|life| format!(", lease {life:?}"));
             let (version, lease) = (version.unwrap_or_default(), lease.unwrap_or_default());
-            format!("{} fields{version}{lease}", secret.field_count())
+            let count = secret.field_count();
+            let plural = if count == 1 { "" } else { "s" };
+            format!("{count} field{plural}{version}{lease}")
         }
         Declaration::Certificate(_) => {
             format!("certificate, lives {}s", life.unwrap_or_default().as_secs())
