@@ -31,6 +31,8 @@ pub(super) struct Value {
     pub(super) lease: Option<Held>,
     /// When what has none is read again.
     due: Instant,
+    /// Of a Vault that we do not ask any more: what the present one says is compared with others.
+    left_behind: bool,
 }
 
 /// What to do next about a value.
@@ -51,7 +53,7 @@ impl Value {
     ) -> Self {
         let confirmed = now();
         let due = read_again(&secret, confirmed, declaration);
-        Self { secret, version, confirmed, unread: 0, lease, due }
+        Self { secret, version, confirmed, unread: 0, lease, due, left_behind: false }
     }
 
     /// The same value, whose lease is this now.
@@ -68,13 +70,18 @@ impl Value {
 
     /// The same value, of a Vault that we do not ask any more.
     pub(super) fn left_behind(&self) -> Self {
-        self.with(self.lease.as_ref().map(Held::left_behind))
+        Self { left_behind: true, ..self.with(self.lease.as_ref().map(Held::left_behind)) }
+    }
+
+    /// The version by which the present Vault knows it.
+    pub(super) fn kv(&self) -> Option<KvVersion> {
+        self.secret.kv().filter(|_| !self.left_behind)
     }
 
     fn with(&self, lease: Option<Held>) -> Self {
         let secret = Arc::clone(&self.secret);
-        let Self { version, confirmed, unread, due, .. } = *self;
-        Self { secret, version, confirmed, unread, lease, due }
+        let Self { version, confirmed, unread, due, left_behind, .. } = *self;
+        Self { secret, version, confirmed, unread, lease, due, left_behind }
     }
 
     /// From when on it must not be served.
@@ -126,7 +133,7 @@ impl Value {
     /// What to recognize it by in Vault's metadata. Not for ever: a policy that lets us read
     /// metadata and the secret itself no more is to be noticed.
     pub(super) fn recognizable(&self) -> Option<KvVersion> {
-        self.secret.kv().filter(|_| self.unread < MOST_UNREAD && self.lease.is_none())
+        self.kv().filter(|_| self.unread < MOST_UNREAD && self.lease.is_none())
     }
 
     /// The same value, which Vault has confirmed now.

@@ -14,6 +14,7 @@ use super::former::Former;
 use super::refused::Waits;
 use super::session::{Login, Session};
 use super::token::Token;
+use crate::config::AuthMethod;
 use crate::lease::{Backoff, now, renew_after, replace_last_after, spread};
 use crate::observe::event;
 
@@ -66,7 +67,8 @@ impl Session {
         if let Some(waits) = credential.and_then(|it| authenticator.refused.forbids(it)) {
             let wait = self.wait_for_another(&authenticator, waits);
             // A bad token in the file is no reason to let the good one end that was brought before.
-            return match self.held().filter(|token| !token.ours) {
+            let is_brought = matches!(*authenticator.method, AuthMethod::Token(_));
+            return match self.held().filter(|token| is_brought && !token.ours) {
                 Some(token) => self.live(&token, backoff).await,
                 None => wait,
             };
@@ -197,7 +199,7 @@ impl Session {
             if let Some(end) = self.until(next, token).await {
                 return end;
             }
-            if !extends || token.is_dead() {
+            if !extends || token.is_dead() || !self.is_current(token) {
                 return End::Due;
             }
             let (asked, left) = (now(), token.left());
@@ -218,6 +220,10 @@ impl Session {
                 }
                 Err(error) => {
                     event::token_renewal_failed(&error, Duration::ZERO);
+                    // A reload may have led to another Vault meanwhile, which is not to see it.
+                    if !self.is_current(token) {
+                        return End::Due;
+                    }
                     if self.look_at(token).await == Seen::Dead {
                         token.life.kill();
                         return End::Dead;
@@ -240,6 +246,12 @@ impl Session {
                 return Some(End::Due);
             }
             tokio::select! {
+                biased;
+                () = self.reconfigured.notified() => {
+                    if !self.is_current(token) || self.authenticator().brings_another(token) {
+                        return Some(End::Due);
+                    }
+                }
                 () = sleep_until(next) => return None,
                 // A host that slept has not moved the timer: look at the clock now and then.
                 () = tokio::time::sleep(LOOK) => {
@@ -252,11 +264,6 @@ impl Session {
                         return Some(End::Dead);
                     }
                     // Rung for the token before this one.
-                }
-                () = self.reconfigured.notified() => {
-                    if !self.is_current(token) || self.authenticator().brings_another(token) {
-                        return Some(End::Due);
-                    }
                 }
             }
         }

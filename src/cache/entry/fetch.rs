@@ -182,7 +182,7 @@ impl Entry {
     fn is_ahead_of(&self, secret: &Secret) -> bool {
         let since = self.failure.load().as_ref().and_then(|failure| failure.behind);
         let value = self.value.load();
-        let held = value.as_ref().and_then(|value| value.secret.kv());
+        let held = value.as_ref().and_then(|value| value.kv());
         self.key.version.is_none()
             && held.zip(secret.kv()).is_some_and(|(held, new)| new.is_older_than(&held))
             && since.is_none_or(|since| now() - since < LONGEST_BEHIND)
