@@ -87,8 +87,7 @@ fn place(
     data: &str,
     buffer: &mut SecretWriter,
 ) -> Result<(Range<usize>, Kind), RenderError> {
-    let start = value.as_ptr() as usize - data.as_ptr() as usize;
-    let whole = start..start + value.len();
+    let whole = place_in(value, data).ok_or(RenderError::Malformed)?;
     match value.as_bytes().first() {
         Some(b'"') if !value.contains('\\') => Ok((whole.start + 1..whole.end - 1, Kind::Text)),
         Some(b'"') => {

@@ -4,15 +4,14 @@
 use std::time::{Duration, SystemTime};
 
 use super::Source;
-use super::answer::{Answer, Label, tagged};
+use super::answer::{Answer, Label};
 use super::guard::Admitted;
 use super::head::Head;
 use super::policy::Declared;
 use super::problem::Problem;
 use super::query;
 use super::secret::share_all;
-use super::wanted::{Fetched, Waiting, Wanted};
-use crate::secret::Secret;
+use super::wanted::Wanted;
 
 /// What is said of the life of credentials that have no lease: after it they are asked for again.
 const UNLEASED: Duration = Duration::from_mins(15);
@@ -26,15 +25,10 @@ pub(super) async fn credentials<S: Source>(
     admitted: &Admitted<'_>,
     declared: &Declared,
     head: &Head<'_>,
-    waiting: &Waiting<'_>,
 ) -> Result<Answer, Problem> {
     let [min_ttl] = query::parse(admitted.query(), ["min_ttl"]).map_err(Problem::Query)?;
     let wanted = Wanted::parse(None, min_ttl.as_deref(), None)?;
-    let etag = |secret: &Secret| Some(tagged(secret.etag(), LABEL.etag_suffix));
-    let (served, tags) = match wanted.fetch(source, declared, head, etag, waiting).await? {
-        Fetched::Value(served, tags) => (served, tags),
-        Fetched::JudgeAnew(etag) => return Ok(Answer::unchanged(etag)),
-    };
+    let (served, tags) = wanted.fetch_now(source, declared).await?;
     Answer::value(&served, tags, LABEL, Some(head), || {
         let expires = SystemTime::now() + served.expires_in.unwrap_or(UNLEASED);
         let body = served.secret.aws_credentials(expires).map_err(Problem::Unrepresentable)?;

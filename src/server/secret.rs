@@ -40,7 +40,7 @@ pub(super) async fn answer<S: Source>(
             field(source, admitted, declared, head, waiting).await
         }
         (Some(Action::AwsCredentials), Some(declared)) => {
-            aws::credentials(source, admitted, declared, head, waiting).await
+            aws::credentials(source, admitted, declared, head).await
         }
         (Some(Action::Refresh | Action::Reissue), Some(declared)) => {
             refresh(source, admitted, declared).await

@@ -118,8 +118,8 @@ impl Wanted {
         }
     }
 
-    /// What is there already is answered without waiting.
-    async fn fetch_now<'d, S: Source>(
+    /// The value without `wait`. What is there already is answered without waiting.
+    pub(super) async fn fetch_now<'d, S: Source>(
         &self,
         source: &S,
         declared: &'d Declared,

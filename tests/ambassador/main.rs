@@ -34,6 +34,7 @@ mod tcp;
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Trial};
+use support::programs::has;
 use support::vault::real_vault;
 use support::{in_ci, is_root};
 
@@ -87,11 +88,6 @@ fn python() -> Option<&'static str> {
         let import = Command::new(python).args(["-c", "import psycopg2"]).output();
         import.is_ok_and(|import| import.status.success())
     })
-}
-
-fn has(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// Curl, quiet but for its errors.

@@ -19,7 +19,6 @@ mod support;
 
 mod page;
 
-use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Trial};
@@ -28,6 +27,7 @@ use serde_json::{Value, json};
 use support::canary::canary;
 use support::client;
 use support::in_ci;
+use support::programs::chromium;
 use support::sidecar::{Builder, Sidecar};
 use support::vault::{Dev, TestVault as _};
 use tempfile::TempDir;
@@ -79,25 +79,10 @@ fn door() -> (Sidecar, Dev, String) {
     (sidecar, vault, password)
 }
 
-/// Chromium without a window, a past, or a way out.
-fn chromium(home: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new("chromium");
-    command
-        .env("HOME", home)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .arg(format!("--user-data-dir={}", home.join("profile").display()))
-        .arg(format!("--host-resolver-rules=MAP {NAME} 127.0.0.1"))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    command
-}
-
 /// What the browser shows at `url`.
 fn shown(url: &str) -> String {
     let home = tempfile::tempdir().unwrap();
-    let output = chromium(home.path(), &["--dump-dom", url]).output().unwrap();
+    let output = chromium(home.path(), NAME, &["--dump-dom", url]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -111,7 +96,7 @@ impl Open {
     fn at(url: &str) -> Self {
         use std::os::unix::process::CommandExt as _;
         let home = tempfile::tempdir().unwrap();
-        let mut command = chromium(home.path(), &[url]);
+        let mut command = chromium(home.path(), NAME, &[url]);
         let browser = command.stdout(Stdio::null()).process_group(0).spawn().unwrap();
         Self { browser, _home: home }
     }

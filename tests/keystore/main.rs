@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 use support::in_ci;
+use support::programs::has;
 use support::vault::real_vault;
 
 /// What a case cannot do without.
@@ -49,11 +50,6 @@ impl Needs {
             Self::Nss => (!has("pk12util") || !has("certutil")).then_some("pk12util"),
         }
     }
-}
-
-fn has(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn main() -> ExitCode {

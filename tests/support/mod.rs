@@ -18,6 +18,7 @@ pub mod kubernetes_api;
 pub mod limits;
 pub mod needle;
 pub mod postgres;
+pub mod programs;
 pub mod ptrace;
 pub mod scan;
 pub mod sidecar;

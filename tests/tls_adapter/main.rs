@@ -36,6 +36,7 @@ use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Trial};
 use support::in_ci;
+use support::programs::has;
 use support::vault::real_vault;
 
 /// What a case cannot do without.
@@ -66,7 +67,7 @@ impl Needs {
                 conformance::h2spec().is_none().then_some("h2spec: Go and a network build it")
             }
             Self::Nginx => {
-                let lacks = nginx::program().is_none() || Self::Curl.missing().is_some();
+                let lacks = !has("nginx") || Self::Curl.missing().is_some();
                 lacks.then_some("nginx and curl")
             }
             Self::Testssl => (!has("testssl")).then_some("testssl.sh"),
@@ -78,11 +79,6 @@ impl Needs {
 fn says(program: &str, argument: &str, word: &str) -> bool {
     let said = Command::new(program).arg(argument).output();
     said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(word))
-}
-
-fn has(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn has_browser() -> bool {

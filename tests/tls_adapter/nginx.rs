@@ -1,13 +1,13 @@
 //! The application is nginx: files, ranges, conditions, and bodies that it compresses.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::scene::Scene;
 use crate::support::eventually;
+use crate::support::programs::program;
 use crate::tools::curl;
 use crate::{Case, Needs};
 
@@ -15,13 +15,6 @@ pub(crate) const CASES: [Case; 2] = [
     ("nginx_serves_files_through_it", Needs::Nginx, files),
     ("nginx_gone_and_back", Needs::Nginx, gone_and_back),
 ];
-
-/// On PATH, or where Debian keeps servers.
-pub(crate) fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_owned()]);
-    folders.map(|folder| folder.join("nginx")).find(|program| program.is_file())
-}
 
 /// One process, with nothing outside of its folder.
 struct Nginx {
@@ -51,7 +44,7 @@ impl Nginx {
         );
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, config).unwrap();
-        let mut command = Command::new(program().unwrap());
+        let mut command = Command::new(program("nginx").unwrap());
         command.arg("-p").arg(folder.path()).arg("-c").arg(file).args(["-e", "/dev/null"]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         eventually("nginx", || TcpStream::connect(addr).ok());

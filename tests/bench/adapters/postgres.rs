@@ -12,8 +12,9 @@ use super::load::CONNECTIONS;
 use super::process::{Process, free_port, write_private};
 use super::programs::Started;
 use super::sidecar::ambassador;
-use super::stage::{PASSWORD, Stage, USER, program};
+use super::stage::{PASSWORD, Stage, USER};
 use super::support::postgres::{self, Postgres};
+use super::support::programs::program;
 use super::support::{eventually, is_root};
 
 /// One that asks for SCRAM, with or without TLS.

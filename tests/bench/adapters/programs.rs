@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use super::load::NAME;
 use super::process::{Process, free_port};
-use super::stage::{AUTHORIZATION, Stage, program};
+use super::stage::{AUTHORIZATION, Stage};
+use super::support::programs::program;
 
 /// Where one listens, or what the machine lacks.
 pub(crate) type Started = Result<(Process, SocketAddr), &'static str>;

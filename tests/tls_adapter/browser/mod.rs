@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
@@ -10,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::scene::{NAME, Scene};
 use crate::support::eventually;
+use crate::support::programs::chromium;
 use crate::{Case, Needs};
 
 pub(crate) const CASES: [Case; 2] = [
@@ -47,20 +47,8 @@ impl Drop for Node {
     }
 }
 
-/// Chromium without a window and without a past, with whom it trusts in `home`.
-fn chromium(home: &Path, scene: &Scene, arguments: &[&str]) -> Command {
-    let mut command = Command::new("chromium");
-    command
-        .env("HOME", home)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .arg(format!("--user-data-dir={}", home.join("profile").display()))
-        .arg(format!("--host-resolver-rules=MAP {NAME} 127.0.0.1"))
-        .args(arguments)
-        .arg(format!("https://{NAME}:{}/", scene.addr().port()))
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    command
+fn page_of(scene: &Scene) -> String {
+    format!("https://{NAME}:{}/", scene.addr().port())
 }
 
 /// A home whose database of authorities has that of the adapter's certificate.
@@ -103,7 +91,7 @@ fn page() {
     let mut node = Node::start();
     let scene = Scene::http(node.addr, "");
     let home = home_that_trusts(&scene);
-    let browser = Open::start(&mut chromium(home.path(), &scene, &[]));
+    let browser = Open::start(&mut chromium(home.path(), NAME, &[&page_of(&scene)]));
     let found = node.found();
     assert_eq!(found["error"], Value::Null, "{found}");
     assert_eq!(found["secure"], true, "{found}");
@@ -124,7 +112,7 @@ fn stranger() {
     let node = Node::start();
     let scene = Scene::http(node.addr, "");
     let home = tempfile::tempdir().unwrap();
-    let output = chromium(home.path(), &scene, &["--dump-dom"]).output().unwrap();
+    let output = chromium(home.path(), NAME, &["--dump-dom", &page_of(&scene)]).output().unwrap();
     let shown = String::from_utf8_lossy(&output.stdout);
     assert!(!shown.contains("the application"), "{shown}");
     let line = "sidekey_tls_handshakes_total{adapter=\"web\",outcome=\"refused_by_client\"}";
