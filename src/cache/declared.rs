@@ -77,6 +77,11 @@ impl Declared {
         self.what.load_full()
     }
 
+    /// The same, for as long as a look at it takes.
+    pub(super) fn what_now(&self) -> arc_swap::Guard<Arc<Declaration>> {
+        self.what.load()
+    }
+
     /// The same thing is to be kept in another way.
     pub(super) fn retune(&self, what: &Declaration) {
         self.what.store(Arc::new(what.clone()));

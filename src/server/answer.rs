@@ -34,7 +34,7 @@ impl From<Problem> for Answer {
 }
 
 /// How the content of a value is labelled.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Label {
     pub(super) content_type: &'static str,
     /// What the entity tag ends in.
@@ -58,8 +58,10 @@ impl Answer {
         conditional: Option<&Head<'_>>,
         body: impl FnOnce() -> Result<Bytes, Problem>,
     ) -> Result<Self, Problem> {
-        let (etag, mut headers) = tags.head(served, label);
-        let known = conditional.is_some_and(|head| head.knows(&etag));
+        let (known, mut headers) = tags.with_head(served, label, |rendered| {
+            let known = conditional.is_some_and(|head| head.knows(&rendered.etag));
+            (known, rendered.headers.clone())
+        });
         let (code, body) =
             if known { (Code::NotModified, Bytes::new()) } else { (Code::Ok, body()?) };
         if known {
@@ -147,13 +149,28 @@ pub(super) struct Rendered {
 }
 
 /// What a head is the head of.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Content {
     tag: Etag,
     version: u64,
     freshness: Freshness,
     expires: bool,
     label: Label,
+}
+
+impl Content {
+    /// Whether it is the same for certain. Texts are compared by where they stand, not by what
+    /// they say: what is taken for another one is made again, no more.
+    fn is(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.label, &other.label);
+        self.tag == other.tag
+            && self.version == other.version
+            && self.freshness == other.freshness
+            && self.expires == other.expires
+            && std::ptr::eq(ours.content_type, theirs.content_type)
+            && std::ptr::eq(ours.etag_suffix, theirs.etag_suffix)
+            && ours.negotiated == theirs.negotiated
+    }
 }
 
 /// Where the head of an answer comes from.
@@ -166,8 +183,8 @@ pub(super) enum Tags<'d> {
 }
 
 impl Tags<'_> {
-    /// The entity tag, and all headers but the value of `Sidekey-Expires-In`.
-    fn head(self, served: &Served, label: Label) -> (HeaderValue, HeaderMap) {
+    /// Shows `look` the entity tag, and all headers but the value of `Sidekey-Expires-In`.
+    fn with_head<T>(self, served: &Served, label: Label, look: impl FnOnce(&Rendered) -> T) -> T {
         let of = Content {
             tag: label.field.unwrap_or(*served.secret.etag()),
             version: served.version,
@@ -175,18 +192,15 @@ impl Tags<'_> {
             expires: served.expires_in.is_some(),
             label,
         };
-        let Self::Latest(declared) = self else {
-            let Rendered { etag, headers, .. } = Rendered::new(of);
-            return (etag, headers);
-        };
+        let Self::Latest(declared) = self else { return look(&Rendered::new(of)) };
         if let Some(kept) = &*declared.rendered.load()
-            && kept.of == of
+            && kept.of.is(&of)
         {
-            return (kept.etag.clone(), kept.headers.clone());
+            return look(kept);
         }
         let rendered = Arc::new(Rendered::new(of));
         declared.rendered.store(Some(Arc::clone(&rendered)));
-        (rendered.etag.clone(), rendered.headers.clone())
+        look(&rendered)
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Session<S> {
 impl<S: Source> Session<S> {
     /// Answers one request; a failure is an answer too.
     pub(super) async fn respond(
-        self: Arc<Self>,
+        &self,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let (parts, _) = request.into_parts();
@@ -57,10 +57,10 @@ impl<S: Source> Session<S> {
                     self.open_events(&admitted, &policy, &head)
                 } else {
                     let stopping = &self.door.streams.stopping;
-                    let standing = &admitted.standing(&policy);
-                    let waiting = Waiting { stopping, policy: &self.door.policy, standing };
-                    let Door { source, keystores, .. } = &*self.door;
-                    let answer = secret::answer(&**source, keystores, &admitted, &head, &waiting);
+                    let Door { source, keystores, policy: in_force, .. } = &*self.door;
+                    let (judge, admitted) = (&*policy, &admitted);
+                    let waiting = Waiting { stopping, policy: in_force, judge, admitted };
+                    let answer = secret::answer(&**source, keystores, admitted, &head, &waiting);
                     answer.await.unwrap_or_else(Answer::from)
                 };
                 self.note_admitted(&admitted, &answer);

@@ -80,15 +80,22 @@ impl<'r> Head<'r> {
     }
 
     fn note(&mut self, name: &HeaderName, value: &'r HeaderValue) {
-        match name.as_str() {
-            "host" => self.host.add(value),
-            "authorization" => self.authorization.add(value),
+        // Standard names are numbers here, and compare as such.
+        match name {
+            name if *name == header::HOST => self.host.add(value),
+            name if *name == header::AUTHORIZATION => self.authorization.add(value),
+            name if *name == header::CONTENT_LENGTH => self.content_length.add(value),
+            name if *name == header::TRANSFER_ENCODING => self.transfer_encoding = true,
+            name if *name == header::ORIGIN => self.origin = true,
+            name if *name == header::FORWARDED || *name == header::VIA => self.forwarded = true,
+            name => self.note_other(name.as_str(), value),
+        }
+    }
+
+    fn note_other(&mut self, name: &str, value: &'r HeaderValue) {
+        match name {
             "x-vault-token" => self.vault_token.add(value),
-            "content-length" => self.content_length.add(value),
             "sec-fetch-site" => self.fetch_site.add(value),
-            "transfer-encoding" => self.transfer_encoding = true,
-            "origin" => self.origin = true,
-            "forwarded" | "via" => self.forwarded = true,
             other => self.forwarded |= is_by_a_proxy(other),
         }
     }

@@ -166,8 +166,8 @@ pub async fn serve_connection<S: Source>(
     let keystores = Arc::default();
     let door = Arc::new(Door { source, policy, audit, outcomes, streams, keystores });
     let peer = peer::Peer::unix(None, Arc::new(OwnNames::unix(std::iter::empty())));
-    let session = Arc::new(Session { door, peer, place: Strangers::default().enter() });
-    let answer = |request| Arc::clone(&session).respond(request);
+    let session = Session { door, peer, place: Strangers::default().enter() };
+    let answer = |request| session.respond(request);
     let stream = stream::Stream::Right(stream);
     let _ = connection::serve(stream, timeouts, CancellationToken::new(), answer).await;
 }
@@ -239,12 +239,12 @@ impl BoundServer {
             let (tracker, cancel) = &connections;
             let place = strangers.enter();
             let number = place.number();
-            let session = Arc::new(Session { door: Arc::clone(&door), peer, place });
+            let session = Session { door: Arc::clone(&door), peer, place };
             let timeouts = (&door.policy.load().limits).into();
             let open = metrics.connection();
             let cancel = cancel.child_token();
             let task = tracker.spawn(InSecretMemory::new(async move {
-                let answer = |request| Arc::clone(&session).respond(request);
+                let answer = |request| session.respond(request);
                 if let Err(error) = connection::serve(stream, timeouts, cancel, answer).await {
                     session.door.outcomes.count_error(&error);
                 }

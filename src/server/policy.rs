@@ -91,16 +91,16 @@ impl Rule {
         }
     }
 
-    /// Whether it matches: its uids and its token, where it has them. The token is compared
-    /// whatever the uid is.
-    pub(super) fn holds(&self, uid: Option<u32>, token: Option<&[u8]>) -> bool {
-        let token_holds = match &self.token {
-            None => true,
-            Some(wanted) => wanted.matches(token.unwrap_or_default()) & token.is_some(),
+    /// Its [`generation`](Self::generation), when it matches: its uids and its token, where it has
+    /// them. The token is compared whatever the uid is.
+    pub(super) fn admits(&self, uid: Option<u32>, token: Option<&[u8]>) -> Option<u64> {
+        let by_token = match &self.token {
+            None => Some(0),
+            Some(wanted) => wanted.matches(token.unwrap_or_default()).filter(|_| token.is_some()),
         };
         let uid_holds =
             self.uids.as_ref().is_none_or(|uids| uid.is_some_and(|uid| uids.contains(&uid)));
-        token_holds & uid_holds
+        by_token.filter(|_| uid_holds)
     }
 
     /// Another number once the rule's token is another one.

@@ -13,7 +13,8 @@ pub(super) fn parse<'q, const N: usize>(
     known: [&'static str; N],
 ) -> Result<[Option<Cow<'q, str>>; N], QueryProblem> {
     let mut values = [const { None }; N];
-    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+    let Some(query) = query else { return Ok(values) };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let mut places = known.iter().zip(values.iter_mut());
         let Some((known, room)) = places.find(|(known, _)| **known == key) else {

@@ -163,7 +163,7 @@ async fn refresh<S: Source>(
 ) -> Result<Answer, Problem> {
     let [] = query::parse(admitted.query(), []).map_err(Problem::Query)?;
     declared.refreshes.take().map_err(Problem::RefreshedJustNow)?;
-    let served = source.refresh(&declared.name).await?;
+    let served = Box::pin(source.refresh(&declared.name)).await?;
     let tags = Tags::Latest(declared);
     let label =
         Label { content_type: "application/json", etag_suffix: "", negotiated: false, field: None };

@@ -88,17 +88,17 @@ impl CallerToken {
         }
     }
 
-    /// Compares in a time that depends on the lengths alone. A token that is not there equals
-    /// nothing.
-    pub(super) fn matches(&self, presented: &[u8]) -> bool {
-        self.look();
-        self.current.load().as_ref().is_some_and(|token| token.constant_time_eq(presented))
+    /// Its [`generation`](Self::generation), when it is what was `presented`. Compares in a time
+    /// that depends on the lengths alone. A token that is not there equals nothing.
+    pub(super) fn matches(&self, presented: &[u8]) -> Option<u64> {
+        // First, so that a token which changes in between is not taken for the one that matched.
+        let generation = self.generation();
+        let current = self.current.load();
+        let matches = current.as_ref().is_some_and(|token| token.constant_time_eq(presented));
+        matches.then_some(generation)
     }
 
-    /// Another number once the token is another one. To be asked for before [`matches`], so that
-    /// a token which changes in between is not taken for the one that matched.
-    ///
-    /// [`matches`]: Self::matches
+    /// Another number once the token is another one.
     pub(super) fn generation(&self) -> u64 {
         self.look();
         self.generation.load(Ordering::Acquire)
@@ -211,27 +211,27 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "one\n").unwrap();
         let token = token(file.path());
-        assert!(token.matches(b"one"));
+        assert!(token.matches(b"one").is_some());
         std::fs::write(file.path(), "two\n").unwrap();
-        assert!(token.matches(b"one"), "not looked at on every request");
+        assert!(token.matches(b"one").is_some(), "not looked at on every request");
         next_look().await;
-        assert!(token.matches(b"two") && !token.matches(b"one"));
+        assert!(token.matches(b"two").is_some() && token.matches(b"one").is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_vanished_or_empty_file_matches_nobody_until_it_is_back() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let token = token(file.path());
-        assert!(!token.matches(b""), "an empty file");
+        assert!(token.matches(b"").is_none(), "an empty file");
         std::fs::write(file.path(), "one").unwrap();
         next_look().await;
-        assert!(token.matches(b"one"));
+        assert!(token.matches(b"one").is_some());
         std::fs::remove_file(file.path()).unwrap();
         next_look().await;
-        assert!(!token.matches(b"one") && !token.matches(b""));
+        assert!(token.matches(b"one").is_none() && token.matches(b"").is_none());
         std::fs::write(file.path(), "one").unwrap();
         next_look().await;
-        assert!(token.matches(b"one"));
+        assert!(token.matches(b"one").is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -240,11 +240,11 @@ mod tests {
         let path = folder.path().join("token");
         std::fs::write(&path, "two words").unwrap();
         let token = token(&path);
-        assert!(!token.matches(b"two words"));
+        assert!(token.matches(b"two words").is_none());
         std::fs::remove_file(&path).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
         next_look().await;
-        assert!(!token.matches(b""), "and the look comes back");
+        assert!(token.matches(b"").is_none(), "and the look comes back");
     }
 
     #[tokio::test(start_paused = true)]
@@ -267,6 +267,6 @@ mod tests {
     #[test]
     fn an_empty_environment_token_matches_nobody() {
         let empty = TokenSource::Environment(Arc::new(SecretBuf::zeroed(0)));
-        assert!(!CallerToken::new(&"app".into(), empty).matches(b""));
+        assert_eq!(CallerToken::new(&"app".into(), empty).matches(b""), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Which value is asked for, beyond its name: a version, a life, a change.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -7,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Source;
 use super::answer::Tags;
-use super::guard::Standing;
+use super::guard::Admitted;
 use super::head::Head;
-use super::policy::{Declared, SharedPolicy};
+use super::policy::{Declared, Policy, SharedPolicy};
 use super::problem::{Problem, QueryProblem};
 use crate::cache::{ReadError, Served};
 use crate::config::parse_duration;
@@ -23,13 +24,14 @@ pub(super) struct Waiting<'a> {
     pub(super) stopping: &'a CancellationToken,
     /// The policy in force.
     pub(super) policy: &'a SharedPolicy,
-    /// Why the request was admitted.
-    pub(super) standing: &'a Standing,
+    /// The one by which the request was admitted.
+    pub(super) judge: &'a Arc<Policy>,
+    pub(super) admitted: &'a Admitted<'a>,
 }
 
 impl Waiting<'_> {
     fn is_still_admitted(&self) -> bool {
-        self.standing.holds(self.policy)
+        self.admitted.still_stands(self.judge, self.policy)
     }
 }
 
@@ -88,6 +90,19 @@ impl Wanted {
             let (served, tags) = self.fetch_now(source, declared).await?;
             return Ok(Fetched::Value(served, tags));
         };
+        // Boxed, as what fetches: seldom needed, and large.
+        Box::pin(self.wait_for_another(wait, source, declared, head, etag, waiting)).await
+    }
+
+    async fn wait_for_another<'d, S: Source>(
+        &self,
+        wait: Duration,
+        source: &S,
+        declared: &'d Declared,
+        head: &Head<'_>,
+        etag: impl Fn(&Secret) -> Option<HeaderValue>,
+        waiting: &Waiting<'_>,
+    ) -> Result<Fetched<'d>, ReadError> {
         let patience = tokio::time::sleep(wait);
         tokio::pin!(patience);
         let (mut last, mut uncached) = (false, 0);
@@ -124,14 +139,15 @@ impl Wanted {
         source: &S,
         declared: &'d Declared,
     ) -> Result<(Served, Tags<'d>), ReadError> {
+        let name = &declared.name;
         if self.version.is_some() {
-            let served = source.get(&declared.name, self.version).await?;
+            let served = Box::pin(source.get(name, self.version)).await?;
             return Ok((served, Tags::Fresh));
         }
-        let served = match (self.min_ttl, source.cached(&declared.name)) {
-            (Some(min_ttl), _) => source.get_living(&declared.name, min_ttl).await?,
+        let served = match (self.min_ttl, source.cached(name)) {
+            (Some(min_ttl), _) => Box::pin(source.get_living(name, min_ttl)).await?,
             (None, Some(answer)) => answer?,
-            (None, None) => source.get(&declared.name, None).await?,
+            (None, None) => Box::pin(source.get(name, None)).await?,
         };
         Ok((served, Tags::Latest(declared)))
     }

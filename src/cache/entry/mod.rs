@@ -88,19 +88,20 @@ impl Entry {
 
     /// What a caller gets now. Never a value past its end, not even in its last instant.
     pub(super) fn answer(&self) -> Result<Served, ReadError> {
-        match self.value.load().as_ref() {
-            Some(value) => value.serve(&self.declared.what(), self.end(value)).ok_or_else(|| {
-                self.bell.notify_one();
-                self.last_failure().unwrap_or(ReadError::Expired)
-            }),
-            None => Err(self.last_failure().unwrap_or(ReadError::NotReady)),
-        }
+        let value = self.value.load();
+        let Some(value) = value.as_ref() else {
+            return Err(self.last_failure().unwrap_or(ReadError::NotReady));
+        };
+        value.serve(&self.declared.what_now(), self.end(value)).ok_or_else(|| {
+            self.bell.notify_one();
+            self.last_failure().unwrap_or(ReadError::Expired)
+        })
     }
 
     /// From when on `value` must not be served.
     fn end(&self, value: &Value) -> Instant {
         let denied = self.failure.load().as_ref().and_then(|failure| failure.denied);
-        value.end_when_denied(&self.declared.what(), denied)
+        value.end_when_denied(&self.declared.what_now(), denied)
     }
 
     /// Follows the changes of the value's version.

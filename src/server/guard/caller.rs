@@ -20,8 +20,7 @@ pub(super) fn caller(candidate: &mut Candidate<'_>) -> Result<(), Denied> {
     let uid = if policy.asks_for_uids { candidate.peer.uid() } else { None };
     let mut known = false;
     for (at, rule) in policy.rules.iter().enumerate() {
-        let generation = rule.generation();
-        if rule.holds(uid, token) {
+        if let Some(generation) = rule.admits(uid, token) {
             candidate.matched.add(at);
             candidate.generations = candidate.generations.wrapping_add(generation);
             known = true;
