@@ -96,12 +96,15 @@ fn run(plan: &Plan) {
     start_times(plan, &stage, &load);
 
     let (bare, bare_at) = Stage::bare();
-    let quiet = Setup { caller: Caller::Token, audit: AuditTo::Nowhere };
+    let quiet = Setup::QUIET;
     let (token, token_at) = stage.sidekey(quiet);
     let (uid, uid_at) = stage.sidekey(Setup { caller: Caller::Uid, ..quiet });
     let (null, null_at) = stage.sidekey(Setup { audit: AuditTo::Null, ..quiet });
     let (file, file_at) = stage.sidekey(Setup { audit: AuditTo::File, ..quiet });
-    let mut servers = vec![bare, token, uid, null, file];
+    let without = |protection| stage.sidekey(Setup { protection, ..quiet });
+    let (unboxed, unboxed_at) = without(Protection::NoSandbox);
+    let (ordinary, ordinary_at) = without(Protection::NoSecretMemory);
+    let mut servers = vec![bare, token, uid, null, file, unboxed, ordinary];
     let image = std::env::var_os("SIDEKEY_BENCH_IMAGE").map(PathBuf::from);
 
     let field = "/secrets/bench/value";
@@ -115,6 +118,8 @@ fn run(plan: &Plan) {
         row("field, uid, TCP", 2, tcp(&uid_at, field, None)),
         row("field, token, TCP, audit to /dev/null", 3, tcp(&null_at, field, secret)),
         row("field, token, TCP, audit to a file", 4, tcp(&file_at, field, secret)),
+        row("field, token, TCP, sandbox off", 5, tcp(&unboxed_at, field, secret)),
+        row("field, token, TCP, no secret memory", 6, tcp(&ordinary_at, field, secret)),
         row("whole secret as JSON, token, TCP", 1, tcp(&token_at, "/secrets/bench", secret)),
         row("as env, token, TCP", 1, tcp(&token_at, "/secrets/bench?format=env", secret)),
         row("bare hyper, unix socket", 0, unix(&bare_at, "/", None)),
@@ -184,6 +189,22 @@ struct Stage<'v> {
 struct Setup {
     caller: Caller,
     audit: AuditTo,
+    protection: Protection,
+}
+
+/// What it does without.
+#[derive(Clone, Copy, PartialEq)]
+enum Protection {
+    Whole,
+    /// `[sandbox] enabled = false`.
+    NoSandbox,
+    /// No memory may be locked.
+    NoSecretMemory,
+}
+
+impl Setup {
+    const QUIET: Self =
+        Self { caller: Caller::Token, audit: AuditTo::Nowhere, protection: Protection::Whole };
 }
 
 #[derive(Clone, Copy)]
@@ -238,17 +259,26 @@ impl Stage<'_> {
             "[listen]\ntcp = \"{}\"\nunix = \"@{}\"\n[health]\nlisten = false\n\
              [secrets.bench]\npath = \"secret/data/bench\"\n\
              [[callers]]\nname = \"bench\"\nallow = [\"bench\"]\n{caller}\n\
-             [life]\naudit = {}\n",
+             [life]\naudit = {}\n[sandbox]\nenabled = {}\n",
             at.tcp,
             at.unix,
             setup.audit != AuditTo::Nowhere,
+            setup.protection != Protection::NoSandbox,
         );
         let config = self.file(&format!("{}.toml", at.tcp.port()), &config);
         let stderr = match setup.audit {
             AuditTo::Nowhere | AuditTo::Null => Stdio::null(),
             AuditTo::File => File::create(self.folder.path().join("audit")).unwrap().into(),
         };
-        let mut command = Command::new(binary);
+        let mut command = match setup.protection {
+            // util-linux; root may lock what it likes, and so has to lose that first.
+            Protection::NoSecretMemory => {
+                let mut command = Command::new("prlimit");
+                command.args(["--memlock=0:0", "setpriv", "--bounding-set=-ipc_lock"]).arg(binary);
+                command
+            }
+            _ => Command::new(binary),
+        };
         command.env_clear().args(["serve", "--log-level", "error", "--config"]).arg(config);
         command.env("VAULT_ADDR", self.vault.url()).env("VAULT_TOKEN", self.vault.root_token());
         (Process::start(command.stderr(stderr)), at)
@@ -338,7 +368,7 @@ fn print_memory(who: &str, plan: &Plan, load: &Load, row: &Row, servers: &[Proce
 }
 
 fn start_times(plan: &Plan, stage: &Stage<'_>, load: &Load) {
-    let quiet = Setup { caller: Caller::Token, audit: AuditTo::Nowhere };
+    let quiet = Setup::QUIET;
     let (mut bare, mut sidekey) = (Vec::new(), Vec::new());
     for _ in 0..plan.starts {
         let begin = Instant::now();
