@@ -59,10 +59,11 @@ fn note(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Threads that serve: one application does not ask more than a few can answer, and each costs
-/// memory.
+/// Threads that serve, unless the configuration says how many: the processors are the
+/// application's as well, which asks no more than a few threads can answer.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4)
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (processors / 2).clamp(1, 4)
 }
 
 /// A runtime whose threads leave nothing behind when they sleep.

@@ -29,7 +29,8 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
         (sandbox::restrict_reach(&reach), reach)
     });
     let required = loaded.config.protection.require_sandbox;
-    let runtime = super::runtime(super::workers())?;
+    let threads = loaded.config.life.threads;
+    let runtime = super::runtime(threads.unwrap_or_else(super::workers))?;
     let outcome = runtime.block_on(async {
         let signals = listen_to_signals()?;
         let bound = App::build(loaded.config, style).await?;

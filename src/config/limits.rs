@@ -35,6 +35,9 @@ pub(super) fn read_life(mut section: Section<'_>) -> Life {
             .duration("shutdown_deadline", MOMENT)
             .unwrap_or(Duration::from_secs(8)),
         audit: section.boolean("audit").unwrap_or(true),
+        threads: section
+            .number_in("threads", 1..=64)
+            .and_then(|threads| usize::try_from(threads).ok()),
     };
     section.finish();
     life

@@ -289,4 +289,6 @@ pub struct Life {
     pub shutdown_deadline: Duration,
     /// One line per read on stderr; default on.
     pub audit: bool,
+    /// Threads that serve; by default half as many as there are processors, and four at most.
+    pub threads: Option<usize>,
 }

@@ -16,7 +16,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 /// Serves `value` until killed.
 pub(crate) fn serve(tcp: SocketAddr, unix: &str, value: String) {
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = (processors / 2).clamp(1, 4);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
