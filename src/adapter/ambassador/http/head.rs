@@ -5,7 +5,7 @@ use http::{Method, Uri};
 
 use super::credential::Credential;
 use super::refusal::Refusal;
-use crate::adapter::hop::{OF_ONE_CONNECTION, is_alike, passed_on, retain};
+use crate::adapter::hop::{is_alike, is_of_one_connection, passed_on, retain};
 use crate::config::SIDEKEY_TOKEN_HEADER;
 
 /// What is not passed on at all.
@@ -38,7 +38,7 @@ pub(super) fn outgoing(
     let ours = [name.as_str(), SIDEKEY_TOKEN_HEADER, "host", "content-length"];
     retain(&mut headers, |other, _| {
         let alike = |ours: &&str| is_alike(other.as_str(), ours);
-        !ours.iter().chain(&OF_ONE_CONNECTION).any(alike)
+        !ours.iter().any(alike) && !is_of_one_connection(other)
     });
     headers.insert(header::HOST, host.clone());
     headers.insert(header::VIA, HeaderValue::from_static("1.1 sidekey"));

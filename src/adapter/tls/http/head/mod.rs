@@ -10,7 +10,7 @@ use http::uri::Authority;
 use http::{Method, Version};
 
 use super::refusal::Refusal;
-use crate::adapter::hop::{OF_ONE_CONNECTION, is_alike, passed_on, retain};
+use crate::adapter::hop::{is_alike, is_of_one_connection, passed_on, retain};
 
 const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -117,9 +117,10 @@ pub(super) fn outgoing(
     let trailers = take_trailer_names(&headers);
     let takes_trailers = takes_trailers(&headers);
     let mut headers = passed_on(headers);
-    retain(&mut headers, |name, _| {
-        !is_ours(name.as_str()) && !OF_ONE_CONNECTION.iter().any(|of| is_alike(name.as_str(), of))
-    });
+    // Nearly all requests have nothing else to be left behind.
+    headers.remove(header::HOST);
+    headers.remove(header::CONTENT_LENGTH);
+    retain(&mut headers, |name, _| !is_ours(name.as_str()) && !is_of_one_connection(name));
     join_cookies(&mut headers);
     for names in trailers {
         headers.append(header::TRAILER, names);
@@ -182,9 +183,7 @@ pub(super) fn incoming(headers: HeaderMap, keeps_length: bool) -> HeaderMap {
 
 /// What comes behind a body cannot say who asked either.
 pub(super) fn trailers(trailers: &mut HeaderMap) {
-    retain(trailers, |name, _| {
-        !is_ours(name.as_str()) && !OF_ONE_CONNECTION.iter().any(|of| is_alike(name.as_str(), of))
-    });
+    retain(trailers, |name, _| !is_ours(name.as_str()) && !is_of_one_connection(name));
 }
 
 /// Many servers read `X_Forwarded_For` as `X-Forwarded-For`.
