@@ -284,7 +284,8 @@ impl Entry {
         let before = self.failure.load();
         let before = before.as_ref().map(|last| (last.denied, last.behind)).unwrap_or_default();
         let denied = before.0.or_else(|| (told == ReadError::Denied).then(now));
-        let behind = before.1.or_else(|| (error.failure == Failure::Behind).then(now));
+        // Without a break: an outage tells nothing of what Vault has.
+        let behind = (error.failure == Failure::Behind).then(|| before.1.unwrap_or_else(now));
         let retry_at = Instant::now() + retry_in;
         self.failure.store(Some(Arc::new(LastFailure {
             error: told,
