@@ -171,7 +171,7 @@ mod tests {
             }
             prop_assert!(granted < ttl);
             // Whatever was left of a whole life after its share, less what is rounded.
-            prop_assert!(granted + MOMENT >= (ttl / 3).min(max - age));
+            prop_assert!(granted + MOMENT >= (ttl / 3).min(max.saturating_sub(age)));
             let wait = replace_last_after(granted, ttl);
             prop_assert!(granted >= wait + (ttl / 10).min(granted));
         }

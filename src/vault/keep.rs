@@ -186,7 +186,7 @@ impl Session {
             None if refused => return Duration::ZERO,
             _ => {}
         }
-        event::login_failed(&authenticator.method, &error, retry_in);
+        event::login_failed(&self.address(), &authenticator.method, &error, retry_in);
         self.say_out(error, retry_in);
         if refused { Duration::ZERO } else { retry_in }
     }
@@ -273,9 +273,10 @@ impl Session {
 }
 
 fn next_step(ttl: Duration, token: &Token) -> Duration {
-    match token.life.is_fixed() {
-        true => replace_last_after(ttl, token.life.longest()),
-        false => renew_after(ttl),
+    if token.life.is_fixed() {
+        replace_last_after(ttl, token.life.longest())
+    } else {
+        renew_after(ttl)
     }
 }
 

@@ -267,7 +267,11 @@ impl Entry {
 
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
         let retry_in = backoff.after_failure_with(error.retry_after, self.left());
-        event::fetch_failed(&self.key.name, self.declared.what().kind(), error, retry_in);
+        if error.failure == Failure::NotLoggedIn {
+            event::fetch_waits_for_login(&self.key.name, retry_in);
+        } else {
+            event::fetch_failed(&self.key.name, self.declared.what().kind(), error, retry_in);
+        }
         self.note(error, retry_in);
     }
 
