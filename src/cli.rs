@@ -174,6 +174,9 @@ pub struct DevArgs {
     /// Listen here instead of 127.0.0.1:7433.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
+    /// Serve health and metrics here instead of 127.0.0.1:7434; `off` for nowhere.
+    #[arg(long, value_name = "ADDR")]
+    pub health_listen: Option<String>,
 }
 
 /// Arguments of `sidekey get`.
@@ -208,8 +211,10 @@ pub struct GetArgs {
     pub watch: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    parse_duration(text).ok_or("expected a duration such as 90s, 5m or 1h")
+fn duration(text: &str) -> Result<Duration, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let unit = if is_number { format!(": for seconds write {text}s") } else { String::new() };
+    parse_duration(text).ok_or_else(|| format!("expected a duration such as 90s, 5m or 1h{unit}"))
 }
 
 /// Arguments of `sidekey exec`.

@@ -12,15 +12,19 @@ struct Document {
     title: &'static str,
     status: u16,
     code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
 }
 
-/// An answer that says `code`, which is stable, and `title`, which is for people.
+/// An answer that says `code`, which is stable, `title`, which is for people, and what they may do.
 pub(super) fn response(
     code: &'static str,
     status: u16,
     title: &'static str,
+    detail: Option<&'static str>,
 ) -> Response<Full<Bytes>> {
-    let document = Document { r#type: format!("urn:sidekey:problem:{code}"), title, status, code };
+    let document =
+        Document { r#type: format!("urn:sidekey:problem:{code}"), title, status, code, detail };
     let body = serde_json::to_vec(&document).unwrap_or_default();
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();

@@ -48,10 +48,10 @@ impl Reloader {
             return;
         }
         self.running.set_upstream(vault, auth);
-        if self.running.at_start != at_start {
-            event::configuration_warning(
-                "[listen], [health], [adapters], [life], [memory], [sandbox], [container] and max_connections change with a restart",
-            );
+        let others = self.running.at_start.differences(&at_start);
+        if !others.is_empty() {
+            let what = others.join(", ");
+            event::configuration_warning(&format!("changed, and in force after a restart: {what}"));
         }
         self.policy.store(Arc::new(policy(callers, &declarations, limits)));
         self.cache.redeclare(&declarations, another).await;
@@ -81,7 +81,6 @@ impl Running {
 }
 
 /// What a reload does not change.
-#[derive(PartialEq)]
 pub(super) struct AtStart {
     listen: Listen,
     health: Option<SocketAddr>,
@@ -103,5 +102,23 @@ impl AtStart {
             life: config.life.clone(),
             protection: config.protection.clone(),
         }
+    }
+
+    /// What `other` has otherwise, as the configuration names it.
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let Protection { require_secret_memory, require_hardening, .. } = self.protection;
+        let sandbox = |it: &Self| (it.protection.sandbox, it.protection.require_sandbox);
+        let parts = [
+            ("[listen]", self.listen == other.listen),
+            ("[health]", self.health == other.health),
+            ("[adapters.ambassador]", self.ambassadors == other.ambassadors),
+            ("[adapters.tls]", self.tls == other.tls),
+            ("limits.max_connections", self.max_connections == other.max_connections),
+            ("[life]", self.life == other.life),
+            ("[memory]", require_secret_memory == other.protection.require_secret_memory),
+            ("[sandbox]", sandbox(self) == sandbox(other)),
+            ("[container]", require_hardening == other.protection.require_hardening),
+        ];
+        parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 }

@@ -53,6 +53,9 @@ pub enum ReadError {
         /// When the next attempt is due.
         retry_after: Option<Duration>,
     },
+    /// There is no room for it in secret memory, which the configuration insists on.
+    #[error("there is no room in secret memory")]
+    NoSecretMemory,
     /// The last value expired and could not be replaced.
     #[error("the last value expired")]
     Expired,
@@ -95,11 +98,11 @@ impl ReadError {
             | Failure::Sealed
             | Failure::Busy(_)
             | Failure::Server(_)
-            | Failure::NoSecretMemory
             | Failure::Credential(_)
             | Failure::InvalidToken
             | Failure::Behind
             | Failure::Stopping => Self::Unavailable { retry_after },
+            Failure::NoSecretMemory => Self::NoSecretMemory,
             Failure::Denied => Self::Denied,
             Failure::NotFound
             | Failure::Refused(_, Refusal::Mount | Refusal::KvPathWithoutData) => Self::Missing,

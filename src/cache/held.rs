@@ -215,7 +215,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_done_under_a_token_that_ends_first_anyway() {
         let token = Arc::new(TokenLife::new(Some(now() + MINUTE * 60), true));
-        token.set_extended(false);
+        token.fix();
         let (long, short) = (lease(HOUR, &token), lease(HOUR / 2, &token));
         assert!(long.due() >= token.ends().unwrap());
         assert!(short.due() <= now() + MINUTE * 20);

@@ -46,7 +46,8 @@ pub(super) fn run(args: &DevArgs, log: &LogArgs) -> Result<(), Error> {
             .or_else(|| generated.as_ref().map(|token| SecretBuf::copy_from(token.as_bytes())));
         let sources = sources(&server, &seeds, args, token);
         let mut config = config::load(sources)?.config;
-        if config.health.is_some_and(|addr| !is_free(addr)) {
+        let is_usual = args.health_listen.is_none();
+        if config.health.is_some_and(|addr| is_usual && !is_free(addr)) {
             config.health = Some((Ipv4Addr::LOCALHOST, 0).into());
         }
         if !seeds.contains_key(CERTIFICATE) {
@@ -112,7 +113,7 @@ fn sources(server: &DevServer, seeds: &Seeds, args: &DevArgs, token: Option<Secr
             without_door: false,
             secrets: seeds.keys().map(|name| format!("{name}=secret/data/{name}")).collect(),
             listen,
-            health_listen: None,
+            health_listen: args.health_listen.clone(),
             vault_addr: Some(server.url()),
             auth: Some("token".into()),
             role: None,

@@ -82,7 +82,14 @@ async fn once(exec: &Exec, supply: Supply) -> Result<Outcome, Error> {
 fn wanted(args: &ExecArgs) -> Result<Vec<Wanted>, Error> {
     let env = args.env.iter().map(|text| Wanted::parse(text, By::Environment));
     let files = args.file.iter().map(|text| Wanted::parse(text, By::File));
-    let wanted = env.chain(files).collect::<Result<Vec<_>, _>>()?;
+    let (mut wanted, mut wrong) = (Vec::new(), Vec::new());
+    for parsed in env.chain(files) {
+        match parsed {
+            Ok(one) => wanted.push(one),
+            Err(error) => wrong.push(error.to_string()),
+        }
+    }
+    all_or_none(&wrong)?;
     if wanted.is_empty() {
         return Err(Error::Usage("nothing to hand over: give --env or --file".into()));
     }
@@ -92,23 +99,31 @@ fn wanted(args: &ExecArgs) -> Result<Vec<Wanted>, Error> {
     }
     for (at, one) in wanted.iter().enumerate() {
         if wanted.iter().take(at).any(|other| other.variable == one.variable) {
-            return Err(Error::Usage(format!("{} is given twice", one.variable)));
+            wrong.push(format!("{} is given twice", one.variable));
         }
     }
+    all_or_none(&wrong)?;
     Ok(wanted)
+}
+
+/// What is wrong is said at once.
+fn all_or_none(wrong: &[String]) -> Result<(), Error> {
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Usage(wrong.join("\n"))) }
 }
 
 /// Only what the program gets is fetched.
 fn narrow(mut config: Config, wanted: &[Wanted]) -> Result<Config, Error> {
+    let mut wrong = Vec::new();
     for wanted in wanted {
         if !config.secrets.contains_key(&wanted.name) {
             let Wanted { variable, name, by, .. } = wanted;
             let flag = by.flag();
-            return Err(Error::Usage(format!(
+            wrong.push(format!(
                 "{flag} {variable}={name}: no secret of this name is declared\n  hint: --secret {name}=PATH, or [secrets.{name}] in the configuration"
-            )));
+            ));
         }
     }
+    all_or_none(&wrong)?;
     config.certificates.clear();
     config.secrets.retain(|name, _| wanted.iter().any(|wanted| wanted.name == *name));
     Ok(config)

@@ -112,7 +112,8 @@ fn name(
 }
 
 fn uids(section: &mut Section<'_>, context: &Context<'_>) -> Option<BTreeSet<u32>> {
-    let uids = section.numbers("uid")?;
+    let hint = "a user's number: `id -u NAME` prints it, in the application's image";
+    let uids = section.numbers("uid", hint)?;
     let at = section.at("uid");
     if uids.is_empty() && section.is_empty_list("uid") {
         let problem = Problem::at(&at, "an empty list matches nobody");

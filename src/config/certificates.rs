@@ -207,9 +207,13 @@ fn common_name(
         context.report.absence(problem.hint("whom it is for, such as {app}.example.io"));
     }
     let filled = identity.fill(&name?, context)?;
-    if filled.value.chars().any(char::is_control) || filled.value.len() > 253 {
-        let problem = Problem::at(&filled.at, "expected a name of at most 253 characters");
-        context.report.problem(problem);
+    let is_bad = |c: char| c.is_control() || c.is_whitespace();
+    if filled.value.is_empty() || filled.value.chars().any(is_bad) || filled.value.len() > 253 {
+        let found = quoted(&filled.value);
+        let message =
+            format!("expected a name of 1 to 253 characters without spaces, found {found}");
+        let hint = "a host name such as app.example.io, or an e-mail address, as the role permits";
+        context.report.problem(Problem::at(&filled.at, message).hint(hint));
         return None;
     }
     Some(filled.value)

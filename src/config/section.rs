@@ -190,11 +190,19 @@ impl<'a> Section<'a> {
         Some(items.into_iter().filter_map(|(at, item)| self.text(at, item)).collect())
     }
 
-    /// A number or a list of numbers.
-    pub(super) fn numbers(&mut self, key: &'a str) -> Option<BTreeSet<u32>> {
+    /// A number or a list of numbers; `hint` is for what is text.
+    pub(super) fn numbers(&mut self, key: &'a str, hint: &str) -> Option<BTreeSet<u32>> {
         let items = self.items(key)?;
-        let numbers = items.iter().filter_map(|(at, item)| self.integer(at, item, 0..=u32::MAX));
-        Some(numbers.collect())
+        let number = |(at, item): &(Spot, &DeValue<'_>)| {
+            if matches!(item, DeValue::String(_)) {
+                let expected = format!("a whole number from 0 to {}", u32::MAX);
+                let message = format!("expected {expected}, found {}", kind(item));
+                self.report.problem(Problem::at(at, message).hint(hint));
+                return None;
+            }
+            self.integer(at, item, 0..=u32::MAX)
+        };
+        Some(items.iter().filter_map(number).collect())
     }
 
     /// The table `[key]`.

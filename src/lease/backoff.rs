@@ -11,13 +11,15 @@ pub struct Backoff {
     first: Duration,
     cap: Duration,
     failures: u32,
+    /// How often the step doubled.
+    doubled: u32,
 }
 
 impl Backoff {
     /// A back-off that starts at `first` (at least 1 ms) and never waits longer than `cap`.
     pub fn new(first: Duration, cap: Duration) -> Self {
         let first = first.max(Duration::from_millis(1));
-        Self { first, cap: cap.max(first), failures: 0 }
+        Self { first, cap: cap.max(first), failures: 0, doubled: 0 }
     }
 
     /// The wait after one more failure: never less than `asked`, the server's `Retry-After`,
@@ -28,15 +30,19 @@ impl Backoff {
 
     /// The same for what lives only `left` longer: at most a quarter of that is waited, so that
     /// retries draw closer together as the end comes near, and the last quarter is never slept
-    /// through. Not more often than `first`, even so.
+    /// through. Not more often than `first`, even so. A wait cut short doubles nothing: once the
+    /// end is past, the next one is no longer than it would have been before.
     pub fn after_failure_with(
         &mut self,
         asked: Option<Duration>,
         left: Option<Duration>,
     ) -> Duration {
-        let step = self.first.saturating_mul(1 << self.failures.min(20)).min(self.cap);
-        self.failures = self.failures.saturating_add(1);
+        let step = self.first.saturating_mul(1 << self.doubled.min(20)).min(self.cap);
         let last = left.map_or(Duration::MAX, |left| (left / 4).max(self.first));
+        self.failures = self.failures.saturating_add(1);
+        if step <= last {
+            self.doubled = self.doubled.saturating_add(1);
+        }
         let asked = asked.unwrap_or_default().min(self.cap.saturating_mul(10));
         jittered(step.min(last), 0.5).max(asked)
     }
@@ -48,7 +54,7 @@ impl Backoff {
 
     /// Starts over after a success.
     pub fn reset(&mut self) {
-        self.failures = 0;
+        (self.failures, self.doubled) = (0, 0);
     }
 
     /// Failures in a row.
@@ -107,6 +113,18 @@ mod tests {
             retries += 1;
         }
         assert!((20..80).contains(&retries), "{retries} retries in twenty minutes");
+    }
+
+    #[test]
+    fn a_wait_that_the_end_cut_short_is_no_step() {
+        let (second, mut backoff) =
+            (Duration::from_secs(1), Backoff::new(Duration::from_secs(1), Duration::from_mins(1)));
+        for _ in 0..10 {
+            assert!(backoff.after_failure_with(None, Some(second * 3)) <= second);
+        }
+        assert_eq!(backoff.failures(), 10);
+        assert!(backoff.after_failure(None) <= second * 2);
+        assert!(backoff.after_failure(None) <= second * 4);
     }
 
     proptest! {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::backoff::jittered;
 
 /// When to renew something that lives `ttl` longer: after 60 to 67 % of it, which leaves a
@@ -24,6 +26,35 @@ pub fn replace_after_percent(ttl: Duration, percent: u32) -> Duration {
 /// with a tenth of its `first` life left at least, however little Vault granted in the end.
 pub fn replace_last_after(left: Duration, first: Duration) -> Duration {
     replace_after(left).min(left.saturating_sub(first / 10))
+}
+
+/// What a renewal did to a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    /// It is as long as ever.
+    Whole,
+    /// It ends later, but less was granted than before: its maximum comes near, or its role grants
+    /// less by now.
+    Less,
+    /// It ends when it did.
+    None,
+}
+
+/// What a renewal did that `granted` this much to what was given `longest` at most before, and
+/// whether its end `is_later` now. That alone says little: near the maximum life a renewal moves
+/// the end for the last time, and whole seconds move it once more.
+pub fn extension(granted: Duration, longest: Duration, is_later: bool) -> Extension {
+    match granted + HALF_A_SECOND >= longest {
+        _ if granted.is_zero() => Extension::None,
+        true => Extension::Whole,
+        false if is_later => Extension::Less,
+        false => Extension::None,
+    }
+}
+
+/// Whether an end moved from `before` to `ends` by more than Vault's whole seconds explain.
+pub(super) fn has_moved(before: Instant, ends: Instant) -> bool {
+    ends > before + MOMENT
 }
 
 /// When to replace something that had `left` to live when its token was replaced: soon, spread
@@ -83,8 +114,10 @@ pub fn outage_survived(ttl: Duration, kind: Kind) -> Duration {
 
 /// No two attempts for one thing are closer together than half of this.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LATE: Duration = Duration::from_secs(5);
+/// Within which all is read again after a login that came late.
+pub(crate) const LATE: Duration = Duration::from_secs(5);
 const MOMENT: Duration = Duration::from_secs(1);
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
 const OVERDUE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -110,6 +143,52 @@ mod tests {
             let left = first.mul_f64(share);
             let wait = replace_last_after(left, first);
             prop_assert!(wait.is_zero() || left >= wait + first / 10);
+        }
+
+        /// Vault's whole seconds, up or down, make a maximum life no whole extension: what is
+        /// renewed after its share is replaced while it lives, wherever its maximum is.
+        #[test]
+        fn a_token_is_replaced_before_its_maximum_life_ends(
+            ttl in 3u64..100_000,
+            lives in 1.0f64..5.0,
+            down in any::<bool>(),
+            delays in proptest::collection::vec(0.0f64..1.0, 20),
+        ) {
+            let whole = |it: Duration| {
+                let seconds = it.as_secs_f64();
+                Duration::from_secs_f64(if down { seconds.floor() } else { seconds.ceil() })
+            };
+            let ttl = Duration::from_secs(ttl);
+            let max = ttl.mul_f64(lives);
+            let (mut age, mut granted) = (Duration::ZERO, ttl);
+            for delay in delays {
+                age += renew_after(granted).mul_f64(1.0 - delay / 100.0);
+                granted = whole(ttl.min(max.saturating_sub(age)));
+                if extension(granted, ttl, false) != Extension::Whole {
+                    break;
+                }
+                prop_assert!(granted >= ttl);
+            }
+            prop_assert!(granted < ttl);
+            // Whatever was left of a whole life after its share, less what is rounded.
+            prop_assert!(granted + MOMENT >= (ttl / 3).min(max.saturating_sub(age)));
+            let wait = replace_last_after(granted, ttl);
+            prop_assert!(granted >= wait + (ttl / 10).min(granted));
+        }
+
+        #[test]
+        fn an_end_that_moved_by_a_rounding_did_not_move(
+            granted in 0u64..1000,
+            less in 1u64..1000,
+            early in 0u64..=1000,
+        ) {
+            let (before, rounded) = (Instant::now(), Duration::from_millis(early));
+            prop_assert!(!has_moved(before, before + rounded));
+            prop_assert!(has_moved(before, before + MOMENT + Duration::from_millis(less)));
+            let (granted, longest) = (Duration::from_secs(granted), Duration::from_secs(granted + less));
+            prop_assert_eq!(extension(granted, longest, false), Extension::None);
+            prop_assert!(extension(granted, longest, true) != Extension::Whole);
+            prop_assert_eq!(extension(longest, granted, false), Extension::Whole);
         }
 
         #[test]

@@ -136,9 +136,9 @@ pub fn logged_in(address: &str, method: &AuthMethod, ttl: Option<Duration>) {
 }
 
 /// A login failed.
-pub fn login_failed(method: &AuthMethod, error: &VaultError, retry_in: Duration) {
+pub fn login_failed(address: &str, method: &AuthMethod, error: &VaultError, retry_in: Duration) {
     let (name, mount, identity) = (method.name(), method.mount(), method.identity());
-    warn!(target: "sidekey", method = name, mount, identity, %error, retry_in = ?brief(retry_in), "login failed");
+    warn!(target: "sidekey", address, method = name, mount, identity, %error, retry_in = ?brief(retry_in), "login failed");
 }
 
 /// A login was refused for good: nothing is sent until there is another credential.
@@ -176,7 +176,7 @@ pub fn connection_files_unusable(error: &VaultError) {
 
 /// The start waits for Vault.
 pub fn waiting_for_vault(address: &str, waited: Duration, retry_in: Duration) {
-    info!(target: "sidekey", address, waited = ?brief(waited), retry_in = ?brief(retry_in), "waiting for Vault");
+    debug!(target: "sidekey", address, waited = ?brief(waited), retry_in = ?brief(retry_in), "waiting for Vault");
 }
 
 /// Our token was renewed.
@@ -314,6 +314,11 @@ pub fn certificate_issued(
 ) {
     let life = life.map(brief).map(tracing::field::debug);
     info!(target: "sidekey", %name, version, serial, life, "certificate issued");
+}
+
+/// A value cannot be read for want of a token. Why there is none is said with the login.
+pub fn fetch_waits_for_login(name: &SecretName, retry_in: Duration) {
+    debug!(target: "sidekey", %name, retry_in = ?brief(retry_in), "not read: not logged in to Vault");
 }
 
 /// A secret could not be read, or a certificate not be issued.

@@ -18,6 +18,10 @@ const MEMBERS: [(&str, &[&str]); 3] = [
     (TOKEN, &["security_token", "session_token", "aws_session_token", "Token", "SessionToken"]),
 ];
 
+const WANTED: &str = "missing, or no text: credentials for AWS are read from access_key, \
+     aws_access_key_id or AccessKeyId, and from secret_key, aws_secret_access_key or \
+     SecretAccessKey";
+
 /// Keys of an IAM user have none: `null`, since the SDK for Python wants the member.
 const TOKEN: &str = "Token";
 
@@ -32,10 +36,7 @@ pub(super) fn write(secret: &Secret, expires: SystemTime) -> Result<SecretBuf, U
             None if member == TOKEN => out.push(b"null"),
             None => {
                 let field = fields.first().copied().unwrap_or_default().into();
-                return Err(Unrepresentable {
-                    field,
-                    reason: "credentials for AWS need this text",
-                });
+                return Err(Unrepresentable { field, reason: WANTED });
             }
         }
     }

@@ -35,13 +35,14 @@ pub(super) enum Code {
     UpstreamTooLarge,
     NotReady,
     UpstreamUnavailable,
+    NoSecretMemory,
     UpstreamDenied,
     Expired,
     MinTtlUnmet,
 }
 
 impl Code {
-    pub(super) const ALL: [Self; 33] = [
+    pub(super) const ALL: [Self; 34] = [
         Self::Ok,
         Self::NotModified,
         Self::BadRequest,
@@ -72,6 +73,7 @@ impl Code {
         Self::UpstreamTooLarge,
         Self::NotReady,
         Self::UpstreamUnavailable,
+        Self::NoSecretMemory,
         Self::UpstreamDenied,
         Self::Expired,
         Self::MinTtlUnmet,
@@ -139,6 +141,9 @@ impl Code {
             Self::NotReady => ("not_ready", StatusCode::SERVICE_UNAVAILABLE, "Not ready"),
             Self::UpstreamUnavailable => {
                 ("upstream_unavailable", StatusCode::SERVICE_UNAVAILABLE, "Vault cannot be asked")
+            }
+            Self::NoSecretMemory => {
+                ("no_secret_memory", StatusCode::SERVICE_UNAVAILABLE, "No room in secret memory")
             }
             Self::UpstreamDenied => {
                 ("upstream_denied", StatusCode::SERVICE_UNAVAILABLE, "Vault refuses to be read")

@@ -116,6 +116,10 @@ impl Problem {
             Self::Query(QueryProblem::Repeated(name)) => {
                 format!("query parameter {name:?} is repeated").into()
             }
+            Self::Query(QueryProblem::BadValue(name @ ("wait" | "min_ttl"))) => format!(
+                "query parameter {name:?} takes a duration such as 30s, and no version beside it"
+            )
+            .into(),
             Self::Query(QueryProblem::BadValue(name)) => {
                 format!("query parameter {name:?} has a value it may not have").into()
             }
@@ -149,7 +153,9 @@ impl Problem {
                 Some(retry_after.unwrap_or(Duration::from_secs(5)))
             }
             Self::Read(ReadError::Expired | ReadError::MinTtlUnmet) => Some(Duration::from_secs(5)),
-            Self::Read(ReadError::Denied) => Some(Duration::from_secs(30)),
+            Self::Read(ReadError::Denied | ReadError::NoSecretMemory) => {
+                Some(Duration::from_secs(30))
+            }
             _ => None,
         }
     }
@@ -245,6 +251,7 @@ fn read_code(error: &ReadError) -> Code {
     match error {
         ReadError::NotReady => Code::NotReady,
         ReadError::Unavailable { .. } => Code::UpstreamUnavailable,
+        ReadError::NoSecretMemory => Code::NoSecretMemory,
         ReadError::Expired => Code::Expired,
         ReadError::MinTtlUnmet => Code::MinTtlUnmet,
         ReadError::Denied => Code::UpstreamDenied,
@@ -261,6 +268,10 @@ fn read_detail(error: &ReadError) -> &'static str {
     match error {
         ReadError::NotReady => "nothing was fetched yet",
         ReadError::Unavailable { .. } => "Vault cannot be asked, and no usable value is left",
+        ReadError::NoSecretMemory => {
+            "secret memory is full, and the configuration takes no other: \
+             raise RLIMIT_MEMLOCK, or have fewer or smaller secrets"
+        }
         ReadError::MinTtlUnmet => "Vault gives no value that lives as long as min_ttl",
         ReadError::Expired => "the last value expired and could not be replaced",
         ReadError::Denied => "Vault's policy does not let the sidecar read it",
@@ -285,6 +296,7 @@ mod tests {
             Problem::Read(ReadError::Unavailable { retry_after: None }),
             Problem::Read(ReadError::Expired),
             Problem::Read(ReadError::Denied),
+            Problem::Read(ReadError::NoSecretMemory),
             Problem::RefreshedJustNow(Duration::from_millis(1)),
             Problem::KeystoresBusy,
             Problem::Denied(Denied::TooManyRequests(Duration::ZERO)),

@@ -122,13 +122,10 @@ impl Authenticator {
         found.is_ok_and(|found| !found.constant_time_eq(token.value.expose()))
     }
 
-    /// The same, and it is not the one that Vault refused; false as long as it refused none.
-    pub(super) fn brings_another_than_refused(&self, token: &Token) -> bool {
-        let AuthMethod::Token(TokenSource::File(file)) = &*self.method else { return false };
-        let Some(refused) = self.refused.credential() else { return false };
-        let found = read_credential(file, "auth/token");
-        found.is_ok_and(|found| fingerprint(found.expose()) != refused)
-            && self.brings_another(token)
+    /// After a refusal: there is another credential, or the time of the same one has come.
+    pub(super) fn may_try_again(&self, connection: &Stamp) -> bool {
+        let brought = || self.fingerprint(connection);
+        self.refused.is_noted() && brought().is_some_and(|it| !self.refused.waits(it))
     }
 
     /// Forgets a secret-id that Vault did not take, so that the next login reads the file anew.

@@ -14,8 +14,7 @@ use super::former::Former;
 use super::refused::Waits;
 use super::session::{Login, Session};
 use super::token::Token;
-use crate::config::AuthMethod;
-use crate::lease::{Backoff, now, renew_after, replace_last_after, spread};
+use crate::lease::{Backoff, now, renew_after, replace_after, replace_last_after, spread};
 use crate::observe::event;
 
 /// A token that dies sooner than this after its login does not count as a success, so that a
@@ -66,9 +65,8 @@ impl Session {
         let credential = authenticator.fingerprint(&self.stamp());
         if let Some(waits) = credential.and_then(|it| authenticator.refused.forbids(it)) {
             let wait = self.wait_for_another(&authenticator, waits);
-            // A bad token in the file is no reason to let the good one end that was brought before.
-            let is_brought = matches!(*authenticator.method, AuthMethod::Token(_));
-            return match self.held().filter(|token| is_brought && !token.ours) {
+            // That there is nothing to take its place is no reason to let a good token end.
+            return match self.held() {
                 Some(token) => self.live(&token, backoff).await,
                 None => wait,
             };
@@ -109,8 +107,7 @@ impl Session {
         }
         // The token that is to be replaced may still be in use.
         self.take_new_files();
-        let retry_at = Instant::now() + waits.look_in;
-        self.state.send_replace(Login::Out { error: Arc::new(waits.error), retry_at });
+        self.say_out(waits.error, waits.look_in);
         waits.look_in
     }
 
@@ -158,9 +155,16 @@ impl Session {
             self.state.send_replace(Login::Starting);
             return Duration::ZERO;
         }
-        let error = Arc::new(VaultError::new(Failure::NotLoggedIn, "auth"));
-        self.state.send_replace(Login::Out { error, retry_at: Instant::now() + wait });
+        self.say_out(VaultError::new(Failure::NotLoggedIn, "auth"), wait);
         wait
+    }
+
+    /// A token that is still good stays in use, and then we are in.
+    fn say_out(&self, error: VaultError, retry_in: Duration) {
+        if self.held().is_none() {
+            let (error, retry_at) = (Arc::new(error), Instant::now() + retry_in);
+            self.state.send_replace(Login::Out { error, retry_at });
+        }
     }
 
     fn failed(
@@ -182,36 +186,33 @@ impl Session {
             None if refused => return Duration::ZERO,
             _ => {}
         }
-        event::login_failed(&authenticator.method, &error, retry_in);
-        let retry_at = Instant::now() + retry_in;
-        // A token that is still good stays in use.
-        self.state.send_replace(Login::Out { error: Arc::new(error), retry_at });
+        event::login_failed(&self.address(), &authenticator.method, &error, retry_in);
+        self.say_out(error, retry_in);
         if refused { Duration::ZERO } else { retry_in }
     }
 
-    /// Keeps `token` alive for as long as that works.
+    /// Keeps `token` alive for as long as that works. It may come back here when nothing took its
+    /// place: what is known of its life is kept with that.
     async fn hold(&self, token: &Token) -> End {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
-        let mut extends = token.renewable;
-        let first = token.left().unwrap_or_default();
-        let mut next = token.left().map(|ttl| Instant::now() + next_step(ttl, first, extends));
+        let mut renews = token.renewable;
+        let first_step = if renews { renew_after } else { replace_after };
+        let mut next = token.left().map(|left| Instant::now() + first_step(left));
         loop {
             if let Some(end) = self.until(next, token).await {
                 return end;
             }
-            if !extends || token.is_dead() || !self.is_current(token) {
+            if !renews || token.is_dead() || !self.is_current(token) {
                 return End::Due;
             }
-            let (asked, left) = (now(), token.left());
+            let asked = now();
             match token.renew(&self.transport()).await {
                 Ok(ttl) => {
                     backoff.reset();
                     event::token_renewed(ttl);
-                    // Vault grants less and less when the maximum life comes near.
-                    extends = ttl.is_none() || ttl > left.map(|left| left.mul_f64(1.5));
-                    token.life.set_end(ttl.map(|ttl| asked + ttl));
-                    token.life.set_extended(extends);
-                    next = ttl.map(|ttl| Instant::now() + next_step(ttl, first, extends));
+                    token.life.renewed(ttl, asked);
+                    renews = !token.life.is_fixed();
+                    next = ttl.map(|ttl| Instant::now() + next_step(ttl, token));
                 }
                 Err(error) if error.retry() == Retry::Backoff => {
                     let wait = backoff.after_failure_with(error.retry_after, token.left());
@@ -229,10 +230,9 @@ impl Session {
                         return End::Dead;
                     }
                     // It lives, but may not be renewed: it is replaced before its end.
-                    extends = false;
-                    token.life.set_extended(false);
-                    next =
-                        token.left().map(|left| Instant::now() + next_step(left, first, extends));
+                    renews = false;
+                    token.life.fix();
+                    next = token.left().map(|left| Instant::now() + next_step(left, token));
                 }
             }
         }
@@ -242,9 +242,11 @@ impl Session {
     async fn until(&self, next: Option<Instant>, token: &Token) -> Option<End> {
         loop {
             self.take_new_files();
-            if self.authenticator().brings_another_than_refused(token) {
+            let authenticator = self.authenticator();
+            if authenticator.may_try_again(&self.stamp()) {
                 return Some(End::Due);
             }
+            let again_in = authenticator.refused.again_in().filter(|it| !it.is_zero());
             tokio::select! {
                 biased;
                 () = self.reconfigured.notified() => {
@@ -254,7 +256,7 @@ impl Session {
                 }
                 () = sleep_until(next) => return None,
                 // A host that slept has not moved the timer: look at the clock now and then.
-                () = tokio::time::sleep(LOOK) => {
+                () = tokio::time::sleep(again_in.map_or(LOOK, |it| it.min(LOOK))) => {
                     if token.is_dead() {
                         return None;
                     }
@@ -270,8 +272,12 @@ impl Session {
     }
 }
 
-fn next_step(ttl: Duration, first: Duration, extends: bool) -> Duration {
-    if extends { renew_after(ttl) } else { replace_last_after(ttl, first) }
+fn next_step(ttl: Duration, token: &Token) -> Duration {
+    if token.life.is_fixed() {
+        replace_last_after(ttl, token.life.longest())
+    } else {
+        renew_after(ttl)
+    }
 }
 
 async fn sleep_until(next: Option<Instant>) {

@@ -304,7 +304,7 @@ fn prepare(
 /// What is wrong with them.
 pub fn rehearse(vault: &VaultConfig) -> Result<(), VaultError> {
     let failed = |failure| VaultError::new(failure, vault.address.as_str());
-    tls::client_config(vault).map(drop).map_err(failed)
+    tls::rehearse(vault).map_err(failed)
 }
 
 /// What a read makes of an answer of Vault's.

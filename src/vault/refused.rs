@@ -102,9 +102,16 @@ impl Refused {
         Some(at.saturating_duration_since(Instant::now()))
     }
 
-    /// Which one was refused last, if no login succeeded since.
-    pub(super) fn credential(&self) -> Option<Fingerprint> {
-        self.last.borrow().as_ref().map(|last| last.credential)
+    /// Whether one was refused, and no login succeeded since.
+    pub(super) fn is_noted(&self) -> bool {
+        self.last.borrow().is_some()
+    }
+
+    /// Whether `credential` is not to be sent now, as in [`forbids`](Self::forbids).
+    pub(super) fn waits(&self, credential: Fingerprint) -> bool {
+        let last = self.last.borrow();
+        let last = last.as_ref().filter(|last| last.credential == credential);
+        last.is_some_and(|last| last.again_at.is_none_or(|at| at > Instant::now()))
     }
 
     /// A login succeeded.
@@ -145,6 +152,7 @@ mod tests {
                 continue;
             }
             attempts.push(start.elapsed());
+            assert!(!refused.waits([1; 32]), "as whoever holds a token asks");
             refused.note([1; 32], &refusal(Refusal::Role));
         }
         assert!((20..45).contains(&attempts.len()), "{} attempts", attempts.len());

@@ -18,11 +18,12 @@ use super::stamp::Stamp;
 use super::token::Token;
 use super::transport::Transport;
 use crate::config::{AuthMethod, VaultConfig};
+use crate::lease::LATE;
 use crate::observe::{Metrics, event};
 
 /// After a reload to another Vault or login: time for what was made under the old token to be
-/// replaced, once there is a new one.
-const HANDOVER: Duration = Duration::from_secs(5);
+/// replaced, once there is a new one. Reads after a late login begin within half of it.
+const HANDOVER: Duration = LATE.saturating_mul(2);
 /// The old token is not kept longer, whatever becomes of the new login.
 const LONGEST_HANDOVER: Duration = Duration::from_mins(2);
 

@@ -1,5 +1,6 @@
 //! TLS towards Vault: trust anchors, client certificate, server name.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,11 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use super::error::Failure;
 use crate::config::VaultConfig;
 use crate::crypto;
+
+const CA_CERT: &str = "vault.ca_cert";
+const CA_PATH: &str = "vault.ca_path";
+const CLIENT_CERT: &str = "vault.client_cert";
+const EMPTY: &str = "no certificate in it";
 
 /// The client configuration that `config` asks for. Reads all the files anew.
 pub(super) fn client_config(config: &VaultConfig) -> Result<ClientConfig, Failure> {
@@ -31,34 +37,44 @@ pub(super) fn client_config(config: &VaultConfig) -> Result<ClientConfig, Failur
     };
     match (&config.client_cert, &config.client_key) {
         (Some(certificate), Some(key)) => {
-            let chain = certificates(certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|e| credential(&format!("{}: {e}", key.display())))?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|e| credential(&format!("{}: {e}", certificate.display())))
+            let (chain, key) = (certificates(CLIENT_CERT, certificate)?, private_key(key)?);
+            let failed = |e| unusable(CLIENT_CERT, certificate, &e);
+            builder.with_client_auth_cert(chain, key).map_err(failed)
         }
         _ => Ok(builder.with_no_client_auth()),
     }
 }
 
+/// The same, to see whether it can be had: what is wrong with one file hides no other.
+pub(super) fn rehearse(config: &VaultConfig) -> Result<(), Failure> {
+    let anchors = if config.skip_verify { None } else { trust_anchors(config).err() };
+    let client = config.client_cert.as_ref().zip(config.client_key.as_ref());
+    let certificate = client.and_then(|(file, _)| certificates(CLIENT_CERT, file).err());
+    let key = client.and_then(|(_, file)| private_key(file).err());
+    let wrong: Vec<_> =
+        [anchors, certificate, key].into_iter().flatten().map(|it| it.to_string()).collect();
+    if wrong.is_empty() {
+        return client_config(config).map(drop);
+    }
+    Err(credential(&wrong.join("; ")))
+}
+
 fn trust_anchors(config: &VaultConfig) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &config.ca_cert {
-        add(&mut roots, file, certificates(file)?)?;
+        add(&mut roots, CA_CERT, file, certificates(CA_CERT, file)?)?;
     } else if let Some(folder) = &config.ca_path {
-        let entries = std::fs::read_dir(folder)
-            .map_err(|e| credential(&format!("{}: {e}", folder.display())))?;
+        let entries = std::fs::read_dir(folder).map_err(|e| unusable(CA_PATH, folder, &e))?;
         let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         files.sort();
         for file in files.iter().filter(|file| file.is_file()) {
             // A folder of authorities may hold other files too.
-            if let Ok(found) = certificates(file) {
-                add(&mut roots, file, found)?;
+            if let Ok(found) = certificates(CA_PATH, file) {
+                add(&mut roots, CA_PATH, file, found)?;
             }
         }
         if roots.is_empty() {
-            return Err(credential(&format!("{}: no certificate in it", folder.display())));
+            return Err(unusable(CA_PATH, folder, &EMPTY));
         }
     } else if config.address.scheme() == "https" {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -72,24 +88,34 @@ fn trust_anchors(config: &VaultConfig) -> Result<RootCertStore, Failure> {
 
 fn add(
     roots: &mut RootCertStore,
+    key: &str,
     file: &Path,
     found: Vec<CertificateDer<'static>>,
 ) -> Result<(), Failure> {
-    found.into_iter().try_for_each(|certificate| {
-        roots.add(certificate).map_err(|e| credential(&format!("{}: {e}", file.display())))
-    })
+    found
+        .into_iter()
+        .try_for_each(|certificate| roots.add(certificate).map_err(|e| unusable(key, file, &e)))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let broken = |e| credential(&format!("{}: {e}", file.display()));
+fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let broken = |e| unusable(key, file, &e);
     let found: Vec<_> = CertificateDer::pem_file_iter(file)
         .map_err(broken)?
         .collect::<Result<_, _>>()
         .map_err(broken)?;
     if found.is_empty() {
-        return Err(credential(&format!("{}: no certificate in it", file.display())));
+        return Err(unusable(key, file, &EMPTY));
     }
     Ok(found)
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Failure> {
+    PrivateKeyDer::from_pem_file(file).map_err(|e| unusable("vault.client_key", file, &e))
+}
+
+/// The file of a `key` of the configuration, which the environment may have named.
+fn unusable(key: &str, file: &Path, why: &dyn fmt::Display) -> Failure {
+    credential(&format!("{key}: {}: {why}", file.display()))
 }
 
 fn credential(message: &str) -> Failure {

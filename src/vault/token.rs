@@ -75,7 +75,9 @@ impl Token {
     }
 
     fn begun(self) -> Self {
-        self.life.set_extended(self.renewable);
+        if !self.renewable {
+            self.life.fix();
+        }
         self
     }
 
@@ -85,8 +87,7 @@ impl Token {
         let same = former.filter(|it| it.value.constant_time_eq(self.value.expose()));
         match same.filter(|former| !former.life.is_dead() && !former.life.is_superseded()) {
             Some(former) => {
-                former.life.set_end(self.life.ends());
-                former.life.set_extended(self.renewable);
+                former.life.look(&self.life);
                 Self { life: Arc::clone(&former.life), ..self }
             }
             None => self,
@@ -142,9 +143,8 @@ impl Token {
     }
 }
 
-/// Counted from the asking, as for leases: Vault's clock started no earlier.
 fn token_life(ttl: Option<Duration>, asked: Instant, ours: bool) -> Arc<TokenLife> {
-    Arc::new(TokenLife::new(ttl.map(|ttl| asked + ttl), ours))
+    Arc::new(TokenLife::granted(ttl, asked, ours))
 }
 
 fn life(seconds: u64) -> Option<Duration> {

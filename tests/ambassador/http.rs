@@ -370,8 +370,12 @@ fn destination_down() {
     for _ in 0..2 {
         let answer = scene.get("/");
         assert_eq!((answer.status, answer.code()), (502, "destination_unreachable".into()));
+        assert!(answer.json()["detail"].as_str().unwrap().contains("`destination`"));
     }
     counted(&scene, "destination_unreachable", 2);
+    let lost = scene.sidecar.wait_for("destination out of reach");
+    let why = lost["error"].as_str().unwrap();
+    assert!(why.starts_with("it cannot be connected to: "), "{why}");
     // There again, at the same place, and going away in the middle of a head.
     let listener = TcpListener::bind(addr).unwrap();
     let server = std::thread::spawn(move || {

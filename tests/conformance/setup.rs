@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use crate::support::canary::{assert_clean, canary};
 use crate::support::client::{self, Response};
-use crate::support::eventually;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::vault::TestVault as _;
+use crate::support::{eventually, eventually_or};
 use crate::vault::Vault;
 
 /// A sidecar to be: a configuration in parts.
@@ -192,9 +192,8 @@ impl Running {
 
     /// Waits until the log has `message` that often.
     pub fn wait_for(&self, message: &str, times: usize) {
-        eventually(&format!("{message:?}, {times} times"), || {
-            (self.said(message) >= times).then_some(())
-        });
+        let what = || format!("{message:?}, {times} times, in\n{}", self.sidecar.stderr());
+        eventually_or(what, || (self.said(message) >= times).then_some(()));
     }
 
     /// SIGTERM and a clean end; returns the log.

@@ -73,6 +73,8 @@ fn what_cannot_work_is_said_before_anything_runs() {
     let stage = Stage::new();
     for (flags, code, said) in [
         (&["--env", "A"][..], 64, "--env A: expected VAR=NAME/FIELD"),
+        (&["--env", "A", "--env", "1=db"], 64, "--env A: expected VAR=NAME/FIELD\n--env 1=db: "),
+        (&["--env", "A=x", "--file", "B=y"], 64, "[secrets.x] in the configuration\n--file B=y: "),
         (&[], 64, "nothing to hand over"),
         (&["--env", "A=db/user", "--file", "A=db/user"], 64, "A is given twice"),
         (&["--env", "A=nothing/x"], 64, "no secret of this name is declared"),

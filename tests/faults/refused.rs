@@ -196,6 +196,55 @@ fn a_bad_token_in_the_file_does_not_end_the_good_one() {
     case.sidecar.stop();
 }
 
+/// Its policy may come to let it look at itself.
+#[test]
+fn a_token_that_vault_may_come_to_take_is_tried_again() {
+    let vault = Dev::start();
+    let value = store(&vault, "db");
+    let first = vault.root_token();
+    let case = start(vault, &first, "method = \"token\"\ntoken_file = \"FILE\"");
+    let rules = "path \"secret/data/*\" { capabilities = [\"read\"] }";
+    case.vault.set_up("PUT", "sys/policies/acl/app", json!({ "policy": rules }));
+    let made =
+        case.vault.set_up("POST", "auth/token/create", json!({ "policies": ["app"], "ttl": "1h" }));
+    let denied = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
+    let denied = Fault::body(403, "application/json", denied);
+    let faults = case.vault.server.faults();
+    let refusals = faults.on(Matcher::get("auth/token/lookup-self")).respond(denied).times(2);
+    deliver(&case, made["auth"]["client_token"].as_str().unwrap());
+    reload(&case);
+    until_said(&case.sidecar, "logged in to Vault", 2);
+    assert_eq!(refusals.hits(), 2);
+    case.until("db", "fresh", &value);
+    case.sidecar.stop();
+}
+
+/// What cannot be replaced is kept alive, though Vault grants less than at first.
+#[test]
+fn a_token_lives_on_while_its_login_is_refused() {
+    let vault = Dev::start();
+    let value = store(&vault, "db");
+    let made = vault.set_up("POST", "auth/token/create", json!({ "ttl": "1h" }));
+    let granted = |seconds: u64| {
+        let mut auth = made["auth"].clone();
+        auth["lease_duration"] = seconds.into();
+        Fault::body(200, "application/json", json!({ "auth": auth }).to_string())
+    };
+    let refusal = r#"{"errors":["invalid role or secret ID"]}"#;
+    let faults = vault.server.faults();
+    let login = faults.on(Matcher::post(LOGIN)).respond(granted(8));
+    login.then(Fault::body(400, "application/json", refusal));
+    let renewals = faults.on(Matcher::post("auth/token/renew-self")).respond(granted(4)).forever();
+    let case = start(vault, "used-up", &approle("role", false));
+    case.sidecar.wait_for(WAITS);
+    let before = renewals.hits();
+    eventually("more renewals", || (renewals.hits() >= before + 3).then_some(()));
+    case.until("db", "fresh", &value);
+    assert_eq!(case.vault.server.count("POST", LOGIN), 2);
+    assert_eq!(said(&case.sidecar, WAITS), 1);
+    case.sidecar.stop();
+}
+
 #[test]
 fn a_firewalls_403_is_an_outage_and_no_word_of_vaults() {
     let (case, values) = Case::start(&["db"]);

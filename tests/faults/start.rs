@@ -28,6 +28,9 @@ fn without_vault_the_start_ends_at_its_deadline() {
     assert_eq!(sidecar.health("/livez").status, 200);
     assert_eq!(sidecar.wait().code(), Some(69));
     let said = sidecar.stderr();
+    // One line for each attempt; that nothing could be read without it is no news.
+    let loud = said.lines().filter(|line| line.contains("\"WARN\"") && line.contains("retry_in"));
+    assert_eq!(loud.count(), said.matches("\"login failed\"").count(), "{said}");
     assert!(said.contains("error: no login to Vault at http://127.83."), "{said}");
     assert!(said.contains("caused by: "), "{said}");
 }

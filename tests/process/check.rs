@@ -238,6 +238,41 @@ fn online_gives_its_token_back() {
     assert_eq!(vault.server.count("POST", "auth/token/revoke-self"), 1);
 }
 
+#[test]
+fn each_bad_file_of_the_connection_is_named_with_its_key() {
+    let toml = "[vault]\naddress = 'https://127.0.0.1:1'\nca_cert = '/no/such/ca.pem'\n\
+        client_cert = '/no/such/cert.pem'\nclient_key = '/no/such/key.pem'\n\
+        [secrets.db]\npath = 'secret/data/db'\n\
+        [[callers]]\nname = 'app'\nuid = 0\nallow = ['db']\n";
+    let (status, _, err) = check(toml, &[], &[("VAULT_TOKEN", &canary("root"))]);
+    assert_eq!(status, 78, "{err}");
+    for (key, file) in [("ca_cert", "ca"), ("client_cert", "cert"), ("client_key", "key")] {
+        assert!(err.contains(&format!("vault.{key}: /no/such/{file}.pem: ")), "{err}");
+    }
+}
+
+/// `vault login` writes another file in its place.
+#[test]
+fn a_credential_file_without_a_folder_of_its_own_is_warned_of() {
+    let home = tempfile::tempdir().unwrap();
+    let own = home.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    for (folder, warned) in [(home.path(), true), (own.as_path(), false)] {
+        let file = folder.join("vault-token");
+        std::fs::write(&file, canary("token")).unwrap();
+        let toml = format!(
+            "[auth]\nmethod = 'token'\ntoken_file = '{}'\n[secrets.db]\npath = 'secret/data/db'\n\
+             [[callers]]\nname = 'app'\nuid = 0\nallow = ['db']\n",
+            file.display()
+        );
+        let environment =
+            [("HOME", home.path().to_str().unwrap()), ("VAULT_ADDR", "http://127.0.0.1:1")];
+        let (status, out, err) = check(&toml, &[], &environment);
+        assert_eq!(status, 0, "{err}");
+        assert_eq!(out.contains("give it a folder of its own"), warned, "{out}");
+    }
+}
+
 /// As in the container image, which has no certificate store: nobody's certificate could be judged.
 #[test]
 fn a_vault_with_tls_needs_an_authority() {

@@ -203,6 +203,21 @@ fn get_watch_prints_every_change_on_a_line() {
 }
 
 #[test]
+fn what_is_asked_wrongly_is_said() {
+    let served = serve(&[]);
+    let addr = served.sidecar.addr().to_string();
+    for probe in [&["health", "--addr", &addr][..], &["health", "--ready", "--addr", &addr]] {
+        let (status, out, err) = run(probe, &[]);
+        assert_eq!((status, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains("secrets are served there") && !err.contains('{'), "{err}");
+    }
+    let (status, _, err) = run(&["get", "--wait", "5", "db"], &[]);
+    assert_eq!(status, 64, "{err}");
+    assert!(err.contains("for seconds write 5s"), "{err}");
+    served.sidecar.stop();
+}
+
+#[test]
 fn health_follows_readiness() {
     let vault = Dev::start();
     let sidecar = Builder::serve()

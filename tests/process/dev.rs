@@ -136,6 +136,14 @@ fn an_example_certificate_is_there() {
     dev.interrupt();
 }
 
+#[test]
+fn health_is_where_it_is_wanted() {
+    let said = Running::start(&["--health-listen", "off"], None).interrupt();
+    assert!(!said.contains("health and metrics"), "{said}");
+    let said = Running::start(&["--health-listen", "127.83.0.3:0"], None).interrupt();
+    assert!(said.contains("127.83.0.3:"), "{said}");
+}
+
 /// A terminal that is closed sends it, and there is no configuration to reload.
 #[test]
 fn a_hangup_stops_it() {

@@ -41,13 +41,18 @@ pub fn is_root() -> bool {
 }
 
 /// Waits until `probe` gives something, polling: the only way to see another process change.
-pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    eventually_or(|| what.to_owned(), probe)
+}
+
+/// The same; `what` is asked for at the end, as for a log.
+pub fn eventually_or<T>(what: impl Fn() -> String, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = probe() {
             return found;
         }
-        assert!(start.elapsed() < Duration::from_secs(30), "waited 30 s for {what}");
+        assert!(start.elapsed() < Duration::from_secs(30), "waited 30 s for {}", what());
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{self, Response};
-use super::{canary, eventually, limits};
+use super::{canary, eventually, eventually_or, limits};
 
 /// How a sidecar is started.
 pub struct Builder {
@@ -209,9 +209,10 @@ impl Sidecar {
 
     /// The first event whose message is `message`, waiting for it.
     pub fn wait_for(&self, message: &str) -> Value {
-        eventually(&format!("{message:?} in\n{}", self.stderr()), || {
-            self.events().into_iter().find(|event| event["message"] == message)
-        })
+        eventually_or(
+            || format!("{message:?} in\n{}", self.stderr()),
+            || self.events().into_iter().find(|event| event["message"] == message),
+        )
     }
 
     /// The local door's TCP address.

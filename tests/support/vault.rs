@@ -1,8 +1,8 @@
 //! Vaults to put behind a sidecar: the embedded dev server, and the real one.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -157,6 +157,11 @@ impl Real {
 
     fn start_with(flags: &[&str]) -> Option<Self> {
         let binary = real_vault()?;
+        // Whoever runs beside this may take the port first.
+        Some(eventually("a real Vault with a port of its own", || Self::attempt(&binary, flags)))
+    }
+
+    fn attempt(binary: &Path, flags: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         // A port that is free now; the server takes no descriptor.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -176,13 +181,13 @@ impl Real {
         }
         let mut child = command.spawn().expect("vault starts");
         let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut said = lines.by_ref().lines().map_while(Result::ok);
+        if !said.any(|line| line.contains("Vault server started")) {
+            child.wait().expect("an end");
+            return None;
+        }
         // Keeps the pipe from filling up.
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
-                line.clear();
-            }
-        });
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         let url = format!("{}://127.0.0.1:{port}", if tls { "https" } else { "http" });
         let ca_file = tls.then(|| folder.path().join("vault-ca.pem"));
         let vault = Self { child, url, root_token, _folder: folder, ca_file };

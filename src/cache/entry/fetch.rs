@@ -267,7 +267,11 @@ impl Entry {
 
     fn fail(&self, error: &VaultError, backoff: &mut Backoff) {
         let retry_in = backoff.after_failure_with(error.retry_after, self.left());
-        event::fetch_failed(&self.key.name, self.declared.what().kind(), error, retry_in);
+        if error.failure == Failure::NotLoggedIn {
+            event::fetch_waits_for_login(&self.key.name, retry_in);
+        } else {
+            event::fetch_failed(&self.key.name, self.declared.what().kind(), error, retry_in);
+        }
         self.note(error, retry_in);
     }
 
@@ -284,7 +288,8 @@ impl Entry {
         let before = self.failure.load();
         let before = before.as_ref().map(|last| (last.denied, last.behind)).unwrap_or_default();
         let denied = before.0.or_else(|| (told == ReadError::Denied).then(now));
-        let behind = before.1.or_else(|| (error.failure == Failure::Behind).then(now));
+        // Without a break: an outage tells nothing of what Vault has.
+        let behind = (error.failure == Failure::Behind).then(|| before.1.unwrap_or_else(now));
         let retry_at = Instant::now() + retry_in;
         self.failure.store(Some(Arc::new(LastFailure {
             error: told,

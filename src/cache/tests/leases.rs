@@ -7,7 +7,7 @@ use crate::lease::{renew_after, replace_after};
 async fn kept_alive(stage: &Stage, ttl: Duration) {
     loop {
         sleep(renew_after(ttl)).await;
-        stage.vault().token.set_end(Some(now() + ttl));
+        stage.vault().token.renewed(Some(ttl), now());
     }
 }
 
@@ -62,12 +62,12 @@ async fn each_token_that_takes_the_place_of_another_costs_one_lease() {
 async fn so_it_is_when_neither_lease_nor_token_is_renewed() {
     let mut vault = Vault::new(HOUR, HOUR, Some(HOUR));
     vault.renewable = false;
-    vault.token.set_extended(false);
+    vault.token.fix();
     let stage = Stage::with(vault, secret("aws/creds/app", MINUTE)).await;
     for tokens in 2..8 {
         sleep(replace_after(HOUR)).await;
         stage.log_in_again(Some(HOUR));
-        stage.vault().token.set_extended(false);
+        stage.vault().token.fix();
         sleep(SECOND * 31).await;
         assert_eq!(stage.vault().made(), tokens);
     }

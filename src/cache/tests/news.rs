@@ -69,3 +69,14 @@ async fn a_vault_that_was_put_back_is_believed_after_a_minute() {
     sleep(SECOND * 31).await;
     assert_eq!((stage.served().await.version, stage.rotations()), (2, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_does_not_make_a_standby_believed() {
+    let stage = behind().await;
+    sleep(SECOND * 20).await;
+    stage.vault().away = Some(VaultError::new(Failure::Sealed, "secret/data"));
+    sleep(MINUTE).await;
+    stage.vault().away = None;
+    sleep(SECOND * 20).await;
+    assert_eq!((stage.served().await.version, stage.rotations()), (3, 0));
+}

@@ -72,6 +72,15 @@ fn say_sandbox(out: &mut String, loaded: &Loaded, environment: &Environment) {
         let word = outcome.map_or_else(|why| why, |()| "to be had".into());
         let _ = writeln!(out, "process: sandbox: {layer}: {word}");
     }
+    let files = credential_files(&loaded.config);
+    for (key, file) in files.into_iter().filter(|(_, file)| reach.is_alone(file)) {
+        let _ = writeln!(
+            out,
+            "warning: {key} {}: what replaces this file cannot be read before a restart, since its \
+             folder is too wide for the sandbox to let it in; give it a folder of its own",
+            file.display()
+        );
+    }
 }
 
 /// Leaves out what `sidekey exec` does not look at.

@@ -83,7 +83,8 @@ fn each_mistake_of_a_caller_is_named() {
         ),
         (
             "name = 'app'\nuid = 'root'\nallow = 'db'",
-            "5: callers[0].uid: expected a whole number from 0 to 4294967295, found a string",
+            "5: callers[0].uid: expected a whole number from 0 to 4294967295, found a string\n  \
+             hint: a user's number: `id -u NAME` prints it, in the application's image",
         ),
         (
             "name = 'app'\ntoken_env = 'UNSET'\nallow = 'db'",

@@ -80,6 +80,12 @@ fn each_mistake_is_named() {
             "3: certificates.web.common_name: unknown placeholder `{ap}`\n  hint: declare it: \
              [identity] ap = …",
         ),
+        (
+            "[certificates.web]\nrole = 'web'\ncommon_name = 'a b'\n",
+            "3: certificates.web.common_name: expected a name of 1 to 253 characters without \
+             spaces, found \"a b\"\n  hint: a host name such as app.example.io, or an e-mail \
+             address, as the role permits",
+        ),
     ] {
         let expected = format!("sidekey.toml:{expected}");
         assert_eq!(problems(&format!("{text}{REST}")), expected, "{text}");

@@ -203,6 +203,12 @@ impl Reach {
         (wide || of_home || above_home) && !folder.join("..data").is_symlink()
     }
 
+    /// Whether a file is let in without its folder, so that another one that takes its place is not.
+    pub fn is_alone(&self, file: &Path) -> bool {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        file.parent().is_some_and(|folder| self.is_too_wide(folder))
+    }
+
     /// Whether whoever is confined to this reach can do all that `other` asks for.
     pub fn covers(&self, other: &Self) -> bool {
         let inside = |path: &PathBuf| path.ancestors().any(|folder| self.files.contains(folder));

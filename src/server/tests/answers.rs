@@ -222,6 +222,7 @@ async fn every_error_of_the_source_has_its_answer() {
     for (error, status, code) in [
         (ReadError::NotReady, 503, "not_ready"),
         (ReadError::Unavailable { retry_after: wait }, 503, "upstream_unavailable"),
+        (ReadError::NoSecretMemory, 503, "no_secret_memory"),
         (ReadError::Expired, 503, "expired"),
         (ReadError::Denied, 503, "upstream_denied"),
         (ReadError::Missing, 404, "secret_missing"),
@@ -272,7 +273,7 @@ async fn aws_gets_its_credentials_and_their_end() {
 
     let reply = door.get("/aws/db").await;
     assert_eq!((reply.status, &*reply.code()), (422, "unrepresentable"));
-    assert!(reply.text().contains("access_key"), "{}", reply.text());
+    assert!(reply.text().contains("from access_key, aws_access_key_id"), "{}", reply.text());
     assert_eq!(door.get("/aws/web?format=env").await.status, 400);
     assert_eq!(door.get("/aws/cert").await.status, 404);
     door.stop().await;

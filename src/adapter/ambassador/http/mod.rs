@@ -229,7 +229,7 @@ impl Http {
             Err(error) => {
                 let refusal = Refusal::of_client(&error);
                 if !matches!(refusal, Refusal::RequestCutOff) {
-                    self.station.reached(Err(&error));
+                    self.station.reached(Err(Refusal::cause(&error)));
                 }
                 refusal
             }

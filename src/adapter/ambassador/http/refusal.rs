@@ -1,6 +1,6 @@
 //! Why a request was not answered by the destination, and what the application is told.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 
 use http::Response;
@@ -69,6 +69,12 @@ impl Refusal {
         Self::DestinationFailed
     }
 
+    /// Why there was no connection, in our words and without those of hyper's client around it.
+    pub(super) fn cause(error: &hyper_util::client::legacy::Error) -> &(dyn Error + 'static) {
+        let connect = error.source().filter(|cause| cause.is::<ConnectError>());
+        connect.unwrap_or(error)
+    }
+
     pub(super) fn of_connect(error: &ConnectError) -> Self {
         match error {
             ConnectError::Resolve(_) | ConnectError::Connect(_) => Self::DestinationUnreachable,
@@ -121,6 +127,35 @@ impl Refusal {
         }
     }
 
+    /// What to do about it, as far as that is not the title's matter.
+    const fn detail(self) -> &'static str {
+        match self {
+            Self::Host => "ask for the ambassador's own address, as in its `listen`",
+            Self::Forwarded => "requests that passed a proxy are not answered",
+            Self::CrossSite => "requests from web pages are not answered",
+            Self::Target => "send the path alone, as to the destination itself",
+            Self::Method => "CONNECT and TRACE go nowhere: use the ambassador as the destination",
+            Self::Upgrade => "for protocols other than HTTP there are ambassadors with `tcp`",
+            Self::Ambiguous => "write length, encoding and path in one way",
+            Self::OutOfScope => "see `methods` and `paths` of the ambassador",
+            Self::CallerUnknown => "see `allow` of the ambassador and [[callers]]",
+            Self::TooManyRequests => "see [limits]",
+            Self::RequestCutOff => "send as many bytes as announced",
+            Self::CredentialUnavailable => "the sidecar's log says why its secret was not read",
+            Self::CredentialUnusable => "see `credential` and `field` of the ambassador",
+            Self::CertificateUnavailable => "the sidecar's log says why it was not issued",
+            Self::CertificateRefused => "see `client_certificate` of the ambassador",
+            Self::DestinationUnreachable => "see `destination` of the ambassador, and the log",
+            Self::DestinationUntrusted => {
+                "see `destination` and `ca_cert` of the ambassador, and the log"
+            }
+            Self::DestinationFailed => "the destination's own log may say why",
+            Self::DestinationTimeout => {
+                "see `connect_timeout` and `response_timeout` of the ambassador"
+            }
+        }
+    }
+
     pub(super) const fn code(self) -> &'static str {
         self.row().0
     }
@@ -145,7 +180,8 @@ impl Refusal {
     /// `application/problem+json`, RFC 9457.
     pub(super) fn response(self) -> Response<Reply> {
         let (code, status, title) = self.row();
-        let mut response = problem::response(code, status, title).map(Reply::Whole);
+        let mut response =
+            problem::response(code, status, title, Some(self.detail())).map(Reply::Whole);
         let headers = response.headers_mut();
         if self.is_final() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

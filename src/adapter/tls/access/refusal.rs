@@ -75,7 +75,7 @@ impl Refusal {
     /// there is to be one.
     pub(in super::super) fn response(self) -> Response<Full<Bytes>> {
         let (code, status, title) = self.row();
-        let mut response = problem::response(code, status, title);
+        let mut response = problem::response(code, status, title, None);
         if let Some(challenge) = self.challenge() {
             let challenge = HeaderValue::from_static(challenge);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

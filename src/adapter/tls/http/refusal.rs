@@ -90,7 +90,7 @@ impl Refusal {
             return refusal.response();
         }
         let (code, status, title) = self.row();
-        let mut response = problem::response(code, status, title);
+        let mut response = problem::response(code, status, title, None);
         let headers = response.headers_mut();
         if self.is_of_application() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
