@@ -15,32 +15,33 @@ use crate::support::canary::{assert_clean, canary};
 use crate::support::client;
 use crate::support::eventually;
 use crate::support::tls::Authority;
+use crate::support::trials::{CURL, Case, ROOT};
 use crate::support::vault::TestVault as _;
 use crate::tcp::counted;
-use crate::{Needs, curl, text};
+use crate::{curl, text};
 
 /// Who may not.
 const STRANGER: u32 = 4_212;
 
-pub(crate) const CASES: [(&str, Needs, fn()); 18] = [
-    ("http_adds_the_header_and_says_nothing", Needs::Nothing, adds_the_header),
-    ("http_basic_and_custom_headers", Needs::Nothing, basic_and_custom),
-    ("http_over_tls_to_the_right_name_alone", Needs::Nothing, over_tls),
-    ("http_redirects_are_not_followed", Needs::Nothing, redirects),
-    ("http_echoes_stay_behind", Needs::Nothing, echoes),
-    ("http_nothing_is_smuggled", Needs::Nothing, smuggling),
-    ("http_web_pages_and_proxies_are_refused", Needs::Nothing, guards),
-    ("http_methods_and_paths_are_limited", Needs::Nothing, scope),
-    ("http_bodies_stream_both_ways", Needs::Curl, bodies),
-    ("http_who_asks_nothing_holds_no_place", Needs::Nothing, no_place),
-    ("http_over_the_unix_socket", Needs::Curl, unix_socket),
-    ("http_another_uid_is_refused", Needs::Root, another_uid),
-    ("http_caller_with_a_token", Needs::Nothing, caller_token),
-    ("http_destination_down_and_back", Needs::Nothing, destination_down),
-    ("http_destination_that_does_not_answer", Needs::Nothing, destination_silent),
-    ("http_destination_that_stops_in_its_answer", Needs::Nothing, destination_stalls),
-    ("http_expired_credential_is_not_used", Needs::Nothing, expired),
-    ("http_rotation_under_load", Needs::Nothing, rotation),
+pub(crate) const CASES: [Case; 18] = [
+    ("http_adds_the_header_and_says_nothing", &[], adds_the_header),
+    ("http_basic_and_custom_headers", &[], basic_and_custom),
+    ("http_over_tls_to_the_right_name_alone", &[], over_tls),
+    ("http_redirects_are_not_followed", &[], redirects),
+    ("http_echoes_stay_behind", &[], echoes),
+    ("http_nothing_is_smuggled", &[], smuggling),
+    ("http_web_pages_and_proxies_are_refused", &[], guards),
+    ("http_methods_and_paths_are_limited", &[], scope),
+    ("http_bodies_stream_both_ways", &[CURL], bodies),
+    ("http_who_asks_nothing_holds_no_place", &[], no_place),
+    ("http_over_the_unix_socket", &[CURL], unix_socket),
+    ("http_another_uid_is_refused", &[ROOT, CURL], another_uid),
+    ("http_caller_with_a_token", &[], caller_token),
+    ("http_destination_down_and_back", &[], destination_down),
+    ("http_destination_that_does_not_answer", &[], destination_silent),
+    ("http_destination_that_stops_in_its_answer", &[], destination_stalls),
+    ("http_expired_credential_is_not_used", &[], expired),
+    ("http_rotation_under_load", &[], rotation),
 ];
 
 const LISTEN: &str = "listen = '127.0.0.1:0'\nallow = ['app']\n";

@@ -12,17 +12,13 @@ use super::mode::Mode;
 use super::secrets::{add_p256_key, random};
 use super::stage::{CALLER, Load, Stage};
 use super::support::needle::Needles;
-use super::support::postgres::{Postgres, programs};
+use super::support::postgres::Postgres;
 use super::support::tls::Authority;
 use super::support::vault::{Dev, TestVault};
 
 const REQUESTS: usize = 2000;
 /// Each with a handshake, and the mathematics of SCRAM at both sides.
 const SESSIONS: usize = 80;
-
-pub fn missing() -> Option<&'static str> {
-    programs().is_none().then_some("PostgreSQL")
-}
 
 /// An HTTPS server that wants a client certificate, and gives back in a header what it got.
 struct Echo {

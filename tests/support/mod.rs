@@ -23,6 +23,7 @@ pub mod ptrace;
 pub mod scan;
 pub mod sidecar;
 pub mod tls;
+pub mod trials;
 pub mod vanish;
 pub mod vault;
 pub mod wire;

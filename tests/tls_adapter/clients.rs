@@ -5,17 +5,17 @@ use crate::client::{Client, run};
 use crate::scene::{Scene, Setting, engine};
 use crate::support::eventually;
 use crate::support::tls::Authority;
+use crate::support::trials::{Case, VAULT};
 use crate::support::vault::Real;
-use crate::{Case, Needs};
 
 pub(crate) const CASES: [Case; 7] = [
-    ("clients_good_foreign_expired_and_none", Needs::Nothing, judged),
-    ("clients_revoked_while_it_runs", Needs::Nothing, revoked),
-    ("clients_without_a_fresh_list_are_refused", Needs::Nothing, stale_list),
-    ("clients_optional_certificates", Needs::Nothing, optional),
-    ("clients_of_an_authority_in_a_file", Needs::Nothing, file),
-    ("clients_are_waited_for_by_readiness", Needs::Nothing, readiness),
-    ("clients_of_a_real_vault", Needs::Vault, real_vault),
+    ("clients_good_foreign_expired_and_none", &[], judged),
+    ("clients_revoked_while_it_runs", &[], revoked),
+    ("clients_without_a_fresh_list_are_refused", &[], stale_list),
+    ("clients_optional_certificates", &[], optional),
+    ("clients_of_an_authority_in_a_file", &[], file),
+    ("clients_are_waited_for_by_readiness", &[], readiness),
+    ("clients_of_a_real_vault", &[VAULT], real_vault),
 ];
 
 const REQUIRED: &str = "client_auth = 'required'\nclient_ca = 'vault'\ncrl_refresh = '100ms'";
