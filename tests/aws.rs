@@ -1,15 +1,7 @@
 //! The SDK of AWS for Python asks for credentials, as it asks a container's endpoint.
 //!
 //! Without boto3 (Debian: `python3-boto3`) it shows as ignored, and with `CI=true` it fails.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    missing_docs,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 

@@ -2,15 +2,7 @@
 //!
 //! Another user takes root to make: without it the cases show as ignored, and with `CI=true`
 //! they fail.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    missing_docs,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 

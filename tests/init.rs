@@ -2,15 +2,7 @@
 //!
 //! A namespace takes root to make: without it the case shows as ignored, and with `CI=true` it
 //! fails.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    missing_docs,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 

@@ -1,13 +1,7 @@
 //! Leased secrets: renewed, replaced, handed back; long poll, events, `min_ttl`.
 
 #![cfg(feature = "dev")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a failed expectation fails the test"
-)]
-#![allow(clippy::disallowed_methods, reason = "real time, of another process")]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 

@@ -3,15 +3,7 @@
 //!
 //! What is missing on the machine (curl, PostgreSQL, root for a second user) shows as ignored,
 //! and fails with `CI=true`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    missing_docs,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -4,15 +4,7 @@
 //! stands in between; and a server that answers everybody is attacked in the same ways, so that
 //! getting nothing means something. Without Chromium the cases show as ignored, and with
 //! `CI=true` they fail.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    missing_docs,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,17 +3,8 @@
 //!
 //! Needs root, an engine, and the image (`just image`). Without them the cases show as ignored,
 //! with what is missing; with `CI=true` they fail.
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
+#![allow(missing_docs, unreachable_pub, reason = "a test")]
 
 #[path = "../support/mod.rs"]
 mod support;

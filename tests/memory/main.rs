@@ -3,17 +3,8 @@
 //! Each search also has to be able to find something: a planted copy is looked for first, and
 //! a sidecar without protection has to show its value.
 
-#![allow(unreachable_pub, missing_docs, reason = "a test")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a failed expectation fails the test, and what was measured is printed"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
+#![allow(missing_docs, unreachable_pub, reason = "a test")]
 
 #[path = "../support/mod.rs"]
 mod support;

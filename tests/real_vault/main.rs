@@ -2,16 +2,8 @@
 //! still, is sealed, or starts again with nothing in it.
 //!
 //! Without the component a trial shows as ignored, and with `CI=true` it fails.
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
+#![allow(missing_docs, unreachable_pub, reason = "a test")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,16 +1,7 @@
 //! What a running sidecar may still do, tried from inside: a child takes on the same two layers
 //! by the same functions and then tries everything. Without them, the same child succeeds.
-#![allow(unreachable_pub, missing_docs, reason = "a test")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
+#![allow(missing_docs, unreachable_pub, reason = "a test")]
 
 #[path = "../support/mod.rs"]
 mod support;
