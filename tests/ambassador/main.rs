@@ -44,8 +44,10 @@ fn text(mut command: Command) -> String {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let topics: [&[Case]; 11] = [
+    let topics: [&[Case]; 13] = [
         &http::CASES,
+        &http::access::CASES,
+        &http::faults::CASES,
         &postgres::CASES,
         &rotation::CASES,
         &tcp::CASES,
