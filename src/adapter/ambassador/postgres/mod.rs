@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{ConnectError, Outbound};
+use super::connect::{ConnectError, Outbound, Unreached};
 use super::tenure::Tenure;
 use super::{Station, Use, identity};
 use crate::cache::Served;
@@ -202,7 +202,7 @@ impl Postgres {
             }
             Err(_) => {
                 self.station.reached(Err(&ConnectError::Timeout(patience)));
-                return Err(Refusal::DestinationTimeout);
+                return Err(Refusal::Unreached(Unreached::Timeout));
             }
         };
         self.station.reached(Ok(()));
