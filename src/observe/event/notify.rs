@@ -12,20 +12,20 @@ use crate::observe::Chain;
 
 /// The application was told of rotations.
 pub fn notified(target: &NotifyTarget, names: &[&str]) {
-    let target = Told(target);
+    let target = Recipient(target);
     info!(target: "sidekey", %target, ?names, "application notified");
 }
 
 /// The application could not be told of rotations; it is tried again.
 pub fn not_notified(target: &NotifyTarget, why: &(dyn Error + 'static), retry_in: Duration) {
-    let target = Told(target);
+    let target = Recipient(target);
     warn!(target: "sidekey", %target, error = %Chain(why), retry_in = ?brief(retry_in), "application not notified");
 }
 
 /// A target without the query of its URL, which may be a credential.
-struct Told<'a>(&'a NotifyTarget);
+struct Recipient<'a>(&'a NotifyTarget);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for Recipient<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             NotifyTarget::Http { url, .. } => {

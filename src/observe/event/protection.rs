@@ -2,7 +2,7 @@
 
 use tracing::{debug, info, warn};
 
-use crate::container::{Audit, Verdict};
+use crate::container::{Inspection, Verdict};
 use crate::memory::{ArenaStatus, Hardening, Tier};
 use crate::observe::Chain;
 
@@ -38,11 +38,11 @@ pub fn not_sandboxed(why: &str) {
     info!(target: "sidekey", why, "not sandboxed");
 }
 
-/// What the audit of the container came to. Outside of a container there is nothing to say.
-pub fn container(audit: &Audit) {
-    let (ok, operator) = (audit.count(Verdict::Ok), audit.count(Verdict::Operator));
-    let flaws = audit.flaws();
-    if !audit.in_container {
+/// What the inspection of the container came to. Outside of a container there is nothing to say.
+pub fn container(inspection: &Inspection) {
+    let (ok, operator) = (inspection.count(Verdict::Ok), inspection.count(Verdict::Operator));
+    let flaws = inspection.flaws();
+    if !inspection.in_container {
         debug!(target: "sidekey", "not in a container");
     } else if flaws.is_empty() {
         info!(target: "sidekey", ok, flaws = 0, operator, "container hardened");

@@ -25,7 +25,7 @@ use families::{
 use process::ProcessCollector;
 pub use tls::TlsMetrics;
 
-use crate::container::Audit;
+use crate::container::Inspection;
 use crate::memory::ArenaStatus;
 
 type OnScrape = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -134,9 +134,9 @@ impl Metrics {
         self.0.families.sandbox.get_or_create(&LayerLabel { layer }).set(i64::from(in_force));
     }
 
-    /// What the audit of the container came to; nothing outside of a container.
-    pub fn set_hardening(&self, audit: &Audit) {
-        for finding in audit.findings.iter().filter(|_| audit.in_container) {
+    /// What the inspection of the container came to; nothing outside of a container.
+    pub fn set_hardening(&self, inspection: &Inspection) {
+        for finding in inspection.findings.iter().filter(|_| inspection.in_container) {
             let labels = ItemLabels { item: finding.item, verdict: finding.verdict.as_str() };
             self.0.families.hardening.get_or_create(&labels).set(1);
         }

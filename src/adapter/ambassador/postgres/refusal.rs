@@ -3,7 +3,7 @@
 use super::super::connect::{ConnectError, Unreached, refuses_certificate};
 use super::login::LoginError;
 use super::message::fatal;
-use super::startup::Unfit;
+use super::startup::BadStartup;
 use crate::server::Denied;
 
 /// The names are stable: metrics and the audit log use them.
@@ -70,11 +70,11 @@ impl Refusal {
     }
 }
 
-impl From<Unfit> for Refusal {
-    fn from(unfit: Unfit) -> Self {
-        match unfit {
-            Unfit::Malformed => Self::Malformed,
-            Unfit::Version => Self::Version,
+impl From<BadStartup> for Refusal {
+    fn from(bad: BadStartup) -> Self {
+        match bad {
+            BadStartup::Malformed => Self::Malformed,
+            BadStartup::Version => Self::Version,
         }
     }
 }
