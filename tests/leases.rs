@@ -57,6 +57,13 @@ impl Scene {
         answer.header("sidekey-expires-in").unwrap().parse().unwrap()
     }
 
+    fn refresh(&self) {
+        let headers = [("X-Vault-Token", self.token.as_str())];
+        let addr = self.sidecar.addr();
+        let refreshed = client::request(addr, "POST", "/secrets/db/refresh", &headers);
+        assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    }
+
     fn renewals(&self) -> usize {
         self.vault.server.count("PUT", "sys/leases/renew")
     }
@@ -242,13 +249,7 @@ fn absurd_lives_end_nothing() {
     let reads = sidekey::dev::Matcher::get("database/creds/app");
     let answer = sidekey::dev::Fault::body(200, "application/json", absurd);
     scene.vault.server.faults().on(reads).respond(answer).times(1);
-    let refreshed = client::request(
-        scene.sidecar.addr(),
-        "POST",
-        "/secrets/db/refresh",
-        &[("X-Vault-Token", &scene.token)],
-    );
-    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    scene.refresh();
     assert_eq!(scene.user(), "u");
     assert!(scene.expires_in() < 400_000_000);
     let said = scene.sidecar.stop();
@@ -324,13 +325,7 @@ fn a_lease_without_a_life_is_replaced_by_refresh_and_handed_back() {
     let reads = sidekey::dev::Matcher::get("database/creds/app");
     let script = scene.vault.server.faults().on(reads).respond(lifeless(1)).times(1);
     script.then(lifeless(2)).forever();
-    let refreshed = client::request(
-        scene.sidecar.addr(),
-        "POST",
-        "/secrets/db/refresh",
-        &[("X-Vault-Token", &scene.token)],
-    );
-    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    scene.refresh();
     assert_eq!(scene.user(), "u1");
     assert!((1..=60).contains(&scene.expires_in()), "{}", scene.expires_in());
     let vault = scene.vault;

@@ -18,6 +18,8 @@ pub mod tls;
 
 pub use audit::{Access, Audit};
 pub use chain::Chain;
+#[cfg(feature = "dev")]
+pub(crate) use line::civil;
 pub(crate) use line::timestamp;
 pub use log::{LogAlreadySet, Style, init_log};
 pub(crate) use log::{log_directly, log_to};

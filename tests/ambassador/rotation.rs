@@ -91,23 +91,13 @@ const LIFE: u32 = 6;
 fn rotation() {
     let postgres = shared();
     let vault = Real::start().expect("a real Vault");
-    vault.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
-    let url = format!(
-        "postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{}/postgres?sslmode=disable",
-        postgres.port
-    );
-    vault.set_up(
-        "POST",
-        "database/config/pg",
-        json!({ "plugin_name": "postgresql-database-plugin", "allowed_roles": "app",
-                "connection_url": url, "username": "admin", "password": postgres.password }),
-    );
+    vault.database(postgres, "app");
     let create =
         "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'";
     vault.set_up(
         "POST",
         "database/roles/app",
-        json!({ "db_name": "pg", "creation_statements": create,
+        json!({ "db_name": "postgres", "creation_statements": create,
                 "default_ttl": LIFE, "max_ttl": LIFE }),
     );
     let config = format!(

@@ -10,6 +10,7 @@ use sidekey::dev::{DevOptions, DevServer, DevTls};
 use tokio::runtime::Runtime;
 
 use super::eventually;
+use super::postgres::Postgres;
 use super::programs::{built, program};
 
 /// A Vault that a test can set up over its HTTP API.
@@ -32,6 +33,30 @@ pub trait TestVault {
     /// Writes a KV version 2 secret under `secret/`.
     fn put(&self, path: &str, fields: Value) -> Value {
         self.set_up("POST", &format!("secret/data/{path}"), json!({ "data": fields }))
+    }
+
+    /// A PKI engine at `pki/`; the certificate of its root, which is made as `root` says.
+    fn pki(&self, root: Value) -> String {
+        self.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
+        let made = self.set_up("POST", "pki/root/generate/internal", root);
+        made["data"]["certificate"].as_str().unwrap().to_owned()
+    }
+
+    /// A database engine at `database/`, which makes users of `postgres` for these roles.
+    fn database(&self, postgres: &Postgres, roles: &str) {
+        self.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
+        let url = format!(
+            "postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{}/postgres?sslmode=disable",
+            postgres.port
+        );
+        let config = json!({
+            "plugin_name": "postgresql-database-plugin",
+            "allowed_roles": roles,
+            "connection_url": url,
+            "username": "admin",
+            "password": postgres.password,
+        });
+        self.set_up("POST", "database/config/postgres", config);
     }
 }
 

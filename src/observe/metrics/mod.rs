@@ -98,20 +98,20 @@ impl Metrics {
     /// Time since Vault confirmed the value of `name`; `None` when there is no value.
     pub fn set_cache_age(&self, name: &str, age: Option<Duration>) {
         let label = NameLabel { name: name.to_owned() };
+        let family = &self.0.families.cache_age;
         match age {
-            Some(age) => _ = self.0.families.cache_age.get_or_create(&label).set(age.as_secs_f64()),
-            None => _ = self.0.families.cache_age.remove(&label),
+            Some(age) => _ = family.get_or_create(&label).set(age.as_secs_f64()),
+            None => _ = family.remove(&label),
         }
     }
 
     /// Life left of the value of `name`; `None` without a value, or when it has no end.
     pub fn set_expires_in(&self, name: &str, left: Option<Duration>) {
         let label = NameLabel { name: name.to_owned() };
+        let family = &self.0.families.expires_in;
         match left {
-            Some(left) => {
-                _ = self.0.families.expires_in.get_or_create(&label).set(left.as_secs_f64())
-            }
-            None => _ = self.0.families.expires_in.remove(&label),
+            Some(left) => _ = family.get_or_create(&label).set(left.as_secs_f64()),
+            None => _ = family.remove(&label),
         }
     }
 
