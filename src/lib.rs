@@ -21,7 +21,7 @@
 //! 9. [`adapter`]: other ways to hand a credential over than the URL; [`scope`]: which methods
 //!    and paths they let through. `crypto`: what TLS is spoken with.
 //! 10. [`lifecycle`]: start, ready, stop.
-//! 11. [`container`]: the container it finds itself in, audited from inside.
+//! 11. [`container`]: the container it finds itself in, inspected from inside.
 //! 12. [`observe`]: what may be said about it: logs, metrics, audit.
 //!
 //! [`app`] wires a sidecar; `sidekey exec` and `sidekey check --online`, which serve nobody, wire

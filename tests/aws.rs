@@ -1,26 +1,20 @@
 //! The SDK of AWS for Python asks for credentials, as it asks a container's endpoint.
 //!
 //! Without boto3 (Debian: `python3-boto3`) it shows as ignored, and with `CI=true` it fails.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    missing_docs,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use serde_json::json;
 use support::canary::canary;
+use support::eventually;
+use support::programs::python_with;
 use support::sidecar::{Builder, Sidecar, clean};
+use support::trials::{BOTO3, trial};
 use support::vault::{Dev, TestVault as _};
-use support::{eventually, in_ci};
 
 /// Prints what the SDK signs with, and, told so by a line of input, what it signs with later.
 const CLIENT: &str = r#"
@@ -32,30 +26,15 @@ for _ in sys.stdin:
     print(credentials.method, frozen.access_key, frozen.secret_key, frozen.token, flush=True)
 "#;
 
-/// A Python with the SDK: Debian's may not be the first one on the path.
-fn python() -> Option<&'static str> {
-    ["python3", "/usr/bin/python3"].into_iter().find(|python| {
-        let import = Command::new(python).args(["-c", "import boto3"]).output();
-        import.is_ok_and(|import| import.status.success())
-    })
-}
-
 fn main() -> ExitCode {
-    let trial = Trial::test("boto3_signs_with_what_vault_has", || {
-        assert!(python().is_some(), "this machine lacks python3-boto3");
-        signs();
-        Ok(())
-    });
-    let lacks = python().is_none() && !in_ci();
-    let trial =
-        if lacks { trial.with_kind("lacks python3-boto3").with_ignored_flag(true) } else { trial };
+    let trial = trial("boto3_signs_with_what_vault_has", &[BOTO3], signs);
     libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit_code()
 }
 
 /// The SDK with an environment of our making, asked once for each of `lines`.
 fn signed_with(sidecar: &Sidecar, authorization: &str, name: &str) -> String {
     let uri = format!("http://{}/aws/{name}", sidecar.addr());
-    let mut command = clean(python().unwrap());
+    let mut command = clean(python_with("boto3").unwrap());
     let mut child = command
         .args(["-c", CLIENT])
         .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)

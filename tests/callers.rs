@@ -2,15 +2,7 @@
 //!
 //! Another user takes root to make: without it the cases show as ignored, and with `CI=true`
 //! they fail.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    missing_docs,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 
@@ -20,13 +12,14 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use serde_json::json;
 use support::canary::canary;
 use support::client::{self, Response};
+use support::eventually;
 use support::sidecar::{Builder, Sidecar};
+use support::trials::{Case, ROOT, of_cases};
 use support::vault::{Dev, TestVault as _};
-use support::{eventually, in_ci};
 
 /// Who may ask.
 const APP: u32 = 4_201;
@@ -36,31 +29,20 @@ const STRANGER: u32 = 4_202;
 /// The program, where every user can run it.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-const CASES: [(&str, fn()); 9] = [
-    ("uid_over_tcp", uid_over_tcp),
-    ("uid_over_the_unix_socket", uid_over_the_unix_socket),
-    ("uid_of_a_list", uid_of_a_list),
-    ("uid_and_token_are_both_asked_for", uid_and_token_are_both_asked_for),
-    ("token_file_is_read_again", token_file_is_read_again),
-    ("token_file_that_is_emptied", token_file_that_is_emptied),
-    ("allow_lists", allow_lists),
-    ("names_stay_hidden", names_stay_hidden),
-    ("first_matching_rule_that_allows", first_matching_rule_that_allows),
+const CASES: [Case; 9] = [
+    ("uid_over_tcp", &[ROOT], uid_over_tcp),
+    ("uid_over_the_unix_socket", &[ROOT], uid_over_the_unix_socket),
+    ("uid_of_a_list", &[ROOT], uid_of_a_list),
+    ("uid_and_token_are_both_asked_for", &[ROOT], uid_and_token_are_both_asked_for),
+    ("token_file_is_read_again", &[ROOT], token_file_is_read_again),
+    ("token_file_that_is_emptied", &[ROOT], token_file_that_is_emptied),
+    ("allow_lists", &[ROOT], allow_lists),
+    ("names_stay_hidden", &[ROOT], names_stay_hidden),
+    ("first_matching_rule_that_allows", &[ROOT], first_matching_rule_that_allows),
 ];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    // The owner of our own process folder is who we are.
-    let root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0;
-    let trial = |(name, run): &(&str, fn())| {
-        let run = *run;
-        let trial = Trial::test(*name, move || {
-            assert!(root, "a second user takes root");
-            run();
-            Ok(())
-        });
-        if root || in_ci() { trial } else { trial.with_kind("takes root").with_ignored_flag(true) }
-    };
     // Another user may not be able to reach the folder that the program was built in. Copied
     // before any thread starts a process, which would keep the copy open for writing.
     let folder = tempfile::tempdir().unwrap();
@@ -68,7 +50,7 @@ fn main() -> ExitCode {
     let program = folder.path().join("sidekey");
     std::fs::copy(env!("CARGO_BIN_EXE_sidekey"), &program).unwrap();
     PROGRAM.set(program).unwrap();
-    libtest_mimic::run(&arguments, CASES.iter().map(trial).collect()).exit_code()
+    libtest_mimic::run(&arguments, of_cases(&CASES)).exit_code()
 }
 
 /// A sidecar with the secrets `db` and `api`.

@@ -2,14 +2,7 @@
 //! the waits of this crate, and with the same waits without their random part. Time is paused, so
 //! that hours take a moment. `just herd` prints the table.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

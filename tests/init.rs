@@ -2,15 +2,7 @@
 //!
 //! A namespace takes root to make: without it the case shows as ignored, and with `CI=true` it
 //! fails.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    missing_docs,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 
@@ -18,22 +10,16 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use serde_json::json;
 use support::canary::canary;
+use support::eventually;
 use support::sidecar::{clean, program};
+use support::trials::{ROOT, trial};
 use support::vault::{Dev, TestVault as _};
-use support::{eventually, in_ci, is_root};
 
 fn main() -> ExitCode {
-    let root = is_root();
-    let trial = Trial::test("it_reaps_forwards_and_passes_on_as_process_1", move || {
-        assert!(root, "a process namespace takes root");
-        as_process_1();
-        Ok(())
-    });
-    let trial =
-        if root || in_ci() { trial } else { trial.with_kind("takes root").with_ignored_flag(true) };
+    let trial = trial("it_reaps_forwards_and_passes_on_as_process_1", &[ROOT], as_process_1);
     libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit_code()
 }
 

@@ -1,13 +1,7 @@
 //! Leased secrets: renewed, replaced, handed back; long poll, events, `min_ttl`.
 
 #![cfg(feature = "dev")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a failed expectation fails the test"
-)]
-#![allow(clippy::disallowed_methods, reason = "real time, of another process")]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 
@@ -61,6 +55,13 @@ impl Scene {
         let answer = self.sidecar.get("/secrets/db", &self.token);
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.header("sidekey-expires-in").unwrap().parse().unwrap()
+    }
+
+    fn refresh(&self) {
+        let headers = [("X-Vault-Token", self.token.as_str())];
+        let addr = self.sidecar.addr();
+        let refreshed = client::request(addr, "POST", "/secrets/db/refresh", &headers);
+        assert_eq!(refreshed.status, 200, "{}", refreshed.text());
     }
 
     fn renewals(&self) -> usize {
@@ -248,13 +249,7 @@ fn absurd_lives_end_nothing() {
     let reads = sidekey::dev::Matcher::get("database/creds/app");
     let answer = sidekey::dev::Fault::body(200, "application/json", absurd);
     scene.vault.server.faults().on(reads).respond(answer).times(1);
-    let refreshed = client::request(
-        scene.sidecar.addr(),
-        "POST",
-        "/secrets/db/refresh",
-        &[("X-Vault-Token", &scene.token)],
-    );
-    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    scene.refresh();
     assert_eq!(scene.user(), "u");
     assert!(scene.expires_in() < 400_000_000);
     let said = scene.sidecar.stop();
@@ -330,13 +325,7 @@ fn a_lease_without_a_life_is_replaced_by_refresh_and_handed_back() {
     let reads = sidekey::dev::Matcher::get("database/creds/app");
     let script = scene.vault.server.faults().on(reads).respond(lifeless(1)).times(1);
     script.then(lifeless(2)).forever();
-    let refreshed = client::request(
-        scene.sidecar.addr(),
-        "POST",
-        "/secrets/db/refresh",
-        &[("X-Vault-Token", &scene.token)],
-    );
-    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    scene.refresh();
     assert_eq!(scene.user(), "u1");
     assert!((1..=60).contains(&scene.expires_in()), "{}", scene.expires_in());
     let vault = scene.vault;

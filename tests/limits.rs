@@ -1,7 +1,6 @@
 //! What is not to be had without end: file descriptors, connections, requests.
 #![cfg(feature = "dev")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed expectation fails")]
-#![allow(clippy::disallowed_methods, reason = "real time, of another process")]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 

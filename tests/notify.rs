@@ -1,13 +1,7 @@
 //! Telling the application of a rotation: a call to its URL, or a signal.
 
 #![cfg(feature = "dev")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a failed expectation fails the test; real time, of another process"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 mod support;
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::app::{App, Bound, Reloader};
 use crate::cli::{LogArgs, ServeArgs, SourceArgs};
 use crate::config::{self, Environment, Flags, Loaded, Protection, Sources};
-use crate::container::{Audit, Seen, Verdict};
+use crate::container::{Inspection, Seen, Verdict};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
 use crate::lifecycle::{Shutdown, Signal, Signals};
@@ -22,7 +22,7 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     event::hardening(hardening);
     let loaded = config::load(sources.clone())?;
     loaded.warnings.iter().for_each(|warning| event::configuration_warning(warning));
-    let audit = look_around(&loaded.config.protection, hardening, &sources.environment)?;
+    let inspection = look_around(&loaded.config.protection, hardening, &sources.environment)?;
     let reach = loaded.config.protection.sandbox.then(|| {
         let reach = Reach::of(&loaded.config, &loaded.files, &sources.environment);
         // No thread runs yet, and those to come inherit it.
@@ -34,7 +34,7 @@ pub(super) fn run(args: ServeArgs, log: &LogArgs, hardening: &Hardening) -> Resu
     let outcome = runtime.block_on(async {
         let signals = listen_to_signals()?;
         let bound = App::build(loaded.config, style).await?;
-        bound.metrics().set_hardening(&audit);
+        bound.metrics().set_hardening(&inspection);
         if let Some((files_and_ports, reach)) = &reach {
             let system_calls = sandbox::restrict_calls(reach);
             event::sandbox(files_and_ports, &system_calls);
@@ -67,25 +67,25 @@ fn insist(
     Err(Error::NoSandbox { files_and_ports, system_calls })
 }
 
-/// Audits the container, before the sandbox takes it out of sight.
+/// Inspects the container, before the sandbox takes it out of sight.
 fn look_around(
     protection: &Protection,
     hardening: &Hardening,
     environment: &Environment,
-) -> Result<Audit, Error> {
+) -> Result<Inspection, Error> {
     let seen = Seen::read(hardening.inherited_no_new_privileges, environment.is_kubernetes());
-    let audit = Audit::of(&seen);
-    event::container(&audit);
+    let inspection = Inspection::of(&seen);
+    event::container(&inspection);
     if let (Some(container), Some(how)) = (seen.in_container(), seen.host_network()) {
         if !protection.unsafe_host_network {
             return Err(Error::HostNetwork { how, container });
         }
         event::configuration_warning("loopback is the host's: caller rules alone protect");
     }
-    if protection.require_hardening && audit.count(Verdict::Flaw) > 0 {
-        return Err(Error::NotHardened(audit.flaws()));
+    if protection.require_hardening && inspection.count(Verdict::Flaw) > 0 {
+        return Err(Error::NotHardened(inspection.flaws()));
     }
-    Ok(audit)
+    Ok(inspection)
 }
 
 /// Everything that `config::load` asks for.

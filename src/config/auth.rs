@@ -12,7 +12,6 @@ use super::file::read_text;
 use super::identity::Identity;
 use super::load::Context;
 use super::section::{Section, quoted};
-use super::unknown::closest;
 use super::{AuthMethod, SecretIdSource, TokenSource, VaultConfig, VaultPath};
 
 const KUBERNETES_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -116,10 +115,8 @@ fn method(name: &Located<String>, context: &Context<'_>) -> Option<Method> {
     if known.is_none() {
         let message = format!("unknown login method {}", quoted(&name.value));
         let problem = Problem::at(&name.at, message);
-        context.report.problem(match closest(&name.value, names()) {
-            Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-            None => problem.hint(format!("one of {}", names().collect::<Vec<_>>().join(", "))),
-        });
+        let problem = problem.hint(format!("one of {}", names().collect::<Vec<_>>().join(", ")));
+        context.report.problem(problem.did_you_mean(&name.value, names()));
     }
     known.map(|(_, method)| *method)
 }

@@ -8,7 +8,6 @@ use super::environment::{Environment, SIDEKEY_TOKEN, is_variable_name};
 use super::error::{Located, Problem, Spot};
 use super::load::Context;
 use super::section::{Section, quoted};
-use super::unknown::closest;
 use super::{Allow, CallerRule, SecretName, TokenSource};
 use crate::memory::SecretBuf;
 
@@ -86,11 +85,8 @@ fn name(
     context: &Context<'_>,
 ) -> Option<String> {
     let report = context.report;
-    if !section.has("name") {
-        let problem = Problem::at(&section.at("name"), "is missing");
-        report.absence(problem.hint("it names the caller in the audit log"));
-    }
-    let Located { value: name, at } = section.string("name")?;
+    let hint = "it names the caller in the audit log";
+    let Located { value: name, at } = section.required("name", hint)?;
     if SecretName::parse(&name).is_none() {
         let problem = Problem::at(&at, format!("{} cannot be a name", quoted(&name)));
         let hint = "1 to 128 letters, digits, `.`, `_` and `-`, the first a letter or digit";
@@ -208,10 +204,9 @@ pub(super) fn declared_name(
     }
     let message = format!("no secret {} is declared", quoted(&name.value));
     let problem = Problem::at(&name.at, message);
-    context.report.absence(match closest(&name.value, declared.iter().map(String::as_str)) {
-        Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-        None => problem.hint("declare it with [secrets.NAME], or leave the name out here"),
-    });
+    let problem = problem.hint("declare it with [secrets.NAME], or leave the name out here");
+    let declared = declared.iter().map(String::as_str);
+    context.report.absence(problem.did_you_mean(&name.value, declared));
     None
 }
 

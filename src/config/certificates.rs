@@ -181,12 +181,7 @@ fn mount(
 }
 
 fn role(section: &mut Section<'_>, identity: &Identity, context: &Context<'_>) -> Option<String> {
-    let is_there = section.has("role");
-    let role = section.string("role");
-    if !is_there {
-        let problem = Problem::at(&section.at("role"), "is missing");
-        context.report.absence(problem.hint("the role of the PKI mount that issues it"));
-    }
+    let role = section.required("role", "the role of the PKI mount that issues it");
     let filled = identity.fill(&role?, context)?;
     if VaultPath::parse(&filled.value).is_none_or(|path| path.as_str().contains('/')) {
         context.report.problem(Problem::at(&filled.at, "expected the name of a role"));
@@ -200,12 +195,7 @@ fn common_name(
     identity: &Identity,
     context: &Context<'_>,
 ) -> Option<String> {
-    let is_there = section.has("common_name");
-    let name = section.string("common_name");
-    if !is_there {
-        let problem = Problem::at(&section.at("common_name"), "is missing");
-        context.report.absence(problem.hint("whom it is for, such as {app}.example.io"));
-    }
+    let name = section.required("common_name", "whom it is for, such as {app}.example.io");
     let filled = identity.fill(&name?, context)?;
     let is_bad = |c: char| c.is_control() || c.is_whitespace();
     if filled.value.is_empty() || filled.value.chars().any(is_bad) || filled.value.len() > 253 {

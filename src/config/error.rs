@@ -3,6 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
+use super::unknown::closest;
+
 /// A configuration that cannot be used, with everything that is wrong with it.
 ///
 /// Displayed one problem after the other, ordered by line:
@@ -59,6 +61,19 @@ impl Problem {
     #[must_use]
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// With a candidate that `word` may have been meant to be, that is the hint.
+    #[must_use]
+    pub(super) fn did_you_mean<'a>(
+        self,
+        word: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        match closest(word, candidates) {
+            Some(meant) => self.hint(format!("did you mean `{meant}`?")),
+            None => self,
+        }
     }
 }
 

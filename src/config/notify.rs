@@ -11,7 +11,6 @@ use super::callers::declared_name;
 use super::error::{Located, Problem};
 use super::load::Context;
 use super::section::{Section, quoted};
-use super::unknown::closest;
 use super::{NotifySignal, SecretName};
 
 const DEFAULT_DEBOUNCE: Duration = Duration::from_millis(500);
@@ -107,10 +106,9 @@ fn target(
     let name = section.string("process");
     match (section.has("url"), section.has("signal")) {
         (true, false) => {
-            for key in ["pid_file", "process"].iter().filter(|key| section.has(key)) {
-                let problem = Problem::at(&section.at(key), "there is no `signal` to send there");
-                context.report.problem(problem.hint("a rule has either `url` or `signal`"));
-            }
+            let message = "there is no `signal` to send there";
+            let hint = "a rule has either `url` or `signal`";
+            section.refuse(&["pid_file", "process"], message, hint);
             let url = self::url(&url?, context)?;
             Some(NotifyTarget::Http { url, timeout })
         }
@@ -179,10 +177,8 @@ fn signal(name: &Located<String>, context: &Context<'_>) -> Option<NotifySignal>
     if known.is_none() {
         let problem = Problem::at(&name.at, format!("unknown signal {}", quoted(&name.value)));
         let names = NotifySignal::ALL.map(NotifySignal::as_str);
-        context.report.problem(match closest(bare, names.iter().copied()) {
-            Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-            None => problem.hint(format!("one of {}", names.join(", "))),
-        });
+        let problem = problem.hint(format!("one of {}", names.join(", ")));
+        context.report.problem(problem.did_you_mean(bare, names));
     }
     known
 }

@@ -85,12 +85,10 @@ fn declaration(
     identity: &Identity,
     context: &Context<'_>,
 ) -> Option<SecretSpec> {
-    let is_there = section.has("path");
     let file = section.string("path");
     let path = flag.or(file);
-    if path.is_none() && !is_there {
-        let problem = Problem::at(&section.at("path"), "is missing");
-        context.report.absence(problem.hint("the read path in Vault, such as secret/data/app"));
+    if path.is_none() {
+        section.missing("path", "the read path in Vault, such as secret/data/app");
     }
     let required = section.boolean("required").unwrap_or(true);
     let refresh = section.duration("refresh", SHORTEST_REFRESH).unwrap_or(DEFAULT_REFRESH);

@@ -67,6 +67,20 @@ impl<'a> Section<'a> {
         matches!(self.get(key), Some(DeValue::Array(items)) if items.is_empty())
     }
 
+    /// Reports that `key` has to be there, where it is not.
+    pub(super) fn missing(&self, key: &str, hint: &str) {
+        if !self.has(key) {
+            self.report.absence(Problem::at(&self.at(key), "is missing").hint(hint));
+        }
+    }
+
+    /// Reports those of `keys` that are there, and have no place in this section as it is.
+    pub(super) fn refuse(&self, keys: &[&str], message: &str, hint: &str) {
+        for key in keys.iter().filter(|key| self.has(key)) {
+            self.report.problem(Problem::at(&self.at(key), message).hint(hint));
+        }
+    }
+
     /// The keys that are in the file.
     pub(super) fn names(&self) -> Vec<&'a str> {
         let keys = self.table.into_iter().flat_map(DeTable::keys);
@@ -77,6 +91,12 @@ impl<'a> Section<'a> {
     pub(super) fn string(&mut self, key: &'a str) -> Option<Located<String>> {
         let value = self.ask(key)?;
         self.text(self.at(key), value)
+    }
+
+    /// A string that is not empty, and has to be there.
+    pub(super) fn required(&mut self, key: &'a str, hint: &str) -> Option<Located<String>> {
+        self.missing(key, hint);
+        self.string(key)
     }
 
     /// A string; `None` also for `false`.

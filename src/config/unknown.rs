@@ -35,10 +35,8 @@ impl UnknownKey {
         if let Some(other) = elsewhere.iter().find(is_meant) {
             return problem.hint(format!("`{}` belongs to [{}]", self.key, other.section));
         }
-        match closest(&self.key, here.iter().copied()) {
-            Some(key) => problem.hint(format!("did you mean `{key}`?")),
-            None => problem.hint(format!("known here: {}", here.join(", "))),
-        }
+        let known = format!("known here: {}", here.join(", "));
+        problem.hint(known).did_you_mean(&self.key, here)
     }
 
     fn way_out(&self, here: &[&str]) -> String {
@@ -80,10 +78,11 @@ fn holds_secret(key: &str) -> bool {
 /// The candidate that `word` may have been meant to be.
 pub(super) fn closest<'a>(
     word: &str,
-    candidates: impl Iterator<Item = &'a str>,
+    candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     const ALIKE: f64 = 0.75;
     candidates
+        .into_iter()
         .map(|candidate| (likeness(word, candidate), candidate))
         .filter(|(likeness, _)| *likeness > ALIKE)
         .max_by(|(left, _), (right, _)| left.total_cmp(right))

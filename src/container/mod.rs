@@ -1,7 +1,7 @@
-//! The container that the process finds itself in, audited from inside.
+//! The container that the process finds itself in, inspected from inside.
 //!
 //! 1. [`Seen::read`] collects what the kernel shows: texts of `/proc` and `/sys`, as they are.
-//! 2. [`Audit::of`] judges them, item by item, without asking anything more.
+//! 2. [`Inspection::of`] judges them, item by item, without asking anything more.
 //!
 //! The items have the numbers of the CIS list for Docker: up to 5.19 those of its edition 1.6
 //! (2015), from 5.20 on those of the later ones. `A1` and so on are the attacks that the
@@ -47,7 +47,7 @@ impl Verdict {
     }
 }
 
-/// One item of the audit.
+/// One item of the inspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Its number.
@@ -73,14 +73,14 @@ pub struct Remedy {
 
 /// All items.
 #[derive(Debug, Clone)]
-pub struct Audit {
+pub struct Inspection {
     /// In the order of their numbers.
     pub findings: Vec<Finding>,
     /// Whether there is a container at all.
     pub in_container: bool,
 }
 
-impl Audit {
+impl Inspection {
     /// Judges what was seen.
     pub fn of(seen: &Seen) -> Self {
         Self { findings: items::all(seen), in_container: seen.in_container().is_some() }

@@ -1,7 +1,7 @@
 //! The judgement, over texts of the kernel.
 
 use super::cgroup::Limits;
-use super::{Audit, Seen, Verdict, mounts, status};
+use super::{Inspection, Seen, Verdict, mounts, status};
 
 /// As the project's own compose file starts it.
 fn hardened() -> Seen {
@@ -32,10 +32,10 @@ fn hardened() -> Seen {
 
 #[test]
 fn a_hardened_container_has_no_flaw() {
-    let audit = Audit::of(&hardened());
-    assert!(audit.in_container);
-    assert_eq!(audit.flaws(), Vec::<String>::new());
-    assert!(audit.count(Verdict::Ok) >= 18, "{}", audit.report());
+    let inspection = Inspection::of(&hardened());
+    assert!(inspection.in_container);
+    assert_eq!(inspection.flaws(), Vec::<String>::new());
+    assert!(inspection.count(Verdict::Ok) >= 18, "{}", inspection.report());
 }
 
 /// One flaw at a time, and exactly the item that it belongs to.
@@ -90,7 +90,7 @@ fn each_flaw_is_found_and_named() {
         (seen, item)
     });
     for (seen, item) in cases.into_iter().chain(spoiled) {
-        let flaws = Audit::of(&seen).flaws();
+        let flaws = Inspection::of(&seen).flaws();
         assert_eq!(flaws.len(), 1, "{item}: {flaws:?}");
         assert_eq!(flaws[0].split(' ').next(), Some(item));
     }
@@ -100,20 +100,20 @@ fn each_flaw_is_found_and_named() {
 fn privileged_is_more_than_its_capabilities() {
     let status =
         status::tests::HARDENED.replace("CapBnd:\t0000000000000000", "CapBnd:\t0000003fffffffff");
-    let flaws = Audit::of(&Seen { status, ..hardened() }).flaws();
+    let flaws = Inspection::of(&Seen { status, ..hardened() }).flaws();
     assert_eq!(flaws, ["5.4 capabilities dropped", "5.5 not privileged"]);
 }
 
 #[test]
 fn what_cannot_be_seen_is_no_flaw() {
-    let audit = Audit::of(&Seen {
+    let inspection = Inspection::of(&Seen {
         limits: Limits::default(),
         ptrace_scope: None,
         swaps: None,
         ..hardened()
     });
-    assert_eq!(audit.flaws(), Vec::<String>::new());
-    assert!(audit.count(Verdict::Operator) > 6);
+    assert_eq!(inspection.flaws(), Vec::<String>::new());
+    assert!(inspection.count(Verdict::Operator) > 6);
 }
 
 #[test]
@@ -128,8 +128,8 @@ fn swap_of_the_host_is_no_flaw_where_none_of_it_is_allowed() {
     ] {
         seen.limits.memory_and_swap = memory_and_swap.map(str::to_owned);
         seen.kubernetes = kubernetes;
-        let audit = Audit::of(&seen);
-        let finding = audit.findings.iter().find(|finding| finding.item == "A7").unwrap();
+        let inspection = Inspection::of(&seen);
+        let finding = inspection.findings.iter().find(|finding| finding.item == "A7").unwrap();
         assert_eq!(finding.verdict, verdict, "{memory_and_swap:?} {kubernetes}");
     }
 }
@@ -143,28 +143,28 @@ fn what_a_pod_cannot_say_is_the_operators() {
     seen.limits.cpu_quota = Some("max 100000".into());
     for (kubernetes, verdict) in [(true, Verdict::Operator), (false, Verdict::Flaw)] {
         seen.kubernetes = kubernetes;
-        let audit = Audit::of(&seen);
+        let inspection = Inspection::of(&seen);
         for item in ["5.12", "5.19", "5.28"] {
-            let finding = audit.findings.iter().find(|finding| finding.item == item).unwrap();
+            let finding = inspection.findings.iter().find(|finding| finding.item == item).unwrap();
             assert_eq!(finding.verdict, verdict, "{item}");
         }
     }
     seen.kubernetes = true;
     seen.limits.cpu_weight = Some("1".into());
-    assert_eq!(Audit::of(&seen).flaws(), ["5.12 CPU limit or share"], "nothing was requested");
+    assert_eq!(Inspection::of(&seen).flaws(), ["5.12 CPU limit or share"], "nothing was requested");
 }
 
 /// Each line counts by itself; a filter that cannot be seen is no flaw.
 #[test]
 fn a_sandbox_that_imitates_the_kernel() {
-    let audit = Audit::of(&Seen { status: status::tests::GVISOR.into(), ..hardened() });
-    assert_eq!(audit.flaws(), Vec::<String>::new());
+    let inspection = Inspection::of(&Seen { status: status::tests::GVISOR.into(), ..hardened() });
+    assert_eq!(inspection.flaws(), Vec::<String>::new());
     let verdict =
-        |item| audit.findings.iter().find(|finding| finding.item == item).unwrap().verdict;
+        |item| inspection.findings.iter().find(|finding| finding.item == item).unwrap().verdict;
     assert_eq!(["4.1", "5.21"].map(verdict), [Verdict::Operator; 2]);
     assert_eq!(["5.4", "5.5"].map(verdict), [Verdict::Ok; 2]);
     let status = status::tests::GVISOR.replace("CapBnd:\t0000000000000000", "CapBnd:\t1");
-    let flaws = Audit::of(&Seen { status, ..hardened() }).flaws();
+    let flaws = Inspection::of(&Seen { status, ..hardened() }).flaws();
     assert_eq!(flaws, ["5.4 capabilities dropped"]);
 }
 
@@ -173,8 +173,8 @@ fn the_users_of_the_host_are_named_and_no_flaw() {
     for (user, verdict) in [(0xEFFF_FFFD, Verdict::Operator), (7, Verdict::Ok)] {
         let mut seen = hardened();
         seen.namespaces.insert("user", user);
-        let audit = Audit::of(&seen);
-        let finding = audit.findings.iter().find(|finding| finding.item == "5.30").unwrap();
+        let inspection = Inspection::of(&seen);
+        let finding = inspection.findings.iter().find(|finding| finding.item == "5.30").unwrap();
         assert_eq!(finding.verdict, verdict);
     }
 }
@@ -183,11 +183,11 @@ fn the_users_of_the_host_are_named_and_no_flaw() {
 fn the_report_has_each_item_once_and_a_remedy_for_each_flaw() {
     let mut seen = hardened();
     seen.limits.memory = Some("max".into());
-    let report = Audit::of(&seen).report();
+    let report = Inspection::of(&seen).report();
     assert!(report.contains("\nFLAW 5.11  "), "{report}");
     assert!(report.contains("compose: mem_limit"), "{report}");
     assert!(report.find(" 5.4 ").unwrap() < report.find(" 5.13 ").unwrap(), "{report}");
-    let items: Vec<_> = Audit::of(&seen).findings.iter().map(|finding| finding.item).collect();
+    let items: Vec<_> = Inspection::of(&seen).findings.iter().map(|finding| finding.item).collect();
     let mut once = items.clone();
     once.dedup();
     assert_eq!(items, once);

@@ -160,7 +160,7 @@ fn write_time(out: &mut Vec<u8>, now: SystemTime) {
 }
 
 /// Days since 1970-01-01 as year, month and day (Howard Hinnant's `civil_from_days`).
-fn civil(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;

@@ -14,15 +14,14 @@ mod line;
 mod log;
 mod metrics;
 mod outlet;
-mod process;
 pub mod tls;
-mod tls_metrics;
 
 pub use audit::{Access, Audit};
 pub use chain::Chain;
+#[cfg(feature = "dev")]
+pub(crate) use line::civil;
 pub(crate) use line::timestamp;
 pub use log::{LogAlreadySet, Style, init_log};
 pub(crate) use log::{log_directly, log_to};
-pub use metrics::{AmbassadorMetrics, Metrics, OpenConnection};
+pub use metrics::{AmbassadorMetrics, Metrics, OpenConnection, TlsMetrics};
 pub use outlet::Outlet;
-pub use tls_metrics::TlsMetrics;

@@ -14,7 +14,7 @@ use vaultrs::api::auth::oidc::requests::JWTLoginRequest;
 
 use super::approle::{SecretId, read_secret_id};
 use super::error::{Failure, Refusal, VaultError};
-use super::refused::{Fingerprint, Refused, fingerprint};
+use super::refused::{Fingerprint, LastRefusal, fingerprint};
 use super::stamp::Stamp;
 use super::token::Token;
 use super::transport::Transport;
@@ -29,12 +29,12 @@ pub(super) const MAX_CREDENTIAL: usize = 64 << 10;
 pub(super) struct Authenticator {
     pub(super) method: Arc<AuthMethod>,
     secret_id: RefCell<Option<SecretId>>,
-    pub(super) refused: Refused,
+    pub(super) refused: LastRefusal,
 }
 
 impl Authenticator {
     pub(super) fn new(method: Arc<AuthMethod>) -> Self {
-        let refused = Refused::new(method.credential_file().is_some());
+        let refused = LastRefusal::new(method.credential_file().is_some());
         Self { method, secret_id: RefCell::new(None), refused }
     }
 

@@ -31,7 +31,7 @@ pub(super) fn fingerprint(content: &[u8]) -> Fingerprint {
 }
 
 /// The last refusal, and what it was about.
-pub(super) struct Refused {
+pub(super) struct LastRefusal {
     last: RefCell<Option<Last>>,
     backoff: RefCell<Backoff>,
     /// A wait of this kind was announced.
@@ -55,7 +55,7 @@ pub(super) struct Waits {
     pub(super) is_new: bool,
 }
 
-impl Refused {
+impl LastRefusal {
     pub(super) fn new(has_file: bool) -> Self {
         let backoff = RefCell::new(Backoff::new(Duration::from_secs(1), LONGEST));
         Self { last: RefCell::default(), backoff, said: Cell::new(false), has_file }
@@ -131,7 +131,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_used_up_is_never_sent_again() {
-        let refused = Refused::new(true);
+        let refused = LastRefusal::new(true);
         refused.note([1; 32], &refusal(Refusal::RoleOrSecretId));
         assert!(refused.forbids([1; 32]).unwrap().is_new);
         tokio::time::advance(Duration::from_hours(24)).await;
@@ -143,7 +143,7 @@ mod tests {
     /// minute.
     #[tokio::test(start_paused = true)]
     async fn a_server_that_may_change_its_mind_is_asked_less_and_less() {
-        let refused = Refused::new(true);
+        let refused = LastRefusal::new(true);
         let start = Instant::now();
         let mut attempts = Vec::new();
         while start.elapsed() < Duration::from_hours(4) {
@@ -162,7 +162,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_no_refusal() {
-        let refused = Refused::new(true);
+        let refused = LastRefusal::new(true);
         refused.note([1; 32], &VaultError::new(Failure::Sealed, "auth/approle/login"));
         assert!(refused.forbids([1; 32]).is_none());
     }

@@ -6,14 +6,14 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use crate::Needs;
 use crate::postgres::{destination, shared, startup};
 use crate::scene::Scene;
 use crate::support::canary::canary;
+use crate::support::trials::{Case, POSTGRES};
 use crate::tcp::{connect, counted};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 1] =
-    [("postgres_copies_by_the_extended_protocol", Needs::Postgres, copies)];
+pub(crate) const CASES: [Case; 1] =
+    [("postgres_copies_by_the_extended_protocol", &[POSTGRES], copies)];
 
 /// A client that knows where messages begin and end, and nothing more.
 struct Client(TcpStream);

@@ -6,7 +6,6 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::Needs;
 use crate::destination::Destination;
 use crate::peer::{Manner, Peer};
 use crate::postgres::{destination, shared};
@@ -15,19 +14,20 @@ use crate::support::canary::canary;
 use crate::support::eventually;
 use crate::support::postgres::said;
 use crate::support::tls::Authority;
+use crate::support::trials::{Case, POSTGRES};
 use crate::tcp::{assert_reset, connect, counted, with_tls};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 10] = [
-    ("fault_http_and_tcp_certificate_out_of_date", Needs::Nothing, expired),
-    ("fault_postgres_certificate_out_of_date", Needs::Nothing, postgres_expired),
-    ("fault_postgres_peer_vanishes", Needs::Postgres, postgres_vanishes),
-    ("fault_postgres_half_open_application", Needs::Postgres, postgres_half_open),
-    ("fault_http_peer_vanishes", Needs::Nothing, http_vanishes),
-    ("fault_tcp_peer_vanishes", Needs::Nothing, tcp_vanishes),
-    ("fault_http_slow_reader", Needs::Nothing, http_slow_reader),
-    ("fault_tcp_slow_reader", Needs::Nothing, tcp_slow_reader),
-    ("fault_postgres_slow_reader", Needs::Postgres, postgres_slow_reader),
-    ("fault_http_stop_while_streaming", Needs::Nothing, http_stop),
+pub(crate) const CASES: [Case; 10] = [
+    ("fault_http_and_tcp_certificate_out_of_date", &[], expired),
+    ("fault_postgres_certificate_out_of_date", &[], postgres_expired),
+    ("fault_postgres_peer_vanishes", &[POSTGRES], postgres_vanishes),
+    ("fault_postgres_half_open_application", &[POSTGRES], postgres_half_open),
+    ("fault_http_peer_vanishes", &[], http_vanishes),
+    ("fault_tcp_peer_vanishes", &[], tcp_vanishes),
+    ("fault_http_slow_reader", &[], http_slow_reader),
+    ("fault_tcp_slow_reader", &[], tcp_slow_reader),
+    ("fault_postgres_slow_reader", &[POSTGRES], postgres_slow_reader),
+    ("fault_http_stop_while_streaming", &[], http_stop),
 ];
 
 const LISTEN: &str = "listen = '127.0.0.1:0'\nallow = ['app']\n";

@@ -6,13 +6,16 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::Needs;
 use crate::postgres::{destination, shared};
 use crate::scene::Scene;
 use crate::support::canary::canary;
+use crate::support::trials::{Case, Component, POSTGRES};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 1] =
-    [("postgres_java_driver", Needs::PostgresAndJava, driver_works)];
+pub(crate) const CASES: [Case; 1] = [("postgres_java_driver", &[POSTGRES, DRIVER], driver_works)];
+
+/// A JDK, and its driver of PostgreSQL.
+const DRIVER: Component =
+    Component::new("a JDK and libpostgresql-jdbc-java", || driver().is_some());
 
 /// The driver's file, as Debian's `libpostgresql-jdbc-java` lays it; `None` without it, or without
 /// a JDK.

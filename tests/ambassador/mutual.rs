@@ -6,25 +6,26 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::Needs;
 use crate::destination::Destination;
 use crate::peer::{Manner, Peer};
 use crate::scene::{Scene, certificate, engine};
 use crate::support::canary::canary;
 use crate::support::eventually;
 use crate::support::postgres::{Postgres, said};
+use crate::support::programs::python_with;
 use crate::support::tls::Authority;
+use crate::support::trials::{Case, POSTGRES, PSYCOPG2};
 use crate::support::vault::Dev;
 use crate::tcp::{assert_reset, connect, counted};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 7] = [
-    ("mutual_http_with_and_without_a_secret", Needs::Nothing, http),
-    ("mutual_http_follows_the_certificate", Needs::Nothing, http_rotation),
-    ("mutual_no_certificate_no_connection", Needs::Nothing, none),
-    ("mutual_a_certificate_that_is_not_taken", Needs::Nothing, refused),
-    ("mutual_tcp_ends_before_the_certificate", Needs::Nothing, tcp_rotation),
-    ("mutual_postgres_logs_in_by_certificate", Needs::PostgresAndPython, postgres),
-    ("mutual_postgres_sessions_end_before_the_certificate", Needs::Postgres, postgres_rotation),
+pub(crate) const CASES: [Case; 7] = [
+    ("mutual_http_with_and_without_a_secret", &[], http),
+    ("mutual_http_follows_the_certificate", &[], http_rotation),
+    ("mutual_no_certificate_no_connection", &[], none),
+    ("mutual_a_certificate_that_is_not_taken", &[], refused),
+    ("mutual_tcp_ends_before_the_certificate", &[], tcp_rotation),
+    ("mutual_postgres_logs_in_by_certificate", &[POSTGRES, PSYCOPG2], postgres),
+    ("mutual_postgres_sessions_end_before_the_certificate", &[POSTGRES], postgres_rotation),
 ];
 
 pub(crate) const NAME: &str = "app.example.io";
@@ -268,7 +269,7 @@ cursor.execute("prepare q as select $1::int * 2")
 cursor.execute("execute q(%s)", (21,))
 print(cursor.fetchone()[0])
 "#;
-    let output = std::process::Command::new(crate::python().unwrap())
+    let output = std::process::Command::new(python_with("psycopg2").unwrap())
         .args(["-c", CLIENT, &port.to_string()])
         .output()
         .unwrap();

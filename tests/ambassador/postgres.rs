@@ -9,24 +9,24 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::Needs;
 use crate::scene::Scene;
 use crate::support::canary::{assert_clean, canary};
 use crate::support::eventually;
 use crate::support::postgres::{ALONE, Postgres, said};
+use crate::support::trials::{Case, POSTGRES, ROOT};
 use crate::tcp::counted;
 
-pub(crate) const CASES: [(&str, Needs, fn()); 10] = [
-    ("postgres_every_login_method", Needs::Postgres, login_methods),
-    ("postgres_tls_is_judged", Needs::Postgres, tls),
-    ("postgres_without_tls_no_password_in_the_clear", Needs::Postgres, no_cleartext),
-    ("postgres_another_uid_is_refused", Needs::PostgresAndRoot, another_uid),
-    ("postgres_what_the_application_cannot_choose", Needs::Postgres, choices),
-    ("postgres_server_down", Needs::Postgres, server_down),
-    ("postgres_start_that_makes_no_sense", Needs::Nothing, nonsense),
-    ("postgres_a_silent_stranger_is_refused", Needs::Nothing, silent_stranger),
-    ("postgres_queries_can_be_cancelled", Needs::Postgres, cancel),
-    ("postgres_sessions_end_in_order_at_the_stop", Needs::Postgres, stop),
+pub(crate) const CASES: [Case; 10] = [
+    ("postgres_every_login_method", &[POSTGRES], login_methods),
+    ("postgres_tls_is_judged", &[POSTGRES], tls),
+    ("postgres_without_tls_no_password_in_the_clear", &[POSTGRES], no_cleartext),
+    ("postgres_another_uid_is_refused", &[ROOT, POSTGRES], another_uid),
+    ("postgres_what_the_application_cannot_choose", &[POSTGRES], choices),
+    ("postgres_server_down", &[POSTGRES], server_down),
+    ("postgres_start_that_makes_no_sense", &[], nonsense),
+    ("postgres_a_silent_stranger_is_refused", &[], silent_stranger),
+    ("postgres_queries_can_be_cancelled", &[POSTGRES], cancel),
+    ("postgres_sessions_end_in_order_at_the_stop", &[POSTGRES], stop),
 ];
 
 static SHARED: OnceLock<Postgres> = OnceLock::new();

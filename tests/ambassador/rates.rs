@@ -4,19 +4,19 @@ use std::io::{Read as _, Write as _};
 
 use serde_json::json;
 
-use crate::Needs;
 use crate::destination::Destination;
 use crate::peer::{Manner, Peer};
 use crate::postgres::startup;
 use crate::scene::Scene;
 use crate::support::canary::canary;
 use crate::support::eventually;
+use crate::support::trials::Case;
 use crate::tcp::{connect, counted};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 3] = [
-    ("rates_hold_for_http", Needs::Nothing, http),
-    ("rates_hold_for_postgres", Needs::Nothing, postgres),
-    ("rates_hold_for_tcp", Needs::Nothing, tcp),
+pub(crate) const CASES: [Case; 3] = [
+    ("rates_hold_for_http", &[], http),
+    ("rates_hold_for_postgres", &[], postgres),
+    ("rates_hold_for_tcp", &[], tcp),
 ];
 
 const LIMITS: [&str; 2] =

@@ -7,19 +7,19 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::Needs;
 use crate::postgres::{destination, shared};
 use crate::scene::Scene;
 use crate::support::canary::assert_clean;
 use crate::support::client;
 use crate::support::eventually;
 use crate::support::postgres::{Postgres, said};
+use crate::support::trials::{Case, POSTGRES};
 use crate::support::vault::{Dev, TestVault as _};
 use crate::tcp::counted;
 
-pub(crate) const CASES: [(&str, Needs, fn()); 2] = [
-    ("postgres_a_refused_database_makes_no_lease", Needs::Postgres, refused_database),
-    ("postgres_wrong_passwords_make_few_leases", Needs::Postgres, wrong_password),
+pub(crate) const CASES: [Case; 2] = [
+    ("postgres_a_refused_database_makes_no_lease", &[POSTGRES], refused_database),
+    ("postgres_wrong_passwords_make_few_leases", &[POSTGRES], wrong_password),
 ];
 
 /// An ambassador with the first lease of a dynamic engine, and its user at the server.

@@ -8,20 +8,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::Needs;
 use crate::destination::Destination;
 use crate::mutual::{NAME, Stage};
 use crate::peer::{Manner, Peer};
 use crate::scene::{Scene, certificate};
 use crate::support::canary::canary;
 use crate::support::client;
+use crate::support::trials::Case;
 use crate::support::vault::TestVault as _;
 use crate::tcp::connect;
 
-pub(crate) const CASES: [(&str, Needs, fn()); 2] = [
-    ("renewal_http_loses_no_request", Needs::Nothing, http),
-    ("renewal_tcp_loses_no_exchange", Needs::Nothing, tcp),
-];
+pub(crate) const CASES: [Case; 2] =
+    [("renewal_http_loses_no_request", &[], http), ("renewal_tcp_loses_no_exchange", &[], tcp)];
 
 const CONNECTIONS: usize = 4;
 const REQUESTS: usize = 2_000;

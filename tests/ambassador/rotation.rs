@@ -7,15 +7,16 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::Needs;
 use crate::postgres::{destination, shared};
 use crate::scene::uid;
 use crate::support::eventually;
+use crate::support::programs::python_with;
 use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::trials::{Case, POSTGRES, PSYCOPG2, VAULT};
 use crate::support::vault::{Real, TestVault};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 1] =
-    [("postgres_rotation_under_load", Needs::PostgresVaultAndPython, rotation)];
+pub(crate) const CASES: [Case; 1] =
+    [("postgres_rotation_under_load", &[POSTGRES, VAULT, PSYCOPG2], rotation)];
 
 /// A pool's behaviour in few lines: a session that ends before a transaction begins is replaced by
 /// another one. Anything else is a failure, above all an end in the middle.
@@ -63,7 +64,7 @@ struct Load(Child);
 
 impl Load {
     fn start(port: u16, seconds: u32) -> Self {
-        let child = Command::new(crate::python().unwrap())
+        let child = Command::new(python_with("psycopg2").unwrap())
             .args(["-c", CLIENT, &port.to_string(), &seconds.to_string()])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -90,23 +91,13 @@ const LIFE: u32 = 6;
 fn rotation() {
     let postgres = shared();
     let vault = Real::start().expect("a real Vault");
-    vault.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
-    let url = format!(
-        "postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{}/postgres?sslmode=disable",
-        postgres.port
-    );
-    vault.set_up(
-        "POST",
-        "database/config/pg",
-        json!({ "plugin_name": "postgresql-database-plugin", "allowed_roles": "app",
-                "connection_url": url, "username": "admin", "password": postgres.password }),
-    );
+    vault.database(postgres, "app");
     let create =
         "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'";
     vault.set_up(
         "POST",
         "database/roles/app",
-        json!({ "db_name": "pg", "creation_statements": create,
+        json!({ "db_name": "postgres", "creation_statements": create,
                 "default_ttl": LIFE, "max_ttl": LIFE }),
     );
     let config = format!(

@@ -116,12 +116,10 @@ impl Scene {
 
 /// A PKI engine with a role `web` for every name; the certificate of its root.
 pub(crate) fn engine(vault: &Dev) -> String {
-    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
-    let root = json!({ "common_name": "test root", "key_type": "ec" });
-    let made = vault.set_up("POST", "pki/root/generate/internal", root);
+    let root = vault.pki(json!({ "common_name": "test root", "key_type": "ec" }));
     let role = json!({ "allow_any_name": true, "key_type": "ec" });
     vault.set_up("POST", "pki/roles/web", role);
-    made["data"]["certificate"].as_str().unwrap().to_owned()
+    root
 }
 
 /// A certificate for `[certificates.web]`, with more lines.

@@ -8,26 +8,26 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::Needs;
 use crate::curl;
 use crate::peer::{Manner, Peer};
 use crate::scene::Scene;
 use crate::support::eventually;
 use crate::support::tls::Authority;
+use crate::support::trials::{CURL, Case, GO, ROOT};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 12] = [
-    ("tcp_bytes_both_ways_to_both_ends", Needs::Nothing, both_ways),
-    ("tcp_over_tls_to_the_right_name_alone", Needs::Nothing, over_tls),
-    ("tcp_to_a_server_of_post_quantum_key_exchange_alone", Needs::Go, post_quantum),
-    ("tcp_destination_down", Needs::Nothing, down),
-    ("tcp_what_breaks_off_is_reset", Needs::Nothing, breaks_off),
-    ("tcp_who_says_nothing_is_let_go", Needs::Nothing, silent),
-    ("tcp_most_connections", Needs::Nothing, most_connections),
-    ("tcp_another_uid_is_refused", Needs::Root, another_uid),
-    ("tcp_callers_that_are_not_allowed", Needs::Nothing, not_allowed),
-    ("tcp_over_the_unix_socket", Needs::Nothing, unix_socket),
-    ("tcp_stop_lets_streams_end", Needs::Nothing, stop_in_order),
-    ("tcp_stop_cuts_what_does_not_end", Needs::Nothing, stop_and_cut),
+pub(crate) const CASES: [Case; 12] = [
+    ("tcp_bytes_both_ways_to_both_ends", &[], both_ways),
+    ("tcp_over_tls_to_the_right_name_alone", &[], over_tls),
+    ("tcp_to_a_server_of_post_quantum_key_exchange_alone", &[GO], post_quantum),
+    ("tcp_destination_down", &[], down),
+    ("tcp_what_breaks_off_is_reset", &[], breaks_off),
+    ("tcp_who_says_nothing_is_let_go", &[], silent),
+    ("tcp_most_connections", &[], most_connections),
+    ("tcp_another_uid_is_refused", &[ROOT, CURL], another_uid),
+    ("tcp_callers_that_are_not_allowed", &[], not_allowed),
+    ("tcp_over_the_unix_socket", &[], unix_socket),
+    ("tcp_stop_lets_streams_end", &[], stop_in_order),
+    ("tcp_stop_cuts_what_does_not_end", &[], stop_and_cut),
 ];
 
 pub(crate) fn connect(scene: &Scene) -> TcpStream {

@@ -6,9 +6,7 @@
 //! `cargo bench --bench throughput -- quick` only shows that it works. `SIDEKEY_BENCH_IMAGE` may
 //! name the binary of the container image, to be measured beside the one that cargo built.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may fail")]
-#![allow(clippy::indexing_slicing, clippy::disallowed_methods, reason = "as in tests")]
-#![expect(clippy::print_stdout, reason = "that is where the table goes")]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a benchmark may fail")]
 
 mod bare;
 mod figures;

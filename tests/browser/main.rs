@@ -4,59 +4,36 @@
 //! stands in between; and a server that answers everybody is attacked in the same ways, so that
 //! getting nothing means something. Without Chromium the cases show as ignored, and with
 //! `CI=true` they fail.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    missing_docs,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod page;
 
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use page::Server;
 use serde_json::{Value, json};
 use support::canary::canary;
 use support::client;
-use support::in_ci;
 use support::programs::chromium;
 use support::sidecar::{Builder, Sidecar};
+use support::trials::{CHROMIUM, Case, of_cases};
 use support::vault::{Dev, TestVault as _};
 use tempfile::TempDir;
 
 /// A name of somebody else's, that leads to this machine.
 const NAME: &str = "attacker.example";
 
-const CASES: [(&str, fn()); 2] = [
-    ("a_page_gets_nothing_across_sites", across_sites),
-    ("a_name_that_was_rebound_gets_nothing", rebound),
+const CASES: [Case; 2] = [
+    ("a_page_gets_nothing_across_sites", &[CHROMIUM], across_sites),
+    ("a_name_that_was_rebound_gets_nothing", &[CHROMIUM], rebound),
 ];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let there = Command::new("chromium").arg("--version").stdout(Stdio::null()).status();
-    let there = there.is_ok_and(|status| status.success());
-    let trial = |(name, run): (&str, fn())| {
-        let trial = Trial::test(name, move || {
-            assert!(there, "takes Chromium");
-            run();
-            Ok(())
-        });
-        if there || in_ci() {
-            trial
-        } else {
-            trial.with_kind("takes Chromium").with_ignored_flag(true)
-        }
-    };
-    libtest_mimic::run(&arguments, CASES.into_iter().map(trial).collect()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), of_cases(&CASES)).exit_code()
 }
 
 /// A sidecar that lets this user in, and what it holds.

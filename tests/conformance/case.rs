@@ -2,8 +2,7 @@
 
 use libtest_mimic::Trial;
 
-use crate::support::in_ci;
-use crate::support::vault::real_vault;
+use crate::support::trials::{self, VAULT, ignored, trial_lacking};
 use crate::vault::Vault;
 
 /// One behavior, shown on a Vault that starts empty.
@@ -54,26 +53,19 @@ impl Case {
 
 /// Both trials of every case.
 pub fn trials(topic: &str, cases: &[Case]) -> Vec<Trial> {
-    let absent = !in_ci() && real_vault().is_none();
-    let trial = |case: Case, kind: &str, start: fn(bool) -> Vault| {
-        Trial::test(format!("{kind}::{topic}::{}", case.name), move || {
-            (case.run)(&start(case.tls));
-            Ok(())
-        })
+    let missing = trials::missing(&[VAULT]);
+    let trial = |case: Case, kind: &str, missing: Option<String>, start: fn(bool) -> Vault| {
+        let name = format!("{kind}::{topic}::{}", case.name);
+        trial_lacking(&name, missing, move || (case.run)(&start(case.tls)))
+    };
+    let unless = |reason: Option<&str>, trial| match reason {
+        Some(reason) => ignored(trial, reason),
+        None => trial,
     };
     let both = |case: &Case| {
-        let dev = trial(*case, "dev", Vault::dev);
-        let dev = match case.real_only {
-            Some(reason) => dev.with_kind(reason).with_ignored_flag(true),
-            None => dev,
-        };
-        let real = trial(*case, "real", Vault::real);
-        let real = match case.dev_only {
-            Some(reason) => real.with_kind(reason).with_ignored_flag(true),
-            None if absent => real.with_kind("no Vault here").with_ignored_flag(true),
-            None => real,
-        };
-        [dev, real]
+        let dev = trial(*case, "dev", None, Vault::dev);
+        let real = trial(*case, "real", missing.clone(), Vault::real);
+        [unless(case.real_only, dev), unless(case.dev_only, real)]
     };
     cases.iter().flat_map(both).collect()
 }

@@ -9,33 +9,19 @@ use tempfile::TempDir;
 
 use crate::engine::succeed;
 use crate::support::canary::canary;
+use crate::support::programs::built;
 use crate::support::sidecar::Builder;
-use crate::support::vault::{Real, TestVault as _, real_vault};
-use crate::support::{client, eventually, in_ci};
+use crate::support::trials::{Component, VAULT};
+use crate::support::vault::{Real, TestVault as _};
+use crate::support::{client, eventually};
 
-/// What is missing for these cases, if anything is.
-pub fn missing() -> Option<String> {
-    if program().is_none() {
-        return Some("takes Kubernetes: tests/kubernetes/build.sh".into());
-    }
-    real_vault().is_none().then(|| "takes Vault: tests/vault/build.sh".into())
-}
+/// What these cases cannot do without.
+pub const NEEDS: [Component; 2] =
+    [Component::new("Kubernetes (tests/kubernetes/build.sh)", || program().is_some()), VAULT];
 
-/// `KUBERNETES_BIN`, or what `tests/kubernetes/build.sh` built.
 fn program() -> Option<PathBuf> {
-    let built = || {
-        let cache = std::env::var_os("SIDEKEY_TEST_CACHE").map(PathBuf::from).or_else(|| {
-            let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-            Some(base.or_else(home)?.join("sidekey"))
-        })?;
-        let entries = std::fs::read_dir(cache).ok()?.flatten();
-        let named = entries.filter(|e| e.file_name().to_string_lossy().starts_with("kubernetes-"));
-        named.map(|e| e.path().join("kubernetes")).find(|path| path.is_file())
-    };
-    let found = std::env::var_os("KUBERNETES_BIN").map(PathBuf::from).or_else(built);
-    assert!(found.is_some() || !in_ci(), "CI without Kubernetes: run tests/kubernetes/build.sh");
-    found
+    let named = std::env::var_os("KUBERNETES_BIN").map(PathBuf::from);
+    named.or_else(|| built("kubernetes"))
 }
 
 /// What `kustomize build` makes of a folder under `k8s/`: its documents.

@@ -7,11 +7,12 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::support::canary::canary;
+use crate::support::is_root;
 
 /// What is missing for the cases with docker, if anything is.
 pub fn missing_docker() -> Option<String> {
-    if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
-        return Some("takes root".into());
+    if !is_root() {
+        return Some("root".into());
     }
     // docker-compose's own `version` takes a second.
     let compose = ["sh", "-c", "command -v docker-compose"];
@@ -22,11 +23,11 @@ pub fn missing_docker() -> Option<String> {
             .stderr(Stdio::null())
             .status();
         if !status.is_ok_and(|status| status.success()) {
-            return Some(format!("takes {}", program.join(" ")));
+            return Some(program.join(" "));
         }
     }
     if !attempt("docker", &["image", "inspect", &image()]).status.success() {
-        return Some(format!("takes the image {}: just image", image()));
+        return Some(format!("the image {} (just image)", image()));
     }
     None
 }

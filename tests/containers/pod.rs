@@ -12,18 +12,16 @@ use crate::cluster::{self, Cluster};
 use crate::engine::{image, images, succeed};
 use crate::relay::{PORT, Relay};
 use crate::support::eventually;
+use crate::support::programs::runs;
+use crate::support::trials::Component;
 use crate::support::vault::{Real, TestVault as _};
 
-/// What is missing for these cases, if anything is.
-pub fn missing() -> Option<String> {
-    for program in ["podman", "runc", "catatonit"] {
-        let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
-        if !found.is_ok_and(|status| status.success()) {
-            return Some(format!("takes {program}"));
-        }
-    }
-    None
-}
+/// What these cases cannot do without, beside a cluster and an engine.
+pub const NEEDS: [Component; 3] = [
+    Component::new("podman", || runs("podman")),
+    Component::new("runc", || runs("runc")),
+    Component::new("catatonit", || runs("catatonit")),
+];
 
 /// A pod under podman. Removed when dropped.
 struct Pod {

@@ -5,16 +5,11 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 
+use crate::support::trials::{Component, OPENSSL, VAULT};
 use crate::support::vault::{Real, TestVault as _, real_vault};
 
-/// What is missing for this case, if anything is.
-pub fn missing() -> Option<String> {
-    let openssl = Command::new("openssl").arg("version").stdout(Stdio::null()).status();
-    if !openssl.is_ok_and(|status| status.success()) {
-        return Some("takes openssl".into());
-    }
-    real_vault().is_none().then(|| "takes Vault: tests/vault/build.sh".into())
-}
+/// What this case cannot do without.
+pub const NEEDS: [Component; 2] = [OPENSSL, VAULT];
 
 /// The version that signed is the one whose public key is written: `"10"` is before `"9"` where
 /// Vault lists them.

@@ -1,14 +1,6 @@
 //! `sidekey exec`: what a program gets, and how it is looked after.
 #![cfg(feature = "dev")]
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -83,9 +83,7 @@ pub fn furnish(vault: &Dev, secret_id: &str) {
     vault.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
     let role = json!({ "default_ttl": TTL.as_secs(), "max_ttl": "1h" });
     vault.set_up("POST", "database/roles/app", role);
-    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
-    let root = json!({ "common_name": "root", "ttl": "720h", "key_type": "ec" });
-    vault.set_up("POST", "pki/root/generate/internal", root);
+    vault.pki(json!({ "common_name": "root", "ttl": "720h", "key_type": "ec" }));
     let web = json!({
         "allowed_domains": "example.io", "allow_subdomains": true, "key_type": "ec", "ttl": "6s",
     });

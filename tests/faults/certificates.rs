@@ -12,9 +12,7 @@ use crate::support::vault::{Dev, TestVault};
 
 /// A PKI engine with a role `web`.
 fn engine(vault: &impl TestVault) {
-    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
-    let root = json!({ "common_name": "root", "ttl": "48h" });
-    vault.set_up("POST", "pki/root/generate/internal", root);
+    vault.pki(json!({ "common_name": "root", "ttl": "48h" }));
     let role = json!({ "allowed_domains": "example.io", "allow_subdomains": true,
         "key_type": "ec", "max_ttl": "24h" });
     vault.set_up("POST", "pki/roles/web", role);

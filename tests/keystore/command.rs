@@ -2,15 +2,15 @@
 
 use std::process::{Command, Output};
 
-use crate::Needs;
 use crate::scene::{SIGNED, Scene};
 use crate::support::canary::assert_clean;
 use crate::support::sidecar::binary;
+use crate::support::trials::{Case, OPENSSL};
 use crate::support::vault::{Dev, TestVault};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 2] = [
-    ("get_writes_a_keystore_that_openssl_reads", Needs::Openssl, writes),
-    ("get_says_what_a_keystore_needs", Needs::Openssl, says),
+pub(crate) const CASES: [Case; 2] = [
+    ("get_writes_a_keystore_that_openssl_reads", &[OPENSSL], writes),
+    ("get_says_what_a_keystore_needs", &[OPENSSL], says),
 ];
 
 fn get(scene: &Scene<impl TestVault>, arguments: &[&str], password: Option<&str>) -> Output {

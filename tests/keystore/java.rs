@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::Needs;
 use crate::scene::{Certificate, SIGNED, Scene};
+use crate::support::trials::{Case, JAVA, VAULT};
 use crate::support::vault::{Dev, Real, TestVault};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 3] = [
-    ("java_talks_tls_with_keys_of_each_type", Needs::Java, each_type),
-    ("java_talks_tls_with_an_rsa_key_of_a_real_vault", Needs::JavaAndVault, rsa),
-    ("an_old_java_reads_the_legacy_profile", Needs::Java, old_java),
+pub(crate) const CASES: [Case; 3] = [
+    ("java_talks_tls_with_keys_of_each_type", &[JAVA], each_type),
+    ("java_talks_tls_with_an_rsa_key_of_a_real_vault", &[JAVA, VAULT], rsa),
+    ("an_old_java_reads_the_legacy_profile", &[JAVA], old_java),
 ];
 
 /// Runs a program beside this file, and returns what it printed.

@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::Needs;
 use crate::scene::{SIGNED, Scene};
+use crate::support::trials::{Case, NSS};
 use crate::support::vault::{Dev, TestVault};
 
-pub(crate) const CASES: [(&str, Needs, fn()); 1] =
-    [("nss_imports_both_profiles", Needs::Nss, imports)];
+pub(crate) const CASES: [Case; 1] = [("nss_imports_both_profiles", &[NSS], imports)];
 
 /// Imports a keystore into a fresh database, and returns its lists of keys and certificates.
 fn imported(scene: &Scene<impl TestVault>, path: &str) -> String {

@@ -12,17 +12,13 @@ use super::mode::Mode;
 use super::secrets::{add_p256_key, random};
 use super::stage::{CALLER, Load, Stage};
 use super::support::needle::Needles;
-use super::support::postgres::{Postgres, programs};
+use super::support::postgres::Postgres;
 use super::support::tls::Authority;
 use super::support::vault::{Dev, TestVault};
 
 const REQUESTS: usize = 2000;
 /// Each with a handshake, and the mathematics of SCRAM at both sides.
 const SESSIONS: usize = 80;
-
-pub fn missing() -> Option<&'static str> {
-    programs().is_none().then_some("PostgreSQL")
-}
 
 /// An HTTPS server that wants a client certificate, and gives back in a header what it got.
 struct Echo {
@@ -107,13 +103,10 @@ pub fn run(vault: &Dev, mode: Mode) {
 }
 
 fn set_up(vault: &Dev, mode: Mode) -> Scene {
-    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
-    let root = json!({ "common_name": "root", "key_type": "ec" });
-    let root = vault.set_up("POST", "pki/root/generate/internal", root);
-    let root = root["data"]["certificate"].as_str().unwrap().as_bytes();
+    let root = vault.pki(json!({ "common_name": "root", "key_type": "ec" }));
     let role = json!({ "allow_any_name": true, "key_type": "ec" });
     vault.set_up("POST", "pki/roles/ec", role);
-    let server = Postgres::trusting(root);
+    let server = Postgres::trusting(root.as_bytes());
     let (header, password, caller) = (random("h", 60), random("p", 60), random("t", 50));
     server.role("ambassador", &password, false);
     vault.put("api", json!({ "token": header }));
@@ -124,7 +117,7 @@ fn set_up(vault: &Dev, mode: Mode) -> Scene {
         (&format!("{CALLER} token"), &*caller),
     ]);
     let authority = Authority::new("ambassador memory");
-    let echo = Echo::start(Authority::settings(&authority.server(), Some(root)));
+    let echo = Echo::start(Authority::settings(&authority.server(), Some(root.as_bytes())));
     let builder = mode.builder();
     let ca = builder.file("ca.pem", &authority.pem());
     let database_ca =

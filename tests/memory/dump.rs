@@ -12,20 +12,20 @@ use super::stage::{Stage, settle};
 use super::support::needle::Needles;
 use super::support::scan;
 use super::support::sidecar::{Builder, program};
+use super::support::trials::Component;
 use super::support::vault::{Dev, TestVault};
-use super::support::{eventually, limits};
-
-pub fn has_gdb() -> bool {
-    let asked = Command::new("gdb").arg("--version").stdout(Stdio::null()).status();
-    asked.is_ok_and(|status| status.success())
-}
+use super::support::{eventually, in_ci, limits};
 
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 
-/// What keeps the kernel from writing a core file beside the process; `None` when nothing does.
-pub fn no_core_file() -> Option<&'static str> {
+/// In CI the test makes the setting itself.
+pub const CORE_FILE: Component =
+    Component::new("core_pattern = core", || in_ci() || kernel_writes_core());
+
+/// Whether the kernel writes a core file beside the process.
+fn kernel_writes_core() -> bool {
     let pattern = std::fs::read_to_string(CORE_PATTERN).unwrap_or_default();
-    (pattern.trim() != "core").then_some("core_pattern = core")
+    pattern.trim() == "core"
 }
 
 /// The machine's setting, put back when dropped. It is changed where it has to be, which is in CI
@@ -34,7 +34,7 @@ struct CorePattern(Option<Vec<u8>>);
 
 impl CorePattern {
     fn beside_the_process() -> Self {
-        if no_core_file().is_none() {
+        if kernel_writes_core() {
             return Self(None);
         }
         let before = std::fs::read(CORE_PATTERN).unwrap();

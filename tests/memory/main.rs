@@ -3,17 +3,8 @@
 //! Each search also has to be able to find something: a planted copy is looked for first, and
 //! a sidecar without protection has to show its value.
 
-#![allow(unreachable_pub, missing_docs, reason = "a test")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a failed expectation fails the test, and what was measured is printed"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
+#![allow(missing_docs, unreachable_pub, reason = "a test")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -41,10 +32,10 @@ mod window;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use mode::Mode::{Protected, Unprotected};
+use support::trials::{GDB, POSTGRES, ROOT, VAULT, trial};
 use support::vault::{Dev, Real};
-use support::{in_ci, is_root};
 
 type Test = fn();
 
@@ -56,46 +47,20 @@ fn main() -> ExitCode {
         return self::helper(&helper);
     }
     let arguments = Arguments::from_args();
-    let root = is_root();
-    let mut trials = Vec::new();
-    let mut add = |name: &str, missing: Option<&str>, test: Box<dyn FnOnce() + Send>| {
-        let name = missing.map_or(name.to_owned(), |what| format!("{name} (needs {what})"));
-        let trial = Trial::test(name, move || {
-            test();
-            Ok(())
-        });
-        // In CI what is missing is a failure, which the test itself then is.
-        trials.push(trial.with_ignored_flag(missing.is_some() && !in_ci()));
-    };
-    let needs_root = (!root).then_some("root");
-    let needs_vault =
-        needs_root.or(support::vault::real_vault().is_none().then_some("a real Vault"));
-
-    for (name, test) in SIMPLE {
-        add(name, needs_root, Box::new(test));
-    }
+    let root = |(name, test): (&str, Test)| trial(name, &[ROOT], test);
+    let mut trials: Vec<_> = SIMPLE.into_iter().chain(degraded::TESTS).map(root).collect();
     for (name, test) in WITH_A_REAL_VAULT {
-        add(name, needs_vault, Box::new(test));
+        trials.push(trial(name, &[ROOT, VAULT], test));
     }
-    for (name, test) in degraded::TESTS {
-        add(name, needs_root, Box::new(test));
-    }
-    let needs_postgres = needs_root.or(ambassador::missing());
-    add("ambassador", needs_postgres, Box::new(|| ambassador::run(&Dev::start(), Protected)));
-    add(
-        "control_ambassador_is_found",
-        needs_postgres,
-        Box::new(|| ambassador::run(&Dev::start(), Unprotected)),
-    );
-    let needs_gdb = needs_root.or((!dump::has_gdb()).then_some("gdb"));
-    add("a_dump_by_a_debugger_holds_nothing", needs_gdb, Box::new(dump::by_debugger));
-    add(
-        "a_dump_by_the_kernel_holds_nothing",
-        needs_root.or(dump::no_core_file()),
-        Box::new(dump::by_kernel),
-    );
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    conclusion.exit_code()
+    trials.extend([
+        trial("ambassador", &[ROOT, POSTGRES], || ambassador::run(&Dev::start(), Protected)),
+        trial("control_ambassador_is_found", &[ROOT, POSTGRES], || {
+            ambassador::run(&Dev::start(), Unprotected);
+        }),
+        trial("a_dump_by_a_debugger_holds_nothing", &[ROOT, GDB], dump::by_debugger),
+        trial("a_dump_by_the_kernel_holds_nothing", &[ROOT, dump::CORE_FILE], dump::by_kernel),
+    ]);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 const SIMPLE: [(&str, Test); 23] = [

@@ -40,9 +40,7 @@ pub fn run(name: &'static str, vault: Real, mode: Mode) {
 
 /// A PKI engine with a role for each type of key.
 pub fn engine(vault: &impl TestVault) {
-    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
-    let root = json!({ "common_name": "root", "key_type": "ec" });
-    vault.set_up("POST", "pki/root/generate/internal", root);
+    vault.pki(json!({ "common_name": "root", "key_type": "ec" }));
     for key_type in ["ec", "rsa"] {
         let role = json!({
             "allowed_domains": "example.io", "allow_subdomains": true, "key_type": key_type,

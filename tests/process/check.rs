@@ -192,9 +192,7 @@ fn online_names_outcomes_and_no_values() {
 #[test]
 fn online_issues_certificates_and_hands_them_back() {
     let vault = Dev::start();
-    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
-    let root = json!({ "common_name": "root", "ttl": "48h" });
-    vault.set_up("POST", "pki/root/generate/internal", root);
+    vault.pki(json!({ "common_name": "root", "ttl": "48h" }));
     let role = json!({ "allowed_domains": "example.io", "allow_subdomains": true,
         "key_type": "ec", "max_ttl": "1h" });
     vault.set_up("POST", "pki/roles/web", role);

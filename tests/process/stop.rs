@@ -137,9 +137,7 @@ fn a_second_signal_cuts_the_revoking_short() {
 fn certificates_that_cannot_be_revoked_do_not_use_up_the_tokens_time() {
     let vault = Dev::start();
     vault.put("app", json!({ "password": canary("password") }));
-    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
-    let root = json!({ "common_name": "root", "ttl": "48h" });
-    vault.set_up("POST", "pki/root/generate/internal", root);
+    vault.pki(json!({ "common_name": "root", "ttl": "48h" }));
     let role = json!({ "allowed_domains": "example.io", "allow_subdomains": true,
         "key_type": "ec", "max_ttl": "24h" });
     vault.set_up("POST", "pki/roles/web", role);

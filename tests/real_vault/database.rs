@@ -16,22 +16,7 @@ const TTL: Duration = Duration::from_secs(9);
 const MAX_TTL: Duration = Duration::from_secs(24);
 
 fn furnish(vault: &Real, postgres: &Postgres) {
-    vault.set_up("POST", "sys/mounts/database", json!({ "type": "database" }));
-    let url = format!(
-        "postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{}/postgres?sslmode=disable",
-        postgres.port
-    );
-    vault.set_up(
-        "POST",
-        "database/config/postgres",
-        json!({
-            "plugin_name": "postgresql-database-plugin",
-            "allowed_roles": "app,fixed",
-            "connection_url": url,
-            "username": "admin",
-            "password": postgres.password,
-        }),
-    );
+    vault.database(postgres, "app,fixed");
     let create = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' \
                   VALID UNTIL '{{expiration}}'";
     vault.set_up(

@@ -1,16 +1,7 @@
 //! What a running sidecar may still do, tried from inside: a child takes on the same two layers
 //! by the same functions and then tries everything. Without them, the same child succeeds.
-#![allow(unreachable_pub, missing_docs, reason = "a test")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a failed expectation fails the test"
-)]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a failed expectation fails")]
+#![allow(missing_docs, unreachable_pub, reason = "a test")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -26,7 +17,8 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, ExitCode};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
+use support::trials::{ROOT, ignored, trial};
 
 type Outcomes = BTreeMap<String, String>;
 
@@ -36,34 +28,29 @@ fn main() -> ExitCode {
         probe::run(&args[2..]);
         return ExitCode::SUCCESS;
     }
-    let missing = probe_all("free")["landlock"] != "ok";
-    let mut trials = Vec::new();
-    let mut add = |name: &str, needs_landlock: bool, test: fn()| {
-        // A kernel is not installed like a package, so CI is no exception.
-        let ignored = needs_landlock && missing;
-        let name = if ignored { format!("{name} (needs Landlock 6)") } else { name.to_owned() };
-        let test = move || {
-            test();
-            Ok(())
-        };
-        trials.push(Trial::test(name, test).with_ignored_flag(ignored));
-    };
-    for (name, probes) in RULES {
-        add(name, name.starts_with("files") || name.starts_with("ports"), *probes);
-    }
-    add("a_signal_of_the_configuration_is_allowed_and_no_other", true, signals);
-    add("what_a_sidecar_needs_is_allowed", true, allowed);
-    add("serves_reloads_and_rotates_inside", false, serving::life_inside);
-    add("a_reload_beyond_the_sandbox_is_refused", true, serving::reload_beyond);
-    add("check_says_what_can_be_had", false, serving::check);
-    add("every_call_on_the_list_is_refused", false, every_listed_call);
+    let landlock = probe_all("free")["landlock"] == "ok";
+    // A kernel is not installed like a package, so CI is no exception.
+    let by_landlock = |trial| if landlock { trial } else { ignored(trial, "lacks Landlock 6") };
+    let rules = RULES.iter().map(|(name, probes)| {
+        let trial = trial(name, &[], probes);
+        let of_landlock = name.starts_with("files") || name.starts_with("ports");
+        if of_landlock { by_landlock(trial) } else { trial }
+    });
+    let mut trials: Vec<_> = rules.collect();
+    trials.extend([
+        by_landlock(trial("a_signal_of_the_configuration_is_allowed_and_no_other", &[], signals)),
+        by_landlock(trial("what_a_sidecar_needs_is_allowed", &[], allowed)),
+        trial("serves_reloads_and_rotates_inside", &[], serving::life_inside),
+        by_landlock(trial("a_reload_beyond_the_sandbox_is_refused", &[], serving::reload_beyond)),
+        trial("check_says_what_can_be_had", &[], serving::check),
+        trial("every_call_on_the_list_is_refused", &[], every_listed_call),
+    ]);
     #[cfg(target_arch = "x86_64")]
-    if support::is_root() || support::in_ci() {
-        add("refused_in_the_running_process", true, inside::refused_in_the_running_process);
-    } else {
-        let name = "refused_in_the_running_process (needs root)";
-        trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
-    }
+    trials.push(by_landlock(trial(
+        "refused_in_the_running_process",
+        &[ROOT],
+        inside::refused_in_the_running_process,
+    )));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

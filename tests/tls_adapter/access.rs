@@ -15,15 +15,15 @@ use crate::scene::{NAME, Scene};
 use crate::support::canary::canary;
 use crate::support::eventually;
 use crate::support::jwt::Signer;
-use crate::{Case, Needs};
+use crate::support::trials::Case;
 
 pub(crate) const CASES: [Case; 6] = [
-    ("access_by_token_and_rule", Needs::Nothing, tokens),
-    ("access_waits_for_the_issuer", Needs::Nothing, issuer_late),
-    ("access_by_a_clock_that_is_off", Needs::Nothing, skew),
-    ("access_is_not_talked_round_by_trailers", Needs::Nothing, trailers),
-    ("access_by_certificate", Needs::Nothing, certificates),
-    ("access_of_bytes_by_certificate", Needs::Nothing, bytes),
+    ("access_by_token_and_rule", &[], tokens),
+    ("access_waits_for_the_issuer", &[], issuer_late),
+    ("access_by_a_clock_that_is_off", &[], skew),
+    ("access_is_not_talked_round_by_trailers", &[], trailers),
+    ("access_by_certificate", &[], certificates),
+    ("access_of_bytes_by_certificate", &[], bytes),
 ];
 
 const ISSUER: &str = "https://id.example.io";

@@ -5,17 +5,17 @@ use crate::client::{Client, run};
 use crate::scene::{Scene, Setting, engine};
 use crate::support::eventually;
 use crate::support::tls::Authority;
-use crate::support::vault::Real;
-use crate::{Case, Needs};
+use crate::support::trials::{Case, VAULT};
+use crate::support::vault::{Real, TestVault};
 
 pub(crate) const CASES: [Case; 7] = [
-    ("clients_good_foreign_expired_and_none", Needs::Nothing, judged),
-    ("clients_revoked_while_it_runs", Needs::Nothing, revoked),
-    ("clients_without_a_fresh_list_are_refused", Needs::Nothing, stale_list),
-    ("clients_optional_certificates", Needs::Nothing, optional),
-    ("clients_of_an_authority_in_a_file", Needs::Nothing, file),
-    ("clients_are_waited_for_by_readiness", Needs::Nothing, readiness),
-    ("clients_of_a_real_vault", Needs::Vault, real_vault),
+    ("clients_good_foreign_expired_and_none", &[], judged),
+    ("clients_revoked_while_it_runs", &[], revoked),
+    ("clients_without_a_fresh_list_are_refused", &[], stale_list),
+    ("clients_optional_certificates", &[], optional),
+    ("clients_of_an_authority_in_a_file", &[], file),
+    ("clients_are_waited_for_by_readiness", &[], readiness),
+    ("clients_of_a_real_vault", &[VAULT], real_vault),
 ];
 
 const REQUIRED: &str = "client_auth = 'required'\nclient_ca = 'vault'\ncrl_refresh = '100ms'";
@@ -74,9 +74,8 @@ fn judged() {
     scene.stop();
 }
 
-fn revoked() {
-    let application = Application::start();
-    let scene = Scene::http(application.addr, REQUIRED);
+/// Of two clients, one is turned away once its certificate is revoked; the other.
+fn revoke_one_of_two(scene: &Scene<impl TestVault>) -> Client {
     let authority = scene.authority();
     let (pair, serial) = scene.client_and_serial("revoked");
     let other = scene.client("other", "1h");
@@ -85,7 +84,15 @@ fn revoked() {
     scene.revoke(&serial);
     eventually("the revocation to be known", || run(client.is_let_in()).is_err().then_some(()));
     assert!(scene.count(&outcome("client_certificate_revoked")) >= Some(1));
-    run(Client::with(scene.addr(), &authority, Some(&other)).is_let_in()).unwrap();
+    let other = Client::with(scene.addr(), &authority, Some(&other));
+    run(other.is_let_in()).unwrap();
+    other
+}
+
+fn revoked() {
+    let application = Application::start();
+    let scene = Scene::http(application.addr, REQUIRED);
+    revoke_one_of_two(&scene);
     scene.stop();
 }
 
@@ -122,17 +129,9 @@ fn real_vault() {
     let setting = Setting { forward: &forward, lines: REQUIRED, certificate: "", more: "" };
     let scene = setting.spawn_before(vault);
     scene.sidecar.wait_for("ready");
-    let authority = scene.authority();
-    let (pair, serial) = scene.client_and_serial("revoked");
-    let other = scene.client("other", "1h");
-    let client = Client::with(scene.addr(), &authority, Some(&pair));
-    run(client.is_let_in()).unwrap();
-    scene.revoke(&serial);
-    eventually("the revocation to be known", || run(client.is_let_in()).is_err().then_some(()));
-    assert!(scene.count(&outcome("client_certificate_revoked")) >= Some(1));
-    run(Client::with(scene.addr(), &authority, Some(&other)).is_let_in()).unwrap();
+    let other = revoke_one_of_two(&scene);
     scene.replace();
-    run(Client::with(scene.addr(), &authority, Some(&other)).is_let_in()).unwrap();
+    run(other.is_let_in()).unwrap();
     scene.stop();
 }
 

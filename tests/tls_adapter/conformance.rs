@@ -8,11 +8,16 @@ use serde_json::Value;
 
 use crate::application::Application;
 use crate::scene::Scene;
-use crate::{Case, Needs};
+use crate::support::programs::has;
+use crate::support::trials::{Case, Component};
+
+const H2SPEC: Component =
+    Component::new("h2spec (Go and a network build it)", || h2spec().is_some());
+const TESTSSL: Component = Component::new("testssl.sh", || has("testssl"));
 
 pub(crate) const CASES: [Case; 2] = [
-    ("conformance_http2_by_h2spec", Needs::H2spec, http2),
-    ("conformance_tls_by_testssl", Needs::Testssl, tls),
+    ("conformance_http2_by_h2spec", &[H2SPEC], http2),
+    ("conformance_tls_by_testssl", &[TESTSSL], tls),
 ];
 
 /// The program of `tests/h2spec`, built where it is not in the cache yet; `None` where that takes

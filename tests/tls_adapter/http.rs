@@ -9,18 +9,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::application::{Application, Channel};
 use crate::client::{Client, PATIENCE, run, text};
 use crate::scene::{NAME, Scene};
-use crate::{Case, Needs};
+use crate::support::trials::Case;
 
 pub(crate) const CASES: [Case; 9] = [
-    ("http_bodies_stream_both_ways", Needs::Nothing, streaming),
-    ("http_trailers_pass_both_ways", Needs::Nothing, trailers),
-    ("http_expectations_are_met_here", Needs::Nothing, expectation),
-    ("http_nothing_is_smuggled", Needs::Nothing, smuggling),
-    ("http_what_belongs_to_one_connection_stays", Needs::Nothing, hop),
-    ("http_application_down_and_back", Needs::Nothing, application_down),
-    ("http_application_that_does_not_answer", Needs::Nothing, application_silent),
-    ("http_application_that_stops_in_the_middle", Needs::Nothing, half_an_answer),
-    ("http_many_requests_on_one_connection", Needs::Nothing, many),
+    ("http_bodies_stream_both_ways", &[], streaming),
+    ("http_trailers_pass_both_ways", &[], trailers),
+    ("http_expectations_are_met_here", &[], expectation),
+    ("http_nothing_is_smuggled", &[], smuggling),
+    ("http_what_belongs_to_one_connection_stays", &[], hop),
+    ("http_application_down_and_back", &[], application_down),
+    ("http_application_that_does_not_answer", &[], application_silent),
+    ("http_application_that_stops_in_the_middle", &[], half_an_answer),
+    ("http_many_requests_on_one_connection", &[], many),
 ];
 
 fn client(scene: &Scene) -> Client {

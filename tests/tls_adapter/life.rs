@@ -10,14 +10,14 @@ use crate::application::Application;
 use crate::client::{Client, run, serial_of, text};
 use crate::scene::{Scene, Setting};
 use crate::support::eventually;
-use crate::{Case, Needs};
+use crate::support::trials::Case;
 
 pub(crate) const CASES: [Case; 5] = [
-    ("life_replaced_every_second_under_load", Needs::Nothing, replaced_under_load),
-    ("life_a_connection_outlives_its_certificate", Needs::Nothing, connection_stays),
-    ("life_not_ready_before_the_certificate", Needs::Nothing, not_ready),
-    ("life_never_past_its_end", Needs::Nothing, expired),
-    ("life_stop_answers_what_is_under_way", Needs::Nothing, drain),
+    ("life_replaced_every_second_under_load", &[], replaced_under_load),
+    ("life_a_connection_outlives_its_certificate", &[], connection_stays),
+    ("life_not_ready_before_the_certificate", &[], not_ready),
+    ("life_never_past_its_end", &[], expired),
+    ("life_stop_answers_what_is_under_way", &[], drain),
 ];
 
 /// Replacements; Vault is asked for twenty certificates at once at most.

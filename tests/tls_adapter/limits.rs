@@ -16,18 +16,18 @@ use crate::application::{Application, Bytewise};
 use crate::client::{Client, Gated, run, text};
 use crate::scene::{NAME, Scene};
 use crate::support::eventually;
+use crate::support::trials::Case;
 use crate::support::vanish::vanish;
-use crate::{Case, Needs};
 
 pub(crate) const CASES: [Case; 8] = [
-    ("limits_silence_before_the_handshake", Needs::Nothing, silent),
-    ("limits_half_a_head", Needs::Nothing, half_a_head),
-    ("limits_answers_that_are_not_read", Needs::Nothing, slow_reader),
-    ("limits_memory_of_unread_answers", Needs::Nothing, memory),
-    ("limits_client_that_vanishes", Needs::Nothing, vanishing),
-    ("limits_connections_that_rest", Needs::Nothing, idle),
-    ("limits_bodies", Needs::Nothing, bodies),
-    ("limits_connections_at_once", Needs::Nothing, connections),
+    ("limits_silence_before_the_handshake", &[], silent),
+    ("limits_half_a_head", &[], half_a_head),
+    ("limits_answers_that_are_not_read", &[], slow_reader),
+    ("limits_memory_of_unread_answers", &[], memory),
+    ("limits_client_that_vanishes", &[], vanishing),
+    ("limits_connections_that_rest", &[], idle),
+    ("limits_bodies", &[], bodies),
+    ("limits_connections_at_once", &[], connections),
 ];
 
 fn ended(word: &str) -> String {

@@ -7,13 +7,16 @@ use tempfile::TempDir;
 
 use crate::scene::Scene;
 use crate::support::eventually;
+use crate::support::programs::has;
 use crate::support::programs::program;
+use crate::support::trials::{CURL_WITH_HTTP2, Case, Component};
 use crate::tools::curl;
-use crate::{Case, Needs};
+
+const NGINX: Component = Component::new("nginx", || has("nginx"));
 
 pub(crate) const CASES: [Case; 2] = [
-    ("nginx_serves_files_through_it", Needs::Nginx, files),
-    ("nginx_gone_and_back", Needs::Nginx, gone_and_back),
+    ("nginx_serves_files_through_it", &[NGINX, CURL_WITH_HTTP2], files),
+    ("nginx_gone_and_back", &[NGINX, CURL_WITH_HTTP2], gone_and_back),
 ];
 
 /// One process, with nothing outside of its folder.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::canary::{assert_clean, canary};
 use crate::support::client;
@@ -161,14 +161,11 @@ impl<V: TestVault> Scene<V> {
 }
 
 /// A PKI engine with a role for the adapter and one for its clients.
-pub(crate) fn engine(vault: &impl TestVault) -> Value {
-    vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
-    let root = json!({ "common_name": "root", "ttl": "48h" });
-    let made = vault.set_up("POST", "pki/root/generate/internal", root);
+pub(crate) fn engine(vault: &impl TestVault) {
+    vault.pki(json!({ "common_name": "root", "ttl": "48h" }));
     for role in ["web", "client"] {
         let role_of = json!({ "allowed_domains": "example.io", "allow_subdomains": true,
             "key_type": "ec", "max_ttl": "24h", "allowed_uri_sans": "spiffe://example.io/*" });
         vault.set_up("POST", &format!("pki/roles/{role}"), role_of);
     }
-    made
 }

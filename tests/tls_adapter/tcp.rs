@@ -19,16 +19,16 @@ use crate::application::{Application, Bytewise};
 use crate::client::{Client, run};
 use crate::scene::{NAME, Scene, Setting};
 use crate::support::eventually;
-use crate::{Case, Needs};
+use crate::support::trials::{Case, GO};
 
 pub(crate) const CASES: [Case; 7] = [
-    ("tcp_each_way_has_its_own_end", Needs::Nothing, half_close),
-    ("tcp_a_cut_is_not_an_end", Needs::Nothing, cut),
-    ("tcp_protocol_is_agreed_on", Needs::Nothing, alpn),
-    ("tcp_protocol_is_agreed_on_with_go", Needs::Go, go_http2),
-    ("tcp_application_is_told_who_connected", Needs::Nothing, announced),
-    ("tcp_application_at_a_unix_socket", Needs::Nothing, unix),
-    ("proxy_header_of_a_load_balancer_alone", Needs::Nothing, balancer),
+    ("tcp_each_way_has_its_own_end", &[], half_close),
+    ("tcp_a_cut_is_not_an_end", &[], cut),
+    ("tcp_protocol_is_agreed_on", &[], alpn),
+    ("tcp_protocol_is_agreed_on_with_go", &[GO], go_http2),
+    ("tcp_application_is_told_who_connected", &[], announced),
+    ("tcp_application_at_a_unix_socket", &[], unix),
+    ("proxy_header_of_a_load_balancer_alone", &[], balancer),
 ];
 
 fn half_close() {

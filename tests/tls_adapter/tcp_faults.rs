@@ -13,15 +13,15 @@ use crate::client::{Client, Stream, run};
 use crate::life::replace_under_load;
 use crate::scene::{Scene, Setting};
 use crate::support::eventually;
-use crate::{Case, Needs};
+use crate::support::trials::Case;
 
 pub(crate) const CASES: [Case; 6] = [
-    ("tcp_replaced_every_second_under_load", Needs::Nothing, replaced),
-    ("tcp_application_down_and_back", Needs::Nothing, application_down),
-    ("tcp_slow_reader_is_bounded", Needs::Nothing, slow_reader),
-    ("tcp_silence_is_no_end", Needs::Nothing, silence),
-    ("tcp_what_rests_ends_at_the_stop", Needs::Nothing, stop),
-    ("tcp_what_the_stop_cuts_is_reset", Needs::Nothing, stop_cuts),
+    ("tcp_replaced_every_second_under_load", &[], replaced),
+    ("tcp_application_down_and_back", &[], application_down),
+    ("tcp_slow_reader_is_bounded", &[], slow_reader),
+    ("tcp_silence_is_no_end", &[], silence),
+    ("tcp_what_rests_ends_at_the_stop", &[], stop),
+    ("tcp_what_the_stop_cuts_is_reset", &[], stop_cuts),
 ];
 
 fn ended(word: &str) -> String {

@@ -5,14 +5,14 @@ use std::process::{Command, Stdio};
 
 use crate::application::Application;
 use crate::scene::{NAME, Scene, Setting};
-use crate::{Case, Needs};
+use crate::support::trials::{CURL_WITH_HTTP2, Case, GO, OPENSSL};
 
 pub(crate) const CASES: [Case; 5] = [
-    ("curl_speaks_both_versions_of_http", Needs::Curl, both_versions),
-    ("openssl_speaks_tls_1_2_and_1_3_and_no_older", Needs::OpenSsl, versions),
-    ("openssl_resumes_no_session", Needs::OpenSsl, no_resumption),
-    ("go_agrees_on_the_post_quantum_key_exchange", Needs::Go, post_quantum),
-    ("check_counts_adapters", Needs::Nothing, check),
+    ("curl_speaks_both_versions_of_http", &[CURL_WITH_HTTP2], both_versions),
+    ("openssl_speaks_tls_1_2_and_1_3_and_no_older", &[OPENSSL], versions),
+    ("openssl_resumes_no_session", &[OPENSSL], no_resumption),
+    ("go_agrees_on_the_post_quantum_key_exchange", &[GO], post_quantum),
+    ("check_counts_adapters", &[], check),
 ];
 
 /// The body that curl got, and the version of HTTP with the status.

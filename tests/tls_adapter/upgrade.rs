@@ -6,13 +6,13 @@ use crate::application::Application;
 use crate::client::{Client, Stream, run};
 use crate::scene::{NAME, Scene};
 use crate::support::eventually;
-use crate::{Case, Needs};
+use crate::support::trials::Case;
 
 pub(crate) const CASES: [Case; 4] = [
-    ("http_upgrade_is_bytes_both_ways", Needs::Nothing, both_ways),
-    ("http_upgrade_that_rests_ends_at_the_stop", Needs::Nothing, stop),
-    ("http_upgrade_that_is_cut_is_reset", Needs::Nothing, cut),
-    ("http_upgrade_to_http2_is_not_one", Needs::Nothing, no_h2c),
+    ("http_upgrade_is_bytes_both_ways", &[], both_ways),
+    ("http_upgrade_that_rests_ends_at_the_stop", &[], stop),
+    ("http_upgrade_that_is_cut_is_reset", &[], cut),
+    ("http_upgrade_to_http2_is_not_one", &[], no_h2c),
 ];
 
 /// A connection that became a `WebSocket`, and the answer with which it did.

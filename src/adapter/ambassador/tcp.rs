@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{ConnectError, Outbound};
+use super::connect::{ConnectError, Outbound, Unreached};
 use super::tenure::Tenure;
 use super::{Station, Use, identity};
 use crate::adapter::relay::{relay, reset_when_dropped, say_end};
@@ -34,7 +34,8 @@ impl Tcp {
                     opened = self.open(&stop) => opened,
                     () = stop.cancelled() => return,
                 };
-                used.outcome = opened.as_ref().err().map_or("ok", word);
+                used.outcome =
+                    opened.as_ref().err().map_or("ok", |error| Unreached::from(error).code());
                 self.station.note(&used);
                 opened.ok()
             }
@@ -83,19 +84,7 @@ fn reset_application(stream: &Stream, reset: bool) {
     }
 }
 
-/// The names are stable: metrics and the audit log use them.
-fn word(error: &ConnectError) -> &'static str {
-    match error {
-        ConnectError::Resolve(_) | ConnectError::Connect(_) => "destination_unreachable",
-        ConnectError::Tls(_) | ConnectError::NoTls => "destination_untrusted",
-        ConnectError::Timeout(_) => "destination_timeout",
-        ConnectError::NoCertificate(_) => "certificate_unavailable",
-        ConnectError::CertificateUnusable | ConnectError::CertificateRefused(_) => {
-            "certificate_refused"
-        }
-    }
-}
-
+/// The name is stable: metrics and the audit log use it.
 fn refusal(denied: &Denied) -> &'static str {
     match denied {
         Denied::TooManyRequests(_) => "too_many_requests",

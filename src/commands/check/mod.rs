@@ -8,7 +8,7 @@ use crate::adapter::{ambassador, tls};
 use crate::app::ENOUGH_MEMORY;
 use crate::cli::{CheckArgs, HardeningMode, LogArgs};
 use crate::config::{self, Config, Environment, Loaded, TokenSource};
-use crate::container::{Audit, Seen};
+use crate::container::{Inspection, Seen};
 use crate::error::Error;
 use crate::lifecycle::sandbox::{self, Reach};
 use crate::memory::{Hardening, Tier, arena_status, grow_arena, open_regular};
@@ -161,9 +161,9 @@ fn surroundings(
     environment: &Environment,
 ) -> Result<(), Error> {
     let seen = Seen::read(hardening.inherited_no_new_privileges, environment.is_kubernetes());
-    let audit = Audit::of(&seen);
-    super::print(audit.report().as_bytes())?;
-    let flaws = audit.flaws();
+    let inspection = Inspection::of(&seen);
+    super::print(inspection.report().as_bytes())?;
+    let flaws = inspection.flaws();
     if mode == HardeningMode::Strict && !flaws.is_empty() {
         return Err(Error::NotHardened(flaws));
     }

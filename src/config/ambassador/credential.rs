@@ -7,7 +7,7 @@ use super::super::load::Context;
 use super::super::section::{Section, quoted};
 use super::{
     AmbassadorProtocol, HeaderForm, HeaderSpec, Others, PostgresUser, Protocol, SecretName,
-    declared_name, required,
+    declared_name,
 };
 use crate::config::SIDEKEY_TOKEN_HEADER;
 
@@ -73,16 +73,16 @@ pub(super) fn read(
         _ => secret(section, others, context),
     };
     if by_certificate && protocol != Some(Protocol::Tcp) {
-        refuse(&OF_A_SECRET, "about a secret, and none is named", section, context);
+        refuse(&OF_A_SECRET, "about a secret, and none is named", section);
     }
     match protocol? {
         Protocol::Tcp => {
-            refuse(&["secret", "user", "database"], "another protocol's", section, context);
-            refuse(&OF_A_SECRET, "another protocol's", section, context);
+            refuse(&["secret", "user", "database"], "another protocol's", section);
+            refuse(&OF_A_SECRET, "another protocol's", section);
             Some(AmbassadorProtocol::Tcp)
         }
         Protocol::Http if by_certificate => {
-            refuse(&["user", "database"], "PostgreSQL's", section, context);
+            refuse(&["user", "database"], "PostgreSQL's", section);
             Some(AmbassadorProtocol::Http(None))
         }
         Protocol::Http => {
@@ -96,7 +96,7 @@ pub(super) fn read(
                 let common_name = || Some(spec?.common_name.as_str().into());
                 PostgresUser::Certified(keys.user.or_else(common_name)?)
             } else {
-                user_of(secret, &keys, section, context)?
+                user_of(secret, &keys, section)?
             };
             Some(AmbassadorProtocol::Postgres { user, database: keys.database })
         }
@@ -109,7 +109,7 @@ fn secret(
     context: &Context<'_>,
 ) -> Option<SecretName> {
     let hint = "the name of the secret that the credential is made of";
-    let name = required(section, "secret", hint, context)?;
+    let name = section.required("secret", hint)?;
     if others.certificates.contains_key(name.value.as_str()) {
         let problem = Problem::at(&name.at, "a certificate is no secret with fields");
         let hint = "name a secret under [secrets]; client_certificate shows a certificate";
@@ -119,14 +119,9 @@ fn secret(
     declared_name(&name, others.secrets, context)
 }
 
-fn user_of(
-    secret: Option<SecretName>,
-    keys: &Keys,
-    section: &Section<'_>,
-    context: &Context<'_>,
-) -> Option<PostgresUser> {
-    refuse(&["credential", "header", "prefix", "field"], "HTTP's", section, context);
-    refuse(&["user"], "for a client certificate alone: the secret has one", section, context);
+fn user_of(secret: Option<SecretName>, keys: &Keys, section: &Section<'_>) -> Option<PostgresUser> {
+    refuse(&["credential", "header", "prefix", "field"], "HTTP's", section);
+    refuse(&["user"], "for a client certificate alone: the secret has one", section);
     let field = |chosen: &Option<Box<str>>, usual: &str| chosen.clone().unwrap_or(usual.into());
     Some(PostgresUser::OfSecret {
         secret: secret?,
@@ -141,12 +136,9 @@ fn http(
     section: &Section<'_>,
     context: &Context<'_>,
 ) -> Option<HeaderSpec> {
-    refuse(&["user", "database"], "PostgreSQL's", section, context);
+    refuse(&["user", "database"], "PostgreSQL's", section);
     let Some(form) = keys.credential else {
-        if !section.has("credential") {
-            let problem = Problem::at(&section.at("credential"), "is missing");
-            context.report.absence(problem.hint(FORMS));
-        }
+        section.missing("credential", FORMS);
         return None;
     };
     let name = keys
@@ -154,23 +146,22 @@ fn http(
         .map_or(Some(http::header::AUTHORIZATION), |name| header_name(&name, section, context));
     let value = match form.as_str() {
         "bearer" => {
-            refuse(&["prefix", "user_field", "password_field"], "another form's", section, context);
+            refuse(&["prefix", "user_field", "password_field"], "another form's", section);
             let field = keys.field.unwrap_or("token".into());
             HeaderForm::Field { prefix: "Bearer ".into(), field }
         }
         "basic" => {
-            refuse(&["prefix", "field"], "another form's", section, context);
+            refuse(&["prefix", "field"], "another form's", section);
             HeaderForm::Basic {
                 user_field: keys.user_field.unwrap_or("username".into()),
                 password_field: keys.password_field.unwrap_or("password".into()),
             }
         }
         "header" => {
-            refuse(&["user_field", "password_field"], "another form's", section, context);
-            for key in ["header", "field"].into_iter().filter(|key| !section.has(key)) {
-                let problem = Problem::at(&section.at(key), "is missing");
+            refuse(&["user_field", "password_field"], "another form's", section);
+            for key in ["header", "field"] {
                 let hint = "header = \"X-Api-Key\" and the field of the secret: field = \"key\"";
-                context.report.absence(problem.hint(hint));
+                section.missing(key, hint);
             }
             let prefix = keys.prefix.unwrap_or_default();
             if http::HeaderValue::from_str(&prefix).is_err() {
@@ -199,9 +190,6 @@ fn header_name(name: &str, section: &Section<'_>, context: &Context<'_>) -> Opti
     parsed
 }
 
-fn refuse(keys: &[&str], whose: &str, section: &Section<'_>, context: &Context<'_>) {
-    for key in keys.iter().filter(|key| section.has(key)) {
-        let problem = Problem::at(&section.at(key), format!("the key is {whose}"));
-        context.report.problem(problem.hint("leave it out"));
-    }
+fn refuse(keys: &[&str], whose: &str, section: &Section<'_>) {
+    section.refuse(keys, &format!("the key is {whose}"), "leave it out");
 }

@@ -8,7 +8,7 @@ use url::{Host, Url};
 use super::super::error::{Located, Problem};
 use super::super::load::Context;
 use super::super::section::Section;
-use super::{Destination, DestinationTls, Protocol, SecretName, required};
+use super::{Destination, DestinationTls, Protocol, SecretName};
 
 const POSTGRES_PORT: u16 = 5432;
 /// What nobody says of a destination without TLS.
@@ -31,7 +31,7 @@ pub(super) fn read(
         Some(Protocol::Tcp) => "host and port, such as cache.internal:6379",
         _ => "a URL without a path, such as https://api.example.com",
     };
-    let text = required(section, "destination", hint, context);
+    let text = section.required("destination", hint);
     let tls = section.boolean("tls");
     let ca_cert = section.file_path("ca_cert");
     let server_name = section.string("server_name");
@@ -47,10 +47,8 @@ pub(super) fn read(
         Protocol::Tcp => from_authority(&text, None, tls, context),
     }?;
     if !place.tls {
-        for key in OF_TLS.into_iter().filter(|key| section.has(key)) {
-            let problem = Problem::at(&section.at(key), "the destination is reached without TLS");
-            context.report.problem(problem.hint("leave it out, or use TLS"));
-        }
+        let message = "the destination is reached without TLS";
+        section.refuse(&OF_TLS, message, "leave it out, or use TLS");
         if !is_loopback(&place.host) {
             let what =
                 if protocol == Some(Protocol::Tcp) { "everything" } else { "the credential" };

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::callers::declared_name;
-use super::error::{Located, Problem};
+use super::error::Problem;
 use super::load::Context;
 use super::secrets::name as parse_name;
 use super::section::{Section, quoted};
-use super::unknown::closest;
 use super::{AbstractName, CallerRule, CertificateSpec, Listen, SecretName, listen, scope};
 use crate::scope::Scope;
 
@@ -112,18 +111,6 @@ fn declaration(
     })
 }
 
-fn required<'a>(
-    section: &mut Section<'a>,
-    key: &'a str,
-    hint: &str,
-    context: &Context<'_>,
-) -> Option<Located<String>> {
-    if !section.has(key) {
-        context.report.absence(Problem::at(&section.at(key), "is missing").hint(hint));
-    }
-    section.string(key)
-}
-
 fn listen(
     section: &mut Section<'_>,
     taken: &[AmbassadorListen],
@@ -131,7 +118,7 @@ fn listen(
     context: &Context<'_>,
 ) -> Option<AmbassadorListen> {
     let hint = "a loopback address such as 127.0.0.1:9001, or an abstract unix socket such as @api";
-    let text = required(section, "listen", hint, context)?;
+    let text = section.required("listen", hint)?;
     let found = if text.value.starts_with('@') {
         listen::abstract_name(&text, context).map(AmbassadorListen::Unix)
     } else {
@@ -157,17 +144,15 @@ fn listen(
 }
 
 fn protocol(section: &mut Section<'_>, context: &Context<'_>) -> Option<Protocol> {
-    let text = required(section, "protocol", PROTOCOLS_HINT, context)?;
+    let text = section.required("protocol", PROTOCOLS_HINT)?;
     match text.value.as_str() {
         "http" => Some(Protocol::Http),
         "postgres" => Some(Protocol::Postgres),
         "tcp" => Some(Protocol::Tcp),
         other => {
             let problem = Problem::at(&text.at, format!("unknown protocol {}", quoted(other)));
-            context.report.problem(match closest(other, PROTOCOLS.into_iter()) {
-                Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-                None => problem.hint(PROTOCOLS_HINT),
-            });
+            let problem = problem.hint(PROTOCOLS_HINT).did_you_mean(other, PROTOCOLS);
+            context.report.problem(problem);
             None
         }
     }
@@ -187,20 +172,15 @@ fn certificate(
     let message = format!("no certificate {} is declared", quoted(&text.value));
     let problem = Problem::at(&text.at, message);
     let names = others.certificates.keys().map(SecretName::as_str);
-    context.report.absence(match closest(&text.value, names) {
-        Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-        None => problem.hint("declare it under [certificates]"),
-    });
+    let problem = problem.hint("declare it under [certificates]");
+    context.report.absence(problem.did_you_mean(&text.value, names));
     None
 }
 
 fn scope(section: &mut Section<'_>, protocol: Option<Protocol>, context: &Context<'_>) -> Scope {
     let scope = scope::read(section, context);
     if protocol.is_some_and(|protocol| protocol != Protocol::Http) {
-        for key in ["methods", "paths"].into_iter().filter(|key| section.has(key)) {
-            let problem = Problem::at(&section.at(key), "the key is HTTP's");
-            context.report.problem(problem.hint("leave it out"));
-        }
+        section.refuse(&["methods", "paths"], "the key is HTTP's", "leave it out");
     }
     scope
 }
@@ -224,10 +204,8 @@ fn allow(
             let message = format!("no caller {} is declared", quoted(&name.value));
             let problem = Problem::at(&name.at, message);
             let callers = others.callers.iter().map(|rule| rule.name.as_str());
-            context.report.absence(match closest(&name.value, callers) {
-                Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-                None => problem.hint("declare it with [[callers]], or take it out of the list"),
-            });
+            let problem = problem.hint("declare it with [[callers]], or take it out of the list");
+            context.report.absence(problem.did_you_mean(&name.value, callers));
             continue;
         };
         if rule.token.is_some() && matches!(protocol, Some(Protocol::Postgres | Protocol::Tcp)) {

@@ -6,7 +6,6 @@ use super::{
     ClientAuth, ClientAuthority, ClientTrust, MOMENT, Revocation, RevocationSource, one_of,
 };
 use crate::config::CertificateSpec;
-use crate::config::error::Problem;
 use crate::config::load::Context;
 use crate::config::section::Section;
 
@@ -23,25 +22,22 @@ pub(super) fn read(
     let revocation = revocation(section, authority.as_ref(), issuer, context);
     let Some(word) = word.filter(|word| word != "none") else {
         if !section.has("client_auth") || section.is_word("client_auth", "none") {
-            refuse_rest(section, context);
+            refuse_rest(section);
         }
         return Some(ClientAuth::None);
     };
-    if !section.has("client_ca") {
-        let problem = Problem::at(&section.at("client_ca"), "is missing");
-        let hint = "\"vault\" for the authority that issued the adapter's own certificate, \
-                    or a PEM file with others";
-        context.report.absence(problem.hint(hint));
-    }
+    section.missing(
+        "client_ca",
+        "\"vault\" for the authority that issued the adapter's own certificate, \
+         or a PEM file with others",
+    );
     let trust = ClientTrust { authority: authority?, revocation: revocation? };
     Some(if word == "required" { ClientAuth::Required(trust) } else { ClientAuth::Optional(trust) })
 }
 
-fn refuse_rest(section: &Section<'_>, context: &Context<'_>) {
-    for key in OF_CLIENTS.into_iter().filter(|key| section.has(key)) {
-        let problem = Problem::at(&section.at(key), "clients are not asked for a certificate");
-        context.report.problem(problem.hint("client_auth = \"required\" or \"optional\" does"));
-    }
+fn refuse_rest(section: &Section<'_>) {
+    let hint = "client_auth = \"required\" or \"optional\" does";
+    section.refuse(&OF_CLIENTS, "clients are not asked for a certificate", hint);
 }
 
 fn authority(section: &mut Section<'_>) -> Option<ClientAuthority> {
@@ -70,10 +66,11 @@ fn revocation(
     let source = match (word, authority) {
         (None, _) if is_there => return None,
         (None, Some(ClientAuthority::File(_))) => {
-            let problem = Problem::at(&section.at("client_crl"), "is missing");
-            let hint = "which certificates are revoked: a PEM file, \"vault\" for the list of the \
-                        mount that issues the adapter's certificate, or \"none\"";
-            context.report.absence(problem.hint(hint));
+            section.missing(
+                "client_crl",
+                "which certificates are revoked: a PEM file, \"vault\" for the list of the \
+                 mount that issues the adapter's certificate, or \"none\"",
+            );
             return None;
         }
         (Some(word), _) if word == "none" => {

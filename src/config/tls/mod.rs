@@ -10,7 +10,6 @@ use super::error::{Located, Problem};
 use super::load::Context;
 use super::secrets::name as parse_name;
 use super::section::{Section, quoted};
-use super::unknown::closest;
 use super::{AmbassadorSpec, CertificateSpec, Listen, SecretName};
 
 pub(super) mod access;
@@ -101,18 +100,6 @@ fn declaration(
     })
 }
 
-fn required<'a>(
-    section: &mut Section<'a>,
-    key: &'a str,
-    hint: &str,
-    context: &Context<'_>,
-) -> Option<Located<String>> {
-    if !section.has(key) {
-        context.report.absence(Problem::at(&section.at(key), "is missing").hint(hint));
-    }
-    section.string(key)
-}
-
 /// One of a few words; `None` without the key, and after a problem was reported.
 fn one_of<'a>(
     section: &mut Section<'a>,
@@ -127,10 +114,7 @@ fn one_of<'a>(
     let list = words.join(", ");
     let message = format!("expected one of {list}, found {}", quoted(&text.value));
     let problem = Problem::at(&text.at, message);
-    context.report.problem(match closest(&text.value, words.iter().copied()) {
-        Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-        None => problem,
-    });
+    context.report.problem(problem.did_you_mean(&text.value, words.iter().copied()));
     None
 }
 
@@ -140,17 +124,15 @@ fn certificate(
     context: &Context<'_>,
 ) -> Option<SecretName> {
     let hint = "the name of the certificate that is shown, declared with [certificates.NAME]";
-    let name = required(section, "certificate", hint, context)?;
+    let name = section.required("certificate", hint)?;
     if others.certificates.contains_key(name.value.as_str()) {
         return SecretName::parse(&name.value);
     }
     let message = format!("no certificate {} is declared", quoted(&name.value));
     let problem = Problem::at(&name.at, message);
     let known = others.certificates.keys().map(SecretName::as_str);
-    context.report.absence(match closest(&name.value, known) {
-        Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-        None => problem.hint(format!("declare it with [certificates.{}]", name.value)),
-    });
+    let problem = problem.hint(format!("declare it with [certificates.{}]", name.value));
+    context.report.absence(problem.did_you_mean(&name.value, known));
     None
 }
 

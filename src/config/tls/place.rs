@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Forward, Others, required};
+use super::{Forward, Others};
 use crate::config::error::{Located, Problem, Spot};
 use crate::config::load::Context;
 use crate::config::section::{Section, quoted};
@@ -59,7 +59,7 @@ impl Places {
         context: &Context<'_>,
     ) -> Option<Forward> {
         let hint = "where the application listens, such as 127.0.0.1:8080";
-        let text = required(section, "forward", hint, context)?;
+        let text = section.required("forward", hint)?;
         let forward = parse(&text, context)?;
         self.forwards.push(Located { value: forward.clone(), at: text.at });
         Some(forward)

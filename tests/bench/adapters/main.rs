@@ -8,9 +8,7 @@
 //! `cargo bench --bench adapters -- quick` only shows that it works; `inbound`, `outbound` and
 //! `postgres` pick a part.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may fail")]
-#![allow(clippy::indexing_slicing, clippy::disallowed_methods, reason = "as in tests")]
-#![expect(clippy::print_stdout, reason = "that is where the tables go")]
+#![allow(clippy::restriction, clippy::disallowed_methods, reason = "a benchmark may fail")]
 
 #[path = "../bare.rs"]
 mod bare;

@@ -35,9 +35,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn set_up() -> Self {
         let vault = Dev::start();
-        vault.set_up("POST", "sys/mounts/pki", json!({ "type": "pki" }));
-        let root = json!({ "common_name": "root", "ttl": "48h", "key_type": "ec" });
-        vault.set_up("POST", "pki/root/generate/internal", root);
+        vault.pki(json!({ "common_name": "root", "ttl": "48h", "key_type": "ec" }));
         let role = json!({ "allow_any_name": true, "key_type": "ec", "max_ttl": "24h" });
         vault.set_up("POST", "pki/roles/web", role);
         let token = AUTHORIZATION.strip_prefix("Bearer ");

@@ -10,11 +10,11 @@ use tempfile::TempDir;
 use crate::scene::{NAME, Scene};
 use crate::support::eventually;
 use crate::support::programs::chromium;
-use crate::{Case, Needs};
+use crate::support::trials::{CHROMIUM, Case, NODE, NSS};
 
 pub(crate) const CASES: [Case; 2] = [
-    ("browser_uses_the_application_behind_it", Needs::Browser, page),
-    ("browser_refuses_it_without_the_authority", Needs::Browser, stranger),
+    ("browser_uses_the_application_behind_it", &[CHROMIUM, NSS, NODE], page),
+    ("browser_refuses_it_without_the_authority", &[CHROMIUM, NSS, NODE], stranger),
 ];
 
 /// `tests/tls_adapter/browser/application.js`, killed in the end.

@@ -21,12 +21,14 @@ use crate::memory::scrubbed;
 mod identity;
 mod outbound;
 mod trust;
+mod unreached;
 
 pub(super) use identity::Identity;
 pub(super) use outbound::Outbound;
 #[allow(unreachable_pub, reason = "in an error that is public")]
 pub use trust::TrustError;
 pub(in crate::adapter) use trust::client_config;
+pub(super) use unreached::Unreached;
 
 const LEAST_FOR_AN_ADDRESS: Duration = Duration::from_millis(250);
 

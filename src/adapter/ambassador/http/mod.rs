@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::connect::Unreached;
 use super::{Station, Use};
 use crate::adapter::activity::Activity;
 use crate::cache::Served;
@@ -203,7 +204,7 @@ impl Http {
         };
         let client = match self.station.certificate().await {
             Ok(certificate) => self.pool(certificate.as_ref()).client.clone(),
-            Err(error) => return Outcome::refused(Refusal::of_connect(&error), served),
+            Err(error) => return Outcome::refused(Refusal::Unreached((&error).into()), served),
         };
         let is_head = parts.method == Method::HEAD;
         let activity = Arc::new(Activity::new());
@@ -214,7 +215,7 @@ impl Http {
             biased;
             answered = client.request(request) => answered,
             () = activity.quiet_for(self.station.spec.response_timeout) => {
-                return Outcome::refused(Refusal::DestinationTimeout, served);
+                return Outcome::refused(Refusal::Unreached(Unreached::Timeout), served);
             }
         };
         let refusal = match answered {

@@ -6,7 +6,7 @@ use std::io;
 use http::Response;
 use http::header::{self, HeaderValue};
 
-use super::super::connect::{ConnectError, refuses_certificate};
+use super::super::connect::{ConnectError, Unreached, refuses_certificate};
 use super::body::Reply;
 use crate::adapter::problem;
 use crate::server::Denied;
@@ -27,12 +27,8 @@ pub(super) enum Refusal {
     RequestCutOff,
     CredentialUnavailable,
     CredentialUnusable,
-    CertificateUnavailable,
-    CertificateRefused,
-    DestinationUnreachable,
-    DestinationUntrusted,
+    Unreached(Unreached),
     DestinationFailed,
-    DestinationTimeout,
 }
 
 impl Refusal {
@@ -56,10 +52,10 @@ impl Refusal {
         let mut source = error.source();
         while let Some(cause) = source {
             if let Some(connect) = cause.downcast_ref::<ConnectError>() {
-                return Self::of_connect(connect);
+                return Self::Unreached(connect.into());
             }
             if cause.downcast_ref::<io::Error>().is_some_and(refuses_certificate) {
-                return Self::CertificateRefused;
+                return Self::Unreached(Unreached::CertificateRefused);
             }
             if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user) {
                 return Self::RequestCutOff;
@@ -73,18 +69,6 @@ impl Refusal {
     pub(super) fn cause(error: &hyper_util::client::legacy::Error) -> &(dyn Error + 'static) {
         let connect = error.source().filter(|cause| cause.is::<ConnectError>());
         connect.unwrap_or(error)
-    }
-
-    pub(super) fn of_connect(error: &ConnectError) -> Self {
-        match error {
-            ConnectError::Resolve(_) | ConnectError::Connect(_) => Self::DestinationUnreachable,
-            ConnectError::Tls(_) | ConnectError::NoTls => Self::DestinationUntrusted,
-            ConnectError::Timeout(_) => Self::DestinationTimeout,
-            ConnectError::NoCertificate(_) => Self::CertificateUnavailable,
-            ConnectError::CertificateUnusable | ConnectError::CertificateRefused(_) => {
-                Self::CertificateRefused
-            }
-        }
     }
 
     const fn row(self) -> (&'static str, u16, &'static str) {
@@ -106,23 +90,12 @@ impl Refusal {
             Self::CredentialUnusable => {
                 ("credential_unusable", 503, "The secret makes no header that can be sent")
             }
-            Self::CertificateUnavailable => {
-                ("certificate_unavailable", 503, "There is no client certificate at the moment")
-            }
-            Self::CertificateRefused => {
-                ("certificate_refused", 502, "The destination does not take the client certificate")
-            }
-            Self::DestinationUnreachable => {
-                ("destination_unreachable", 502, "The destination cannot be reached")
-            }
-            Self::DestinationUntrusted => {
-                ("destination_untrusted", 502, "The destination cannot be trusted")
+            Self::Unreached(why) => {
+                let (status, title) = unreached(why);
+                (why.code(), status, title)
             }
             Self::DestinationFailed => {
                 ("destination_failed", 502, "The destination broke off or answered nonsense")
-            }
-            Self::DestinationTimeout => {
-                ("destination_timeout", 504, "The destination did not answer in time")
             }
         }
     }
@@ -143,16 +116,8 @@ impl Refusal {
             Self::RequestCutOff => "send as many bytes as announced",
             Self::CredentialUnavailable => "the sidecar's log says why its secret was not read",
             Self::CredentialUnusable => "see `credential` and `field` of the ambassador",
-            Self::CertificateUnavailable => "the sidecar's log says why it was not issued",
-            Self::CertificateRefused => "see `client_certificate` of the ambassador",
-            Self::DestinationUnreachable => "see `destination` of the ambassador, and the log",
-            Self::DestinationUntrusted => {
-                "see `destination` and `ca_cert` of the ambassador, and the log"
-            }
+            Self::Unreached(why) => look_at(why),
             Self::DestinationFailed => "the destination's own log may say why",
-            Self::DestinationTimeout => {
-                "see `connect_timeout` and `response_timeout` of the ambassador"
-            }
         }
     }
 
@@ -187,5 +152,27 @@ impl Refusal {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+const fn unreached(why: Unreached) -> (u16, &'static str) {
+    match why {
+        Unreached::Unreachable => (502, "The destination cannot be reached"),
+        Unreached::Untrusted => (502, "The destination cannot be trusted"),
+        Unreached::Timeout => (504, "The destination did not answer in time"),
+        Unreached::NoCertificate => (503, "There is no client certificate at the moment"),
+        Unreached::CertificateRefused => {
+            (502, "The destination does not take the client certificate")
+        }
+    }
+}
+
+const fn look_at(why: Unreached) -> &'static str {
+    match why {
+        Unreached::Unreachable => "see `destination` of the ambassador, and the log",
+        Unreached::Untrusted => "see `destination` and `ca_cert` of the ambassador, and the log",
+        Unreached::Timeout => "see `connect_timeout` and `response_timeout` of the ambassador",
+        Unreached::NoCertificate => "the sidecar's log says why it was not issued",
+        Unreached::CertificateRefused => "see `client_certificate` of the ambassador",
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{ConnectError, Outbound};
+use super::connect::{ConnectError, Outbound, Unreached};
 use super::tenure::Tenure;
 use super::{Station, Use, identity};
 use crate::cache::Served;
@@ -36,7 +36,7 @@ mod startup;
 use login::{Credential, LoginError, login};
 use refusal::Refusal;
 use relay::{End, relay};
-use startup::{First, Startup, Unfit};
+use startup::{BadStartup, First, Startup};
 
 /// `SSLRequest` and `GSSENCRequest`, each of which is answered once.
 const MOST_OFFERS: usize = 2;
@@ -85,7 +85,7 @@ impl Postgres {
         // Who says nothing, or goes away, wants nothing.
         let first = match (first, &caller) {
             (Ok(Ok(first)), _) => first,
-            (Err(_), Err(_)) => Err(Unfit::Malformed),
+            (Err(_), Err(_)) => Err(BadStartup::Malformed),
             (Err(_), Ok(_)) => return self.station.numbers.count("idle_timeout"),
             (Ok(Err(error)), _) => return self.station.numbers.count(before_start(&error)),
         };
@@ -99,7 +99,7 @@ impl Postgres {
             (Ok(_), Ok(First::Cancel(request))) => return self.cancel(&request).await,
             // Asked for again after it was declined.
             (Ok(_), Ok(First::Ssl | First::Gss)) => Err(Refusal::Malformed),
-            (Ok(_), Err(unfit)) => Err(unfit.into()),
+            (Ok(_), Err(bad)) => Err(bad.into()),
         };
         self.run(stream, started, used).await;
     }
@@ -202,7 +202,7 @@ impl Postgres {
             }
             Err(_) => {
                 self.station.reached(Err(&ConnectError::Timeout(patience)));
-                return Err(Refusal::DestinationTimeout);
+                return Err(Refusal::Unreached(Unreached::Timeout));
             }
         };
         self.station.reached(Ok(()));
@@ -299,13 +299,13 @@ fn before_start(error: &io::Error) -> &'static str {
 }
 
 /// The message that a client begins with; encryption, which loopback does not need, is declined.
-async fn receive(stream: &mut Stream) -> io::Result<Result<First, Unfit>> {
+async fn receive(stream: &mut Stream) -> io::Result<Result<First, BadStartup>> {
     for offer in 0..=MOST_OFFERS {
         let mut head = [0; 4];
         stream.read_exact(&mut head).await?;
         let length = match startup::length(head) {
             Ok(length) => length,
-            Err(unfit) => return Ok(Err(unfit)),
+            Err(bad) => return Ok(Err(bad)),
         };
         let mut message = vec![0; length];
         stream.read_exact(&mut message).await?;
@@ -314,7 +314,7 @@ async fn receive(stream: &mut Stream) -> io::Result<Result<First, Unfit>> {
             first => return Ok(first),
         }
     }
-    Ok(Err(Unfit::Malformed))
+    Ok(Err(BadStartup::Malformed))
 }
 
 /// Everything that is read from an application before it is known what it wants, and what is

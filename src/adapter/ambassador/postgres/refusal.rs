@@ -1,9 +1,9 @@
 //! Why a session was not started, and what the application is told.
 
-use super::super::connect::{ConnectError, refuses_certificate};
+use super::super::connect::{ConnectError, Unreached, refuses_certificate};
 use super::login::LoginError;
 use super::message::fatal;
-use super::startup::Unfit;
+use super::startup::BadStartup;
 use crate::server::Denied;
 
 /// The names are stable: metrics and the audit log use them.
@@ -17,11 +17,7 @@ pub(super) enum Refusal {
     CredentialUnavailable,
     CredentialUnusable,
     CredentialRefused,
-    CertificateUnavailable,
-    CertificateRefused,
-    DestinationUnreachable,
-    DestinationUntrusted,
-    DestinationTimeout,
+    Unreached(Unreached),
     DestinationFailed,
     /// What the server said itself.
     Said(Vec<u8>),
@@ -51,22 +47,9 @@ impl Refusal {
             Self::CredentialRefused => {
                 ("credential_refused", "28000", "the destination refused the credential")
             }
-            Self::CertificateUnavailable => {
-                ("certificate_unavailable", "57P03", "there is no client certificate at the moment")
-            }
-            Self::CertificateRefused => (
-                "certificate_refused",
-                "28000",
-                "the destination does not take the client certificate",
-            ),
-            Self::DestinationUnreachable => {
-                ("destination_unreachable", "08001", "the destination cannot be reached")
-            }
-            Self::DestinationUntrusted => {
-                ("destination_untrusted", "08001", "the destination cannot be trusted")
-            }
-            Self::DestinationTimeout => {
-                ("destination_timeout", "08001", "the destination did not answer in time")
+            Self::Unreached(why) => {
+                let (state, text) = unreached(*why);
+                (why.code(), state, text)
             }
             Self::DestinationFailed => {
                 ("destination_failed", "08006", "the destination broke off or made no sense")
@@ -87,11 +70,11 @@ impl Refusal {
     }
 }
 
-impl From<Unfit> for Refusal {
-    fn from(unfit: Unfit) -> Self {
-        match unfit {
-            Unfit::Malformed => Self::Malformed,
-            Unfit::Version => Self::Version,
+impl From<BadStartup> for Refusal {
+    fn from(bad: BadStartup) -> Self {
+        match bad {
+            BadStartup::Malformed => Self::Malformed,
+            BadStartup::Version => Self::Version,
         }
     }
 }
@@ -107,15 +90,7 @@ impl From<Denied> for Refusal {
 
 impl From<&ConnectError> for Refusal {
     fn from(error: &ConnectError) -> Self {
-        match error {
-            ConnectError::Resolve(_) | ConnectError::Connect(_) => Self::DestinationUnreachable,
-            ConnectError::Tls(_) | ConnectError::NoTls => Self::DestinationUntrusted,
-            ConnectError::Timeout(_) => Self::DestinationTimeout,
-            ConnectError::NoCertificate(_) => Self::CertificateUnavailable,
-            ConnectError::CertificateUnusable | ConnectError::CertificateRefused(_) => {
-                Self::CertificateRefused
-            }
-        }
+        Self::Unreached(error.into())
     }
 }
 
@@ -124,9 +99,24 @@ impl From<LoginError> for Refusal {
         match error {
             LoginError::Refused => Self::CredentialRefused,
             LoginError::Said(whole) => Self::Said(whole),
-            LoginError::Method(_) | LoginError::Unproven => Self::DestinationUntrusted,
-            LoginError::Io(error) if refuses_certificate(&error) => Self::CertificateRefused,
+            LoginError::Method(_) | LoginError::Unproven => Self::Unreached(Unreached::Untrusted),
+            LoginError::Io(error) if refuses_certificate(&error) => {
+                Self::Unreached(Unreached::CertificateRefused)
+            }
             LoginError::Io(_) => Self::DestinationFailed,
+        }
+    }
+}
+
+/// `SQLSTATE` and text.
+fn unreached(why: Unreached) -> (&'static str, &'static str) {
+    match why {
+        Unreached::Unreachable => ("08001", "the destination cannot be reached"),
+        Unreached::Untrusted => ("08001", "the destination cannot be trusted"),
+        Unreached::Timeout => ("08001", "the destination did not answer in time"),
+        Unreached::NoCertificate => ("57P03", "there is no client certificate at the moment"),
+        Unreached::CertificateRefused => {
+            ("28000", "the destination does not take the client certificate")
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Startup {
 
 /// Why it cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(super) enum BadStartup {
     /// Not a message of the protocol.
     Malformed,
     /// A protocol other than 3.
@@ -45,50 +45,50 @@ pub(super) enum Unfit {
 }
 
 /// How much follows the four bytes of the length.
-pub(super) fn length(head: [u8; 4]) -> Result<usize, Unfit> {
+pub(super) fn length(head: [u8; 4]) -> Result<usize, BadStartup> {
     let total = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
-    if (8..=LONGEST).contains(&total) { Ok(total - 4) } else { Err(Unfit::Malformed) }
+    if (8..=LONGEST).contains(&total) { Ok(total - 4) } else { Err(BadStartup::Malformed) }
 }
 
 /// What follows the length.
-pub(super) fn parse(message: &[u8]) -> Result<First, Unfit> {
-    let (code, rest) = message.split_first_chunk().ok_or(Unfit::Malformed)?;
+pub(super) fn parse(message: &[u8]) -> Result<First, BadStartup> {
+    let (code, rest) = message.split_first_chunk().ok_or(BadStartup::Malformed)?;
     match u32::from_be_bytes(*code) {
         SSL_REQUEST if rest.is_empty() => Ok(First::Ssl),
         GSS_REQUEST if rest.is_empty() => Ok(First::Gss),
         CANCEL_REQUEST if (8..=LONGEST_CANCEL).contains(&rest.len()) => {
-            let total = u32::try_from(message.len() + 4).map_err(|_| Unfit::Malformed)?;
+            let total = u32::try_from(message.len() + 4).map_err(|_| BadStartup::Malformed)?;
             Ok(First::Cancel([&total.to_be_bytes()[..], message].concat()))
         }
-        SSL_REQUEST | GSS_REQUEST | CANCEL_REQUEST => Err(Unfit::Malformed),
+        SSL_REQUEST | GSS_REQUEST | CANCEL_REQUEST => Err(BadStartup::Malformed),
         version if version >> 16 == 3 => {
             let minor = u16::try_from(version & 0xffff).unwrap_or_default();
             Ok(First::Startup(Startup { minor, parameters: parameters(rest)? }))
         }
-        _ => Err(Unfit::Version),
+        _ => Err(BadStartup::Version),
     }
 }
 
 /// Pairs of strings that end with a NUL each, and an empty name at the very end.
-fn parameters(mut rest: &[u8]) -> Result<Vec<Parameter>, Unfit> {
+fn parameters(mut rest: &[u8]) -> Result<Vec<Parameter>, BadStartup> {
     let mut parameters: Vec<Parameter> = Vec::new();
     loop {
         let name = string(&mut rest)?;
         if name.is_empty() {
-            return if rest.is_empty() { Ok(parameters) } else { Err(Unfit::Malformed) };
+            return if rest.is_empty() { Ok(parameters) } else { Err(BadStartup::Malformed) };
         }
         let value = string(&mut rest)?;
         // Which of two counts, is not ours to guess.
         if parameters.iter().any(|(other, _)| other == name) {
-            return Err(Unfit::Malformed);
+            return Err(BadStartup::Malformed);
         }
         parameters.push((name.to_vec(), value.to_vec()));
     }
 }
 
-fn string<'m>(rest: &mut &'m [u8]) -> Result<&'m [u8], Unfit> {
-    let end = rest.iter().position(|byte| *byte == 0).ok_or(Unfit::Malformed)?;
-    let (string, after) = rest.split_at_checked(end).ok_or(Unfit::Malformed)?;
+fn string<'m>(rest: &mut &'m [u8]) -> Result<&'m [u8], BadStartup> {
+    let end = rest.iter().position(|byte| *byte == 0).ok_or(BadStartup::Malformed)?;
+    let (string, after) = rest.split_at_checked(end).ok_or(BadStartup::Malformed)?;
     *rest = after.get(1..).unwrap_or_default();
     Ok(string)
 }
@@ -171,12 +171,12 @@ mod tests {
             b"user\0me\0user\0root\0\0",
             b"",
         ] {
-            assert_eq!(parse(&startup(malformed)), Err(Unfit::Malformed), "{malformed:?}");
+            assert_eq!(parse(&startup(malformed)), Err(BadStartup::Malformed), "{malformed:?}");
         }
-        assert_eq!(parse(&[0, 2, 0, 0, 0]), Err(Unfit::Version));
-        assert_eq!(parse(&[0, 3]), Err(Unfit::Malformed));
+        assert_eq!(parse(&[0, 2, 0, 0, 0]), Err(BadStartup::Version));
+        assert_eq!(parse(&[0, 3]), Err(BadStartup::Malformed));
         for total in [0, 7, 10_001, u32::MAX] {
-            assert_eq!(length(total.to_be_bytes()), Err(Unfit::Malformed), "{total}");
+            assert_eq!(length(total.to_be_bytes()), Err(BadStartup::Malformed), "{total}");
         }
         let user = parsed(&startup(b"user\0me\0\0"));
         assert_eq!(user.encode(b"a\0user\0postgres", b"d"), None);
@@ -190,7 +190,7 @@ mod tests {
         let cancel = [&CANCEL_REQUEST.to_be_bytes()[..], &[7; 8]].concat();
         let Ok(First::Cancel(whole)) = parse(&cancel) else { panic!("no cancel") };
         assert_eq!(whole, [&16_u32.to_be_bytes()[..], &cancel].concat());
-        assert_eq!(parse(&cancel[..8]), Err(Unfit::Malformed));
+        assert_eq!(parse(&cancel[..8]), Err(BadStartup::Malformed));
     }
 
     proptest! {

@@ -5,11 +5,10 @@ use std::time::Duration;
 use http::{HeaderName, header};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
-use super::{JwtSpec, KeyAddress, KeySource, missing};
+use super::{JwtSpec, KeyAddress, KeySource};
 use crate::config::error::{Located, Problem};
 use crate::config::load::Context;
 use crate::config::section::{Section, quoted};
-use crate::config::unknown::closest;
 use crate::scope::is_alike;
 
 const MOST_LEEWAY: Duration = Duration::from_mins(5);
@@ -48,8 +47,7 @@ const NOT_OURS: [&str; 15] = [
 ];
 
 pub(super) fn read(mut section: Section<'_>, context: &Context<'_>) -> Option<JwtSpec> {
-    missing(&section, "issuer", "what tokens have in `iss`: https://id.example.com", context);
-    let issuer = section.string("issuer");
+    let issuer = section.required("issuer", "what tokens have in `iss`: https://id.example.com");
     let audience = audience(&mut section, context);
     let keys = keys(&mut section, issuer.as_ref(), context);
     let ca_cert = section.file_path("jwks_ca").map(|file| file.value);
@@ -83,7 +81,7 @@ pub(super) fn read(mut section: Section<'_>, context: &Context<'_>) -> Option<Jw
 fn audience(section: &mut Section<'_>, context: &Context<'_>) -> Option<Vec<Box<str>>> {
     let hint = "what tokens for this application have in `aud`; without it a token that was \
                 issued for another application would do";
-    missing(section, "audience", hint, context);
+    section.missing("audience", hint);
     if section.is_empty_list("audience") {
         let problem = Problem::at(&section.at("audience"), "an empty list refuses every token");
         context.report.problem(problem.hint(hint));
@@ -143,10 +141,8 @@ fn algorithm(text: &Located<String>, context: &Context<'_>) -> Option<Algorithm>
     };
     let problem = Problem::at(&text.at, message);
     let names = ALGORITHMS.map(|(name, _)| name);
-    context.report.problem(match closest(word, names.into_iter()) {
-        Some(meant) if !is_hmac => problem.hint(format!("did you mean `{meant}`?")),
-        _ => problem.hint(format!("any of {}", names.join(", "))),
-    });
+    let problem = problem.hint(format!("any of {}", names.join(", ")));
+    context.report.problem(if is_hmac { problem } else { problem.did_you_mean(word, names) });
     None
 }
 

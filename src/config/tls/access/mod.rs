@@ -49,10 +49,3 @@ pub(in crate::config) fn read(
     let rules = rule::read(section.tables("rules"), sees, context);
     Some(AccessSpec { jwt: jwt?, rules: rules? })
 }
-
-/// A key that has to be there.
-fn missing(section: &Section<'_>, key: &str, hint: &str, context: &Context<'_>) {
-    if !section.has(key) {
-        context.report.absence(Problem::at(&section.at(key), "is missing").hint(hint));
-    }
-}

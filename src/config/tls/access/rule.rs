@@ -1,6 +1,6 @@
 //! `[[adapters.tls.NAME.rules]]`.
 
-use super::{ClaimTest, ClaimValue, RuleSpec, SanPattern, SpiffePattern, missing};
+use super::{ClaimTest, ClaimValue, RuleSpec, SanPattern, SpiffePattern};
 use crate::config::error::{Located, Problem};
 use crate::config::load::Context;
 use crate::config::scope;
@@ -38,8 +38,7 @@ pub(super) fn read(
 }
 
 fn rule(mut section: Section<'_>, sees: Sees, context: &Context<'_>) -> Option<RuleSpec> {
-    missing(&section, "name", "what the log calls it", context);
-    let name = section.string("name");
+    let name = section.required("name", "what the log calls it");
     for (key, seen, message, hint) in [
         ("san", sees.certificate, NO_CERTIFICATE, CLIENT_AUTH),
         ("spiffe", sees.certificate, NO_CERTIFICATE, CLIENT_AUTH),
@@ -47,8 +46,8 @@ fn rule(mut section: Section<'_>, sees: Sees, context: &Context<'_>) -> Option<R
         ("methods", sees.requests, NO_REQUESTS, HTTP),
         ("paths", sees.requests, NO_REQUESTS, HTTP),
     ] {
-        if section.has(key) && !seen {
-            context.report.problem(Problem::at(&section.at(key), message).hint(hint));
+        if !seen {
+            section.refuse(&[key], message, hint);
         }
     }
     if !CONDITIONS.into_iter().any(|key| section.has(key)) {
