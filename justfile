@@ -96,7 +96,7 @@ advisories:
 unsafe-list:
     @grep -rlE '(allow|expect)\(.*unsafe_code' src tests --include='*.rs' || echo "none"
 
-# Build every fuzz target and run each for a few seconds, from one seed, over the inputs that once failed.
+# Build every fuzz target and run each for a few seconds, from one seed, over the inputs that once failed; as many at a time as there are processors.
 fuzz-smoke:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -107,14 +107,28 @@ fuzz-smoke:
     fi
     # The versions that we ship, not the newest: the main lock file is the only one.
     cp Cargo.lock tests/fuzz/Cargo.lock
+    export CARGO_UNSTABLE_PROFILE_HINT_MOSTLY_UNUSED=true # what tests/fuzz/Cargo.toml asks for
     cargo +nightly fuzz build --fuzz-dir tests/fuzz
+    logs=$(mktemp -d)
+    trap 'rm -rf "$logs"; kill $(jobs -p) 2>/dev/null || true' EXIT
+    # What it says is shown in one piece.
+    smoke() { # TARGET
+        corpus=tests/fuzz/target/corpus/$1
+        mkdir -p "$corpus" "tests/fuzz/regressions/$1"
+        status=0
+        cargo +nightly fuzz run --fuzz-dir tests/fuzz "$1" "$corpus" "tests/fuzz/regressions/$1" -- \
+            -seed={{ fuzz_seed }} -max_total_time={{ fuzz_seconds }} -verbosity=0 -print_funcs=0 -print_final_stats=1 \
+            >"$logs/$1" 2>&1 || status=$?
+        { echo "fuzz $1: {{ fuzz_seconds }} s"; cat "$logs/$1"; } >&2
+        return $status
+    }
+    running=0
     for target in $targets; do
-        echo "fuzz $target: {{ fuzz_seconds }} s"
-        corpus=tests/fuzz/target/corpus/$target
-        mkdir -p "$corpus" "tests/fuzz/regressions/$target"
-        cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" "$corpus" "tests/fuzz/regressions/$target" -- \
-            -seed={{ fuzz_seed }} -max_total_time={{ fuzz_seconds }} -verbosity=0 -print_final_stats=1
+        ((running < $(nproc))) || { wait -n; running=$((running - 1)); }
+        smoke "$target" &
+        running=$((running + 1))
     done
+    for ((; running > 0; running--)); do wait -n; done
 
 # The local door beside a bare hyper server, and the image's binary too: some minutes. `just bench quick` only shows that it works.
 bench *args: musl
