@@ -64,6 +64,32 @@ musl:
     cargo auditable build --locked --release --no-default-features --target {{ musl_target }}
     sha256sum "{{ musl_program }}"
 
+# That the image is the same, bit for bit, when another folder, `target`, CARGO_HOME, time zone and language make it. Needs podman; some minutes.
+reproduce: musl
+    #!/usr/bin/env bash
+    set -euo pipefail
+    other={{ target }}/reproduce
+    rm -rf "$other/source"
+    mkdir -p "$other/source" "$other/cargo"
+    git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x --touch -C "$other/source"
+    # What was downloaded is there under another path.
+    for kept in registry config.toml; do
+        ln -sfn "${CARGO_HOME:-$HOME/.cargo}/$kept" "$other/cargo/$kept"
+    done
+    env CARGO_HOME="$other/cargo" CARGO_TARGET_DIR="$other/target" TZ=Pacific/Kiritimati LC_ALL=C.UTF-8 \
+        just --justfile "$other/source/justfile" --working-directory "$other/source" musl
+    again="$other/target/{{ musl_target }}/release/sidekey"
+    cmp "{{ musl_program }}" "$again"
+    digest() { # PROGRAM FOLDER
+        ENGINE=podman just pack "$1" "$2" sidekey-reproduce --no-cache >&2
+        podman image inspect -f '{{{{ .Digest }}' sidekey-reproduce
+    }
+    first=$(digest "{{ musl_program }}" "$other/image")
+    second=$(TZ=Pacific/Kiritimati digest "$again" "$other/source/target/image")
+    podman image rm --force sidekey-reproduce >/dev/null
+    echo "image $first, and again $second"
+    [[ "$first" == "$second" ]]
+
 # The cases that the dev server and a real Vault must answer alike.
 conformance *args:
     VAULT_BIN="$(tests/vault/build.sh)" cargo test --test conformance {{ args }}
@@ -155,32 +181,36 @@ shell:
     done
 
 # The container image `sidekey`, and under its version.
-image: musl
+image: musl (pack musl_program "target/image" "sidekey")
+
+# Makes an image of a binary and the Dockerfile, in a folder of its own.
+[private]
+pack program folder name *options:
     #!/usr/bin/env bash
     set -euo pipefail
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
     epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-    mkdir -p target/image
-    cp "{{ musl_program }}" compose/Dockerfile target/image/
+    mkdir -p "{{ folder }}"
+    cp "{{ program }}" compose/Dockerfile "{{ folder }}/"
     # podman's digest says nothing of the time of the build; docker's classic builder stamps it.
     engine=${ENGINE:-docker}
     reproducible=()
     [[ "$engine" != podman ]] || reproducible=(--timestamp "$epoch" --format docker)
-    "$engine" build "${reproducible[@]}" -t sidekey -t "sidekey:$version" \
+    "$engine" build "${reproducible[@]}" {{ options }} -t "{{ name }}" -t "{{ name }}:$version" \
         --build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD)" \
-        --build-arg "CREATED=$(date --utc --date="@$epoch" +%FT%TZ)" target/image
-    "$engine" image inspect -f '{{{{ .Id }} {{{{ .Size }} bytes' sidekey
+        --build-arg "CREATED=$(date --utc --date="@$epoch" +%FT%TZ)" "{{ folder }}"
+    "$engine" image inspect -f '{{{{ .Id }} {{{{ .Size }} bytes' "{{ name }}"
 
 # Known vulnerabilities in the image's binary, by the list of crates in it. Not part of CI, as `advisories`. Needs `cargo install cargo-audit`.
 scan *args: musl
     cargo audit {{ args }} bin "{{ musl_program }}"
 
-# A bill of materials of the image (CycloneDX), in target/image/sidekey.cdx.json. Needs `cargo install cargo-cyclonedx`.
-sbom:
-    cargo cyclonedx --format json --no-default-features --target {{ musl_target }} --override-filename sidekey.cdx
+# A bill of materials of the image (CycloneDX), in target/image/sidekey.cdx.json, and that it names the crates that the binary does. Needs `cargo install cargo-cyclonedx rust-audit-info`.
+sbom: musl
+    cargo cyclonedx --quiet --format json --no-default-features --target {{ musl_target }} --override-filename sidekey.cdx
     mkdir -p target/image
     mv sidekey.cdx.json target/image/
-    @printf '%s components\n' "$(grep -c '"purl": "pkg:cargo' target/image/sidekey.cdx.json)"
+    rust-audit-info "{{ musl_program }}" | tests/containers/bill.py target/image/sidekey.cdx.json
 
 # The real Kubernetes API server, etcd and kustomize: build them once, and print where they are.
 kubernetes:
@@ -191,7 +221,7 @@ containers *args:
     cargo test --locked --test containers -- {{ args }}
 
 # Generated requests, good and bad, to every operation that openapi.yaml describes: no answer may be one that it does not. Some seconds.
-api:
+api served="":
     #!/usr/bin/env bash
     set -euo pipefail
     venv={{ cache }}/schemathesis-{{ schemathesis }}
@@ -200,15 +230,21 @@ api:
         "$venv/bin/pip" install --quiet "schemathesis=={{ schemathesis }}"
     fi
     cargo build --locked
-    tests/api/scan.sh "{{ target }}/debug/sidekey" "$venv/bin/schemathesis"
+    tests/api/scan.sh "{{ target }}/debug/sidekey" "$venv/bin/schemathesis" {{ served }}
 
-# What `docker-compose`, AppArmor's parser and kustomize make of our files, and what linters have against them.
+# The same to the image's binary.
+api-image: musl (api musl_program)
+
+# What `docker-compose`, Docker Compose 2, AppArmor's parser and kustomize make of our files, and what linters have against them.
 manifests: linters
     #!/usr/bin/env bash
     set -euo pipefail
     "{{ cache }}/hadolint-{{ hadolint }}/bin/hadolint" --failure-threshold style compose/Dockerfile compose/app/Dockerfile tests/containers/images/*.Dockerfile
-    docker-compose -f compose/compose.yaml config --quiet
-    docker-compose -f compose/compose.yaml -f compose/compose.apparmor.yaml config --quiet
+    compose_2=$(tests/compose/build.sh)
+    for compose in docker-compose "$compose_2"; do
+        "$compose" -f compose/compose.yaml config --quiet
+        "$compose" -f compose/compose.yaml -f compose/compose.apparmor.yaml config --quiet
+    done
     apparmor_parser --skip-kernel-load --skip-cache compose/apparmor.profile
     score() { # FOLDER OPTION...
         "$kubernetes" kustomize build "k8s/$1" | "{{ cache }}/kube-score-{{ kube_score }}/kube-score" score \

@@ -47,6 +47,10 @@ fn main() -> ExitCode {
     let docker = engine::missing_docker();
     let kubernetes = cluster::missing();
     let pods = docker.clone().or_else(pod::missing).or_else(|| kubernetes.clone());
+    let compose_2 = docker.clone().or_else(|| {
+        let missing = project::compose_2().is_none();
+        missing.then(|| "takes COMPOSE_BIN".into())
+    });
     let mut trials = vec![
         trial("pods_start_in_order_and_jobs_end", pods.as_ref(), pod::in_order),
         trial(
@@ -65,6 +69,11 @@ fn main() -> ExitCode {
             signature::of_a_rotated_key,
         ),
         trial("one_command_brings_a_killed_sidecar_back", docker.as_ref(), restart::one_command),
+        trial(
+            "compose_2_brings_the_project_up_and_down",
+            compose_2.as_ref(),
+            restart::by_compose_2,
+        ),
         trial(
             "a_new_sidecar_leaves_the_application_alone",
             docker.as_ref(),

@@ -33,6 +33,16 @@ impl Project {
         self
     }
 
+    /// Run by the second Docker Compose, which is a plugin of the engine's command line.
+    pub fn by_compose_2(self) -> Self {
+        let plugins = self.folder.path().join("run-by/cli-plugins");
+        std::fs::create_dir_all(&plugins).unwrap();
+        let compose = compose_2().unwrap();
+        std::os::unix::fs::symlink(compose, plugins.join("docker-compose")).unwrap();
+        let config = plugins.parent().unwrap().to_str().unwrap().to_owned();
+        self.with("DOCKER_CONFIG", &config)
+    }
+
     /// A program in the project's folder, with the project's environment.
     pub fn command(&self, program: impl Into<PathBuf>) -> Command {
         let program: PathBuf = program.into();
@@ -120,6 +130,11 @@ impl Drop for Project {
             }
         }
     }
+}
+
+/// The second Docker Compose, where one is named: `tests/compose/build.sh` builds it.
+pub fn compose_2() -> Option<PathBuf> {
+    std::env::var_os("COMPOSE_BIN").map(PathBuf::from)
 }
 
 /// One place in a file of the project's copy.
