@@ -64,7 +64,7 @@ musl:
     cargo auditable build --locked --release --no-default-features --target {{ musl_target }}
     sha256sum "{{ musl_program }}"
 
-# That the image is the same, bit for bit, when another folder, `target`, CARGO_HOME, time zone and language make it. Needs podman; some minutes.
+# That the binary is the same, bit for bit, and podman's image has the same ID, when another folder, `target`, CARGO_HOME, time zone and language make it. Needs podman; some minutes.
 reproduce: musl
     #!/usr/bin/env bash
     set -euo pipefail
@@ -80,12 +80,12 @@ reproduce: musl
         just --justfile "$other/source/justfile" --working-directory "$other/source" musl
     again="$other/target/{{ musl_target }}/release/sidekey"
     cmp "{{ musl_program }}" "$again"
-    digest() { # PROGRAM FOLDER
+    pack() { # PROGRAM FOLDER
         ENGINE=podman just pack "$1" "$2" sidekey-reproduce --no-cache >&2
-        podman image inspect -f '{{{{ .Digest }}' sidekey-reproduce
+        podman image inspect -f '{{{{ .Id }}' sidekey-reproduce
     }
-    first=$(digest "{{ musl_program }}" "$other/image")
-    second=$(TZ=Pacific/Kiritimati digest "$again" "$other/source/target/image")
+    first=$(pack "{{ musl_program }}" "$other/image")
+    second=$(TZ=Pacific/Kiritimati pack "$again" "$other/source/target/image")
     podman image rm --force sidekey-reproduce >/dev/null
     echo "image $first, and again $second"
     [[ "$first" == "$second" ]]
@@ -192,10 +192,13 @@ pack program folder name *options:
     epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
     mkdir -p "{{ folder }}"
     cp "{{ program }}" compose/Dockerfile "{{ folder }}/"
-    # podman's digest says nothing of the time of the build; docker's classic builder stamps it.
+    chmod 755 "{{ folder }}/sidekey"
+    # podman's image in OCI's format says nothing of the time and the machine; in docker's it names the
+    # container that it was built in, and docker's classic builder stamps the time. What OCI's cannot
+    # hold is the HEALTHCHECK.
     engine=${ENGINE:-docker}
     reproducible=()
-    [[ "$engine" != podman ]] || reproducible=(--timestamp "$epoch" --format docker)
+    [[ "$engine" != podman ]] || reproducible=(--timestamp "$epoch" --format oci)
     "$engine" build "${reproducible[@]}" {{ options }} -t "{{ name }}" -t "{{ name }}:$version" \
         --build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD)" \
         --build-arg "CREATED=$(date --utc --date="@$epoch" +%FT%TZ)" "{{ folder }}"
