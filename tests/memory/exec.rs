@@ -10,13 +10,13 @@ use super::support::eventually;
 use super::support::needle::Needles;
 use super::support::vault::{Dev, TestVault};
 
-const ENV: [&str; 6] =
+const GIVEN: [&str; 6] =
     ["--env", "QUOTED=app/quoted", "--env", "LONG=app/long", "--file", "FILE=app/encoded"];
 
-/// Started again with other values, then one whose files are written anew.
+/// A program that is started again with other values, and one whose files are written anew.
 pub fn run(vault: &Dev, mode: Mode) {
-    let more = ["--env", "ALL=app", "--restart-on-change"];
-    change(vault, mode, "restarted", &more, "program started");
+    let restart = ["--env", "ALL=app", "--restart-on-change"];
+    change(vault, mode, "restarted", &restart, "program started");
     change(
         vault,
         mode,
@@ -44,7 +44,7 @@ fn change(vault: &Dev, mode: Mode, name: &'static str, flags: &[&str], changed: 
         .env("PATH", "/usr/bin:/bin")
         .env("VAULT_ADDR", &vault.url())
         .env("VAULT_TOKEN", &vault_token)
-        .args(&ENV)
+        .args(&GIVEN)
         .args(flags)
         .args(&["--debounce", "0s", "--", "sh", "-c", script])
         .spawn();
