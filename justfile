@@ -86,7 +86,7 @@ reproduce: musl
     }
     first=$(pack "{{ musl_program }}" "$other/image")
     second=$(TZ=Pacific/Kiritimati pack "$again" "$other/source/target/image")
-    podman image rm --force sidekey-reproduce >/dev/null
+    podman image rm --force "$second" >/dev/null # with all its names
     echo "image $first, and again $second"
     [[ "$first" == "$second" ]]
 
