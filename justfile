@@ -64,6 +64,32 @@ musl:
     cargo auditable build --locked --release --no-default-features --target {{ musl_target }}
     sha256sum "{{ musl_program }}"
 
+# That the binary is the same, bit for bit, and podman's image has the same ID, when another folder, `target`, CARGO_HOME, time zone and language make it. Needs podman; some minutes.
+reproduce: musl
+    #!/usr/bin/env bash
+    set -euo pipefail
+    other={{ target }}/reproduce
+    rm -rf "$other/source"
+    mkdir -p "$other/source" "$other/cargo"
+    git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x --touch -C "$other/source"
+    # What was downloaded is there under another path.
+    for kept in registry config.toml; do
+        ln -sfn "${CARGO_HOME:-$HOME/.cargo}/$kept" "$other/cargo/$kept"
+    done
+    env CARGO_HOME="$other/cargo" CARGO_TARGET_DIR="$other/target" TZ=Pacific/Kiritimati LC_ALL=C.UTF-8 \
+        just --justfile "$other/source/justfile" --working-directory "$other/source" musl
+    again="$other/target/{{ musl_target }}/release/sidekey"
+    cmp "{{ musl_program }}" "$again"
+    pack() { # PROGRAM FOLDER
+        ENGINE=podman just pack "$1" "$2" sidekey-reproduce --no-cache >&2
+        podman image inspect -f '{{{{ .Id }}' sidekey-reproduce
+    }
+    first=$(pack "{{ musl_program }}" "$other/image")
+    second=$(TZ=Pacific/Kiritimati pack "$again" "$other/source/target/image")
+    podman image rm --force "$second" >/dev/null # with all its names
+    echo "image $first, and again $second"
+    [[ "$first" == "$second" ]]
+
 # The cases that the dev server and a real Vault must answer alike.
 conformance *args:
     VAULT_BIN="$(tests/vault/build.sh)" cargo test --test conformance {{ args }}
@@ -96,7 +122,7 @@ advisories:
 unsafe-list:
     @grep -rlE '(allow|expect)\(.*unsafe_code' src tests --include='*.rs' || echo "none"
 
-# Build every fuzz target and run each for a few seconds, from one seed, over the inputs that once failed.
+# Build every fuzz target and run each for a few seconds, from one seed, over the inputs that once failed; as many at a time as there are processors.
 fuzz-smoke:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -107,14 +133,28 @@ fuzz-smoke:
     fi
     # The versions that we ship, not the newest: the main lock file is the only one.
     cp Cargo.lock tests/fuzz/Cargo.lock
+    export CARGO_UNSTABLE_PROFILE_HINT_MOSTLY_UNUSED=true # what tests/fuzz/Cargo.toml asks for
     cargo +nightly fuzz build --fuzz-dir tests/fuzz
+    logs=$(mktemp -d)
+    trap 'rm -rf "$logs"; kill $(jobs -p) 2>/dev/null || true' EXIT
+    # What it says is shown in one piece.
+    smoke() { # TARGET
+        corpus=tests/fuzz/target/corpus/$1
+        mkdir -p "$corpus" "tests/fuzz/regressions/$1"
+        status=0
+        cargo +nightly fuzz run --fuzz-dir tests/fuzz "$1" "$corpus" "tests/fuzz/regressions/$1" -- \
+            -seed={{ fuzz_seed }} -max_total_time={{ fuzz_seconds }} -verbosity=0 -print_funcs=0 -print_final_stats=1 \
+            >"$logs/$1" 2>&1 || status=$?
+        { echo "fuzz $1: {{ fuzz_seconds }} s"; cat "$logs/$1"; } >&2
+        return $status
+    }
+    running=0
     for target in $targets; do
-        echo "fuzz $target: {{ fuzz_seconds }} s"
-        corpus=tests/fuzz/target/corpus/$target
-        mkdir -p "$corpus" "tests/fuzz/regressions/$target"
-        cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" "$corpus" "tests/fuzz/regressions/$target" -- \
-            -seed={{ fuzz_seed }} -max_total_time={{ fuzz_seconds }} -verbosity=0 -print_final_stats=1
+        ((running < $(nproc))) || { wait -n; running=$((running - 1)); }
+        smoke "$target" &
+        running=$((running + 1))
     done
+    for ((; running > 0; running--)); do wait -n; done
 
 # The local door beside a bare hyper server, and the image's binary too: some minutes. `just bench quick` only shows that it works.
 bench *args: musl
@@ -141,32 +181,39 @@ shell:
     done
 
 # The container image `sidekey`, and under its version.
-image: musl
+image: musl (pack musl_program "target/image" "sidekey")
+
+# Makes an image of a binary and the Dockerfile, in a folder of its own.
+[private]
+pack program folder name *options:
     #!/usr/bin/env bash
     set -euo pipefail
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
     epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-    mkdir -p target/image
-    cp "{{ musl_program }}" compose/Dockerfile target/image/
-    # podman's digest says nothing of the time of the build; docker's classic builder stamps it.
+    mkdir -p "{{ folder }}"
+    cp "{{ program }}" compose/Dockerfile "{{ folder }}/"
+    chmod 755 "{{ folder }}/sidekey"
+    # podman's image in OCI's format says nothing of the time and the machine; in docker's it names the
+    # container that it was built in, and docker's classic builder stamps the time. What OCI's cannot
+    # hold is the HEALTHCHECK.
     engine=${ENGINE:-docker}
     reproducible=()
-    [[ "$engine" != podman ]] || reproducible=(--timestamp "$epoch" --format docker)
-    "$engine" build "${reproducible[@]}" -t sidekey -t "sidekey:$version" \
+    [[ "$engine" != podman ]] || reproducible=(--timestamp "$epoch" --format oci)
+    "$engine" build "${reproducible[@]}" {{ options }} -t "{{ name }}" -t "{{ name }}:$version" \
         --build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD)" \
-        --build-arg "CREATED=$(date --utc --date="@$epoch" +%FT%TZ)" target/image
-    "$engine" image inspect -f '{{{{ .Id }} {{{{ .Size }} bytes' sidekey
+        --build-arg "CREATED=$(date --utc --date="@$epoch" +%FT%TZ)" "{{ folder }}"
+    "$engine" image inspect -f '{{{{ .Id }} {{{{ .Size }} bytes' "{{ name }}"
 
 # Known vulnerabilities in the image's binary, by the list of crates in it. Not part of CI, as `advisories`. Needs `cargo install cargo-audit`.
 scan *args: musl
     cargo audit {{ args }} bin "{{ musl_program }}"
 
-# A bill of materials of the image (CycloneDX), in target/image/sidekey.cdx.json. Needs `cargo install cargo-cyclonedx`.
-sbom:
-    cargo cyclonedx --format json --no-default-features --target {{ musl_target }} --override-filename sidekey.cdx
+# A bill of materials of the image (CycloneDX), in target/image/sidekey.cdx.json, and that it names the crates that the binary does. Needs `cargo install cargo-cyclonedx rust-audit-info`.
+sbom: musl
+    cargo cyclonedx --quiet --format json --no-default-features --target {{ musl_target }} --override-filename sidekey.cdx
     mkdir -p target/image
     mv sidekey.cdx.json target/image/
-    @printf '%s components\n' "$(grep -c '"purl": "pkg:cargo' target/image/sidekey.cdx.json)"
+    rust-audit-info "{{ musl_program }}" | tests/containers/bill.py target/image/sidekey.cdx.json
 
 # The real Kubernetes API server, etcd and kustomize: build them once, and print where they are.
 kubernetes:
@@ -177,7 +224,7 @@ containers *args:
     cargo test --locked --test containers -- {{ args }}
 
 # Generated requests, good and bad, to every operation that openapi.yaml describes: no answer may be one that it does not. Some seconds.
-api:
+api served="":
     #!/usr/bin/env bash
     set -euo pipefail
     venv={{ cache }}/schemathesis-{{ schemathesis }}
@@ -186,15 +233,21 @@ api:
         "$venv/bin/pip" install --quiet "schemathesis=={{ schemathesis }}"
     fi
     cargo build --locked
-    tests/api/scan.sh "{{ target }}/debug/sidekey" "$venv/bin/schemathesis"
+    tests/api/scan.sh "{{ target }}/debug/sidekey" "$venv/bin/schemathesis" {{ served }}
 
-# What `docker-compose`, AppArmor's parser and kustomize make of our files, and what linters have against them.
+# The same to the image's binary.
+api-image: musl (api musl_program)
+
+# What `docker-compose`, Docker Compose 2, AppArmor's parser and kustomize make of our files, and what linters have against them.
 manifests: linters
     #!/usr/bin/env bash
     set -euo pipefail
     "{{ cache }}/hadolint-{{ hadolint }}/bin/hadolint" --failure-threshold style compose/Dockerfile compose/app/Dockerfile tests/containers/images/*.Dockerfile
-    docker-compose -f compose/compose.yaml config --quiet
-    docker-compose -f compose/compose.yaml -f compose/compose.apparmor.yaml config --quiet
+    compose_2=$(tests/compose/build.sh)
+    for compose in docker-compose "$compose_2"; do
+        "$compose" -f compose/compose.yaml config --quiet
+        "$compose" -f compose/compose.yaml -f compose/compose.apparmor.yaml config --quiet
+    done
     apparmor_parser --skip-kernel-load --skip-cache compose/apparmor.profile
     score() { # FOLDER OPTION...
         "$kubernetes" kustomize build "k8s/$1" | "{{ cache }}/kube-score-{{ kube_score }}/kube-score" score \

@@ -9,7 +9,7 @@ use crate::adapter::exec::{By, Exec, OnChange, Supply, Wanted};
 use crate::cli::{ExecArgs, LogArgs};
 use crate::config::{self, Config, Flags};
 use crate::error::Error;
-use crate::memory::Hardening;
+use crate::memory::{Hardening, scrubbed};
 use crate::observe::event;
 
 pub(super) fn run(args: ExecArgs, log: &LogArgs, hardening: &Hardening) -> Result<ExitCode, Error> {
@@ -30,7 +30,8 @@ pub(super) fn run(args: ExecArgs, log: &LogArgs, hardening: &Hardening) -> Resul
     let (debounce, grace) = (args.debounce, args.grace);
     let exec = Exec { command: args.command, wanted, withheld, on_change, debounce, grace };
     let runtime = super::runtime(1)?;
-    let outcome = runtime.block_on(async {
+    // Values pass this thread, which then waits for as long as the program runs.
+    let outcome = runtime.block_on(scrubbed(async {
         // As process 1 of a container nothing ends us by itself, a wait for Vault included.
         let mut signals = listen_to_signals()?;
         let started = tokio::select! {
@@ -38,7 +39,7 @@ pub(super) fn run(args: ExecArgs, log: &LogArgs, hardening: &Hardening) -> Resul
             _ = signals.next() => return Ok(Outcome::Ended(ExitCode::from(STOPPED))),
         };
         if args.once { once(&exec, started).await } else { watch(&exec, started).await }
-    });
+    }));
     runtime.shutdown_background();
     match outcome? {
         Outcome::Ended(code) => Ok(code),

@@ -15,7 +15,7 @@
 //!    thread keeps of them for its next allocations is wiped.
 //! 5. Threads clear registers and stack before they sleep ([`scrub`]), registers when a
 //!    [`SecretBuf`] is finished or dropped, and both after each step of a login or a handshake
-//!    of an ambassador ([`scrubbed`]).
+//!    of an ambassador, and of what looks after a program ([`scrubbed`]).
 //! 6. Secrets that arrive by environment are taken out of it before any thread starts
 //!    ([`take_env`], [`take_token`]); secrets that arrive by file are read straight into a [`SecretBuf`]
 //!    ([`SecretBuf::read_file`]).

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     let kubernetes = trials::missing(&cluster::NEEDS);
     let pods = docker.clone().or_else(|| trials::missing(&pod::NEEDS)).or(kubernetes.clone());
     let with_docker = |name: &str, run: fn()| trial_lacking(name, docker.clone(), run);
+    let compose_2 = docker.clone().or_else(|| project::COMPOSE_2.missing());
     let mut trials = vec![
         trial_lacking("pods_start_in_order_and_jobs_end", pods, pod::in_order),
         trial_lacking(
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         with_docker("compose_project_holds_against_the_attacks", serving::compose_project),
         trial("a_signature_of_vault_is_verified", &signature::NEEDS, signature::of_a_rotated_key),
         with_docker("one_command_brings_a_killed_sidecar_back", restart::one_command),
+        trial_lacking("compose_2_brings_the_project_up_and_down", compose_2, restart::by_compose_2),
         with_docker("a_new_sidecar_leaves_the_application_alone", restart::sidecar_alone),
         with_docker("compose_project_holds_over_tcp", tcp_door::attacked),
         with_docker("the_attacks_are_real", control::attacked),

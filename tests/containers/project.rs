@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::engine::{attempt, docker, image, images};
+use crate::support::trials::Component;
 
 /// A copy of a project's folder, and the name under which it runs.
 pub struct Project {
@@ -31,6 +32,16 @@ impl Project {
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.variables.push((name, value.to_owned()));
         self
+    }
+
+    /// Run by the second Docker Compose, which is a plugin of the engine's command line.
+    pub fn by_compose_2(self) -> Self {
+        let plugins = self.folder.path().join("run-by/cli-plugins");
+        std::fs::create_dir_all(&plugins).unwrap();
+        let compose = compose_2().unwrap();
+        std::os::unix::fs::symlink(compose, plugins.join("docker-compose")).unwrap();
+        let config = plugins.parent().unwrap().to_str().unwrap().to_owned();
+        self.with("DOCKER_CONFIG", &config)
     }
 
     /// A program in the project's folder, with the project's environment.
@@ -120,6 +131,14 @@ impl Drop for Project {
             }
         }
     }
+}
+
+/// Where one is named.
+pub const COMPOSE_2: Component =
+    Component::new("Docker Compose 2 (tests/compose/build.sh)", || compose_2().is_some());
+
+fn compose_2() -> Option<PathBuf> {
+    std::env::var_os("COMPOSE_BIN").map(PathBuf::from)
 }
 
 /// One place in a file of the project's copy.

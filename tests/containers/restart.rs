@@ -24,6 +24,21 @@ pub fn one_command() {
     assert_eq!(project.leftovers(), Vec::<String>::new());
 }
 
+/// The same commands with the second Docker Compose.
+pub fn by_compose_2() {
+    let project = Project::of("compose", "skc").by_compose_2();
+    project.up();
+    eventually("the page", || page(&project));
+    // Its own mark on what it started: the first one says "1.29.2".
+    let labels = &inspect(&project.container("app"))["Config"]["Labels"];
+    let version = labels["com.docker.compose.version"].as_str().unwrap();
+    assert!(version.trim_start_matches('v').starts_with("2."), "{version}");
+    project.up();
+    eventually("the page again", || page(&project));
+    project.down();
+    assert_eq!(project.leftovers(), Vec::<String>::new());
+}
+
 /// Where Vault is still the same: a new token and a new sidecar, and the application goes on.
 pub fn sidecar_alone() {
     let project = Project::of("compose", "sks");

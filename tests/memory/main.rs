@@ -16,6 +16,7 @@ mod client;
 mod control;
 mod degraded;
 mod dump;
+mod exec;
 mod failures;
 mod keystores;
 mod leased;
@@ -63,13 +64,15 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-const SIMPLE: [(&str, Test); 23] = [
+const SIMPLE: [(&str, Test); 25] = [
     ("the_search_finds_every_form", support::needle::check_search),
     ("a_planted_copy_is_found", control::planted),
     ("an_open_descriptor_of_secret_memory_is_found", control::open_descriptor),
     ("without_memory_to_lock_what_is_held_is_found", control::plain),
     ("failures", || failures::run(&Dev::start(), Protected)),
     ("control_failures_are_found", || failures::run(&Dev::start(), Unprotected)),
+    ("who_runs_a_program", || exec::run(&Dev::start(), Protected)),
+    ("control_who_runs_a_program_is_found", || exec::run(&Dev::start(), Unprotected)),
     ("leases", || leased::run(&Dev::start(), Protected)),
     ("control_leases_are_found", || leased::run(&Dev::start(), Unprotected)),
     ("keystores", || keystores::run(&Dev::start(), Protected)),

@@ -22,12 +22,17 @@ pub enum Mode {
 
 impl Mode {
     pub fn builder(self) -> Builder {
+        self.builder_of("serve")
+    }
+
+    /// Another of its commands.
+    pub fn builder_of(self, subcommand: &str) -> Builder {
         match self {
-            Self::Protected => Builder::serve(),
+            Self::Protected => Builder::of(subcommand),
             Self::Unprotected => {
                 let mut command = clean(std::env::current_exe().unwrap());
                 command.arg("helper=sidekey");
-                Builder::serve_by(command).uid(65534).memlock(0)
+                Builder::by(command, subcommand).uid(65534).memlock(0)
             }
         }
     }

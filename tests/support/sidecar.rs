@@ -53,7 +53,7 @@ pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
 impl Builder {
     /// `sidekey serve`, logging JSON at debug level, with an otherwise empty environment.
     pub fn serve() -> Self {
-        Self::serve_by(binary())
+        Self::of("serve")
     }
 
     /// Another of its commands.
@@ -61,12 +61,8 @@ impl Builder {
         Self::by(binary(), subcommand)
     }
 
-    /// `serve` by another program than the binary.
-    pub fn serve_by(command: Command) -> Self {
-        Self::by(command, "serve")
-    }
-
-    fn by(mut command: Command, subcommand: &str) -> Self {
+    /// Another of its commands by another program.
+    pub fn by(mut command: Command, subcommand: &str) -> Self {
         command.args(["--log-format", "json", "--log-level", "debug", subcommand]);
         let folder = tempfile::tempdir().unwrap();
         // Not the folder: of a home, the sandbox lets in the files that are there alone.

@@ -15,6 +15,7 @@ use crate::cache::{ReadError, SecretCache};
 use crate::config::{Config, SecretName};
 use crate::error::Error;
 use crate::lease::Handle;
+use crate::memory::scrub;
 use crate::observe::{Metrics, event};
 use crate::secret::{Etag, EtagKey, Secret};
 use crate::vault::{FetchThread, Upstream};
@@ -90,7 +91,7 @@ impl Supply {
                 let field = field.as_deref().unwrap_or_default();
                 failed(&format!("the secret has no field {field:?}"))
             })?;
-            let fingerprint = Fingerprint::Of(self.key.tag(&bytes));
+            let fingerprint = self.fingerprint(&bytes);
             values.push(Value { wanted, bytes, fingerprint });
         }
         Ok(values)
@@ -124,9 +125,16 @@ impl Supply {
                 return Fingerprint::Gone;
             };
             let content = content(wanted, &served.secret);
-            content.map_or(Fingerprint::Lacking, |bytes| Fingerprint::Of(self.key.tag(&bytes)))
+            content.map_or(Fingerprint::Lacking, |bytes| self.fingerprint(&bytes))
         };
         wanted.iter().map(now).collect()
+    }
+
+    fn fingerprint(&self, bytes: &Bytes) -> Fingerprint {
+        let tag = self.key.tag(bytes);
+        // The hash leaves its last block on the stack.
+        scrub();
+        Fingerprint::Of(tag)
     }
 
     /// Changes with the end of every fetch.
