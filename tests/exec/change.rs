@@ -13,7 +13,7 @@ use crate::support::vault::TestVault as _;
 #[test]
 fn a_change_restarts_it_with_the_new_value() {
     let stage = Stage::new();
-    let script = "echo \"$PGPASSWORD\"; trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done";
+    let script = "trap 'echo bye; exit 0' TERM; echo \"$PGPASSWORD\"; while :; do sleep 0.05; done";
     let mut flags = BOTH.to_vec();
     flags.extend(["--restart-on-change", "--debounce", "100ms"]);
     let (mut child, mut lines) = start(&mut stage.exec(&flags, script));
@@ -94,7 +94,7 @@ const RESTART: [&str; 7] = [
     "0s",
 ];
 const TALK: &str =
-    "echo \"$PGPASSWORD\"; trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done";
+    "trap 'echo bye; exit 0' TERM; echo \"$PGPASSWORD\"; while :; do sleep 0.05; done";
 const SIGNAL: [&str; 6] =
     ["--file", "FILE=db/password", "--signal-on-change", "USR1", "--debounce", "0s"];
 const RELATE: &str = "trap 'cat $FILE; echo' USR1; cat $FILE; echo; while :; do sleep 0.05; done";
