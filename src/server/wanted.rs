@@ -31,7 +31,7 @@ pub(super) struct Waiting<'a> {
 
 impl Waiting<'_> {
     fn is_still_admitted(&self) -> bool {
-        self.admitted.still_stands(self.judge, self.policy)
+        self.admitted.standing(self.judge).holds(self.policy)
     }
 }
 
@@ -90,21 +90,8 @@ impl Wanted {
             let (served, tags) = self.fetch_now(source, declared).await?;
             return Ok(Fetched::Value(served, tags));
         };
-        // Boxed, as what fetches: seldom needed, and large.
-        Box::pin(self.wait_for_another(wait, source, declared, head, etag, waiting)).await
-    }
-
-    async fn wait_for_another<'d, S: Source>(
-        &self,
-        wait: Duration,
-        source: &S,
-        declared: &'d Declared,
-        head: &Head<'_>,
-        etag: impl Fn(&Secret) -> Option<HeaderValue>,
-        waiting: &Waiting<'_>,
-    ) -> Result<Fetched<'d>, ReadError> {
-        let patience = tokio::time::sleep(wait);
-        tokio::pin!(patience);
+        // Boxed, as what fetches below: seldom needed, and not to make each request's future larger.
+        let mut patience = Box::pin(tokio::time::sleep(wait));
         let (mut last, mut uncached) = (false, 0);
         loop {
             let changes = source.changes(&declared.name);

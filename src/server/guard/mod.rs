@@ -184,22 +184,13 @@ impl Standing {
     /// Whether it would still be admitted: the rules are the same, and so are the tokens of those
     /// that matched. What a caller waits for is not given to it on the strength of others.
     pub(super) fn holds(&self, now: &SharedPolicy) -> bool {
-        stands(&self.matched, self.generations, &self.policy, now)
+        let rules = self.matched.rules(&self.policy);
+        Arc::ptr_eq(&now.load(), &self.policy)
+            && rules.fold(0u64, |sum, rule| sum.wrapping_add(rule.generation())) == self.generations
     }
-}
-
-fn stands(matched: &Matched, generations: u64, judge: &Arc<Policy>, now: &SharedPolicy) -> bool {
-    let rules = matched.rules(judge);
-    Arc::ptr_eq(&now.load(), judge)
-        && rules.fold(0u64, |sum, rule| sum.wrapping_add(rule.generation())) == generations
 }
 
 impl<'r> Admitted<'r> {
-    /// [`Standing::holds`], for a request that `judge` admitted.
-    pub(super) fn still_stands(&self, judge: &Arc<Policy>, now: &SharedPolicy) -> bool {
-        stands(&self.candidate.matched, self.candidate.generations, judge, now)
-    }
-
     /// Why it was admitted by `policy`.
     pub(super) fn standing(&self, policy: &Arc<Policy>) -> Standing {
         let Candidate { matched, generations, .. } = &self.candidate;
