@@ -55,6 +55,17 @@ pub(super) struct Waits {
     pub(super) is_new: bool,
 }
 
+impl Last {
+    /// Until the next attempt with the same credential, if ever.
+    fn left(&self) -> Option<Duration> {
+        self.again_at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn forbids(&self, credential: Fingerprint) -> bool {
+        self.credential == credential && self.left().is_none_or(|left| !left.is_zero())
+    }
+}
+
 impl LastRefusal {
     pub(super) fn new(has_file: bool) -> Self {
         let backoff = RefCell::new(Backoff::new(Duration::from_secs(1), LONGEST));
@@ -86,20 +97,15 @@ impl LastRefusal {
     /// Whether `credential` is one that was refused, and its time has not come.
     pub(super) fn forbids(&self, credential: Fingerprint) -> Option<Waits> {
         let last = self.last.borrow();
-        let last = last.as_ref().filter(|last| last.credential == credential)?;
-        let left = last.again_at.map(|at| at.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
-            return None;
-        }
-        let look_in = left.map_or(LOOK, |left| left.min(LOOK));
-        let is_new = left.is_none() && !self.said.replace(true);
+        let last = last.as_ref().filter(|last| last.forbids(credential))?;
+        let look_in = last.left().map_or(LOOK, |left| left.min(LOOK));
+        let is_new = last.again_at.is_none() && !self.said.replace(true);
         Some(Waits { error: last.error.clone(), look_in, is_new })
     }
 
     /// When the next attempt with the same credential is made, if ever.
     pub(super) fn again_in(&self) -> Option<Duration> {
-        let at = self.last.borrow().as_ref()?.again_at?;
-        Some(at.saturating_duration_since(Instant::now()))
+        self.last.borrow().as_ref()?.left()
     }
 
     /// Whether one was refused, and no login succeeded since.
@@ -107,11 +113,9 @@ impl LastRefusal {
         self.last.borrow().is_some()
     }
 
-    /// Whether `credential` is not to be sent now, as in [`forbids`](Self::forbids).
+    /// The same as [`forbids`](Self::forbids), for who does not wait because of it.
     pub(super) fn waits(&self, credential: Fingerprint) -> bool {
-        let last = self.last.borrow();
-        let last = last.as_ref().filter(|last| last.credential == credential);
-        last.is_some_and(|last| last.again_at.is_none_or(|at| at > Instant::now()))
+        self.last.borrow().as_ref().is_some_and(|last| last.forbids(credential))
     }
 
     /// A login succeeded.
