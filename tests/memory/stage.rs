@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::DirEntry;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -85,6 +88,7 @@ impl Stage {
     }
 
     fn search(&self, moment: &str, may_be_there: impl Fn(&Hit) -> bool) {
+        let mut open = secret_descriptors(self.sidecar.pid());
         let mut found = self.look(moment);
         assert!(found.bytes > 1 << 20, "{moment}: nothing was read");
         if self.mode == Mode::Unprotected {
@@ -105,7 +109,9 @@ impl Stage {
             eprintln!("{found}");
             self.failures.borrow_mut().push(format!("{moment}: {found}"));
         }
-        assert_eq!(secret_descriptors(self.sidecar.pid()), [""; 0]);
+        // Each is open for the moment in which its pages are mapped; none for a whole search.
+        open.retain(|descriptor| secret_descriptors(self.sidecar.pid()).contains(descriptor));
+        assert!(open.is_empty(), "{moment}: left open: {open:?}");
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -164,10 +170,15 @@ pub fn settle(pid: u32) {
     });
 }
 
-/// Open descriptors of secret memory: whoever can take one can map what it stands for.
-pub fn secret_descriptors(pid: u32) -> Vec<String> {
+/// Open descriptors of secret memory, by number and inode: whoever can take one can map what it
+/// stands for.
+pub fn secret_descriptors(pid: u32) -> Vec<(OsString, u64)> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-    let target = |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).unwrap_or_default();
-    let names = entries.map(|entry| target(entry).to_string_lossy().into_owned());
-    names.filter(|name| name.contains("secretmem")).collect()
+    let secret = entries.filter(|entry| {
+        let target = std::fs::read_link(entry.path()).unwrap_or_default();
+        target.to_string_lossy().contains("secretmem")
+    });
+    // One that is closed by now is none.
+    let inode = |entry: &DirEntry| std::fs::metadata(entry.path()).map(|file| file.ino());
+    secret.filter_map(|entry| Some((entry.file_name(), inode(&entry).ok()?))).collect()
 }
