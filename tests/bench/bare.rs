@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::linux::net::SocketAddrExt as _;
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
-/// Serves `value` until killed.
-pub(crate) fn serve(tcp: SocketAddr, unix: &str, value: String) {
+/// Serves `value` under `headers` until killed.
+pub(crate) fn serve(tcp: SocketAddr, unix: &str, headers: &HeaderMap, value: String) {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = (processors / 2).clamp(1, 4);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -35,23 +35,25 @@ pub(crate) fn serve(tcp: SocketAddr, unix: &str, value: String) {
                 accepted = tcp.accept() => {
                     let stream = accepted.unwrap().0;
                     stream.set_nodelay(true).unwrap();
-                    tokio::spawn(connection(stream, value.clone()));
+                    tokio::spawn(connection(stream, headers.clone(), value.clone()));
                 }
                 accepted = unix.accept() => {
-                    tokio::spawn(connection(accepted.unwrap().0, value.clone()));
+                    let stream = accepted.unwrap().0;
+                    tokio::spawn(connection(stream, headers.clone(), value.clone()));
                 }
             }
         }
     });
 }
 
-async fn connection<S>(stream: S, value: Bytes)
+async fn connection<S>(stream: S, headers: HeaderMap, value: Bytes)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let answer = |_| {
-        let value = value.clone();
-        async move { Ok::<_, Infallible>(Response::new(Full::new(value))) }
+        let mut response = Response::new(Full::new(value.clone()));
+        response.headers_mut().clone_from(&headers);
+        async move { Ok::<_, Infallible>(response) }
     };
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
 }

@@ -23,7 +23,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use figures::{QUIET, machine, median, to_f64};
+use figures::{QUIET, machine, median};
+use http::HeaderMap;
 use load::{Address, Load, Manner, Round, Target};
 use process::{Process, free_port, write_private};
 use serde_json::json;
@@ -37,7 +38,9 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[1..] {
-        ["bare", tcp, unix] => bare::serve(tcp.parse().unwrap(), unix, value()),
+        ["bare", tcp, unix, ref head @ ..] => {
+            bare::serve(tcp.parse().unwrap(), unix, &headers(head), value());
+        }
         _ if args.contains(&"quick") => run(&Plan::QUICK),
         _ if args.contains(&"--bench") => run(&Plan::FULL),
         // `cargo test` runs benchmarks too.
@@ -71,6 +74,12 @@ impl Plan {
     };
 }
 
+/// Names and values in turn.
+fn headers(head: &[&str]) -> HeaderMap {
+    let pairs = head.as_chunks().0.iter();
+    pairs.map(|[name, value]| (name.parse().unwrap(), value.parse().unwrap())).collect()
+}
+
 /// 200 bytes.
 fn value() -> String {
     "0123456789abcdefghij".repeat(10)
@@ -93,7 +102,7 @@ fn run(plan: &Plan) {
     println!("{}\n", machine());
     start_times(plan, &stage, &load);
 
-    let (bare, bare_at) = Stage::bare();
+    let (bare, bare_at) = Stage::bare(&[]);
     let quiet = Setup::QUIET;
     let (token, token_at) = stage.sidekey(quiet);
     let (uid, uid_at) = stage.sidekey(Setup { caller: Caller::Uid, ..quiet });
@@ -102,16 +111,18 @@ fn run(plan: &Plan) {
     let without = |protection| stage.sidekey(Setup { protection, ..quiet });
     let (unboxed, unboxed_at) = without(Protection::NoSandbox);
     let (ordinary, ordinary_at) = without(Protection::NoSecretMemory);
-    let mut servers = vec![bare, token, uid, null, file, unboxed, ordinary];
-    let image = std::env::var_os("SIDEKEY_BENCH_IMAGE").map(PathBuf::from);
-
     let field = "/secrets/bench/value";
     let tcp = |at: &Addresses, path, token| Target::get(Address::Tcp(at.tcp), path, token);
     let unix =
         |at: &Addresses, path, token| Target::get(Address::Unix(at.unix.clone()), path, token);
     let secret = Some(TOKEN);
+    let (alike, alike_at) = Stage::bare(&head_of(&load.wait_for(&tcp(&token_at, field, secret))));
+    let mut servers = vec![bare, token, uid, null, file, unboxed, ordinary, alike];
+    let image = std::env::var_os("SIDEKEY_BENCH_IMAGE").map(PathBuf::from);
+
     let mut rows = vec![
         row("bare hyper, TCP", 0, tcp(&bare_at, "/", None)),
+        row("bare hyper, the same bytes, TCP", 7, tcp(&alike_at, field, secret)),
         row("field, token, TCP", 1, tcp(&token_at, field, secret)),
         row("field, uid, TCP", 2, tcp(&uid_at, field, None)),
         row("field, token, TCP, audit to /dev/null", 3, tcp(&null_at, field, secret)),
@@ -121,6 +132,7 @@ fn run(plan: &Plan) {
         row("whole secret as JSON, token, TCP", 1, tcp(&token_at, "/secrets/bench", secret)),
         row("as env, token, TCP", 1, tcp(&token_at, "/secrets/bench?format=env", secret)),
         row("bare hyper, unix socket", 0, unix(&bare_at, "/", None)),
+        row("bare hyper, the same bytes, unix socket", 7, unix(&alike_at, field, secret)),
         row("field, token, unix socket", 1, unix(&token_at, field, secret)),
     ];
     let image = image.map(|binary| {
@@ -164,11 +176,20 @@ fn run(plan: &Plan) {
     }
     drop(proxied);
     print_table(&rows);
-    print_memory("sidekey", plan, &load, &rows[1], &servers);
+    print_memory("sidekey", plan, &load, &rows[FIELD], &servers);
     if let Some(image) = image {
         print_memory("the image's binary", plan, &load, &rows[image], &servers);
     }
     println!("resident memory of bare hyper: {} KiB", servers[0].resident());
+}
+
+/// Names and values of an answer's headers, but for those that hyper adds itself.
+fn head_of(answer: &[u8]) -> Vec<String> {
+    let answer = String::from_utf8_lossy(answer);
+    let (head, _) = answer.split_once("\r\n\r\n").unwrap();
+    let fields = head.lines().skip(1).map(|line| line.split_once(": ").unwrap());
+    let ours = fields.filter(|(name, _)| !["content-length", "date"].contains(name));
+    ours.flat_map(|(name, value)| [name.to_owned(), value.to_owned()]).collect()
 }
 
 fn row(name: &'static str, server: usize, target: Target) -> Row {
@@ -232,10 +253,10 @@ impl Addresses {
 }
 
 impl Stage<'_> {
-    fn bare() -> (Process, Addresses) {
+    fn bare(head: &[String]) -> (Process, Addresses) {
         let at = Addresses::free();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["bare", &at.tcp.to_string(), &at.unix]).stderr(Stdio::null());
+        command.args(["bare", &at.tcp.to_string(), &at.unix]).args(head).stderr(Stdio::null());
         (Process::start(&mut command), at)
     }
 
@@ -324,31 +345,40 @@ impl VaultProxy {
 
 // ------------------------------------------------------------------------- figures
 
+/// Rows that others are compared with.
+const BARE: usize = 0;
+const SAME: usize = 1;
+/// The row that goes on for the sake of memory.
+const FIELD: usize = 2;
+
 fn print_table(rows: &[Row]) {
     let figures = |row: &Row| {
         let rates: Vec<f64> = row.rounds.iter().map(|round| round.rate).collect();
         let cpu = row.rounds.iter().map(|round| round.cpu * round.rate).sum::<f64>();
         (median(&rates), cpu / rates.iter().sum::<f64>(), rates)
     };
-    let (bare_rate, bare_cpu, _) = figures(&rows[0]);
+    let [(bare, bare_cpu, _), (same, same_cpu, _)] = [BARE, SAME].map(|at| figures(&rows[at]));
     println!(
-        "{:<38} {:>9} {:>9} {:>17} {:>6} {:>7} {:>6}",
-        "answers/s", "median", "mean", "min - max", "ratio", "CPU µs", "ratio"
+        "{:<40} {:>7} {:>15} {:>6} {:>6} {:>8} {:>6} {:>6}",
+        "answers/s", "median", "min - max", "bare", "same", "CPU µs", "bare", "same"
     );
     for row in rows {
         let (rate, cpu, rates) = figures(row);
         let (least, most) =
             (rates.iter().copied().reduce(f64::min), rates.iter().copied().reduce(f64::max));
         println!(
-            "{:<38} {rate:>9.0} {:>9.0} {:>17} {:>6.2} {cpu:>7.1} {:>6.2}",
+            "{:<40} {rate:>7.0} {:>15} {:>6.2} {:>6.2} {cpu:>8.1} {:>6.2} {:>6.2}",
             row.name,
-            rates.iter().sum::<f64>() / to_f64(rates.len() as u64),
             format!("{:.0} - {:.0}", least.unwrap_or_default(), most.unwrap_or_default()),
-            rate / bare_rate,
+            rate / bare,
+            rate / same,
             bare_cpu / cpu,
+            same_cpu / cpu,
         );
     }
-    println!("ratio: to bare hyper over TCP, of the medians and of the server's CPU per answer");
+    println!(
+        "bare and same: ratios to the first two rows, of the medians and of the server's CPU per answer"
+    );
     let others = rows.iter().filter(|row| row.alone).flat_map(|row| &row.rounds);
     let others: Vec<f64> = others.map(|round| round.others * 100.0).collect();
     let most = others.iter().copied().reduce(f64::max).unwrap_or_default();
@@ -370,7 +400,7 @@ fn start_times(plan: &Plan, stage: &Stage<'_>, load: &Load) {
     let (mut bare, mut sidekey) = (Vec::new(), Vec::new());
     for _ in 0..plan.starts {
         let begin = Instant::now();
-        let (server, at) = Stage::bare();
+        let (server, at) = Stage::bare(&[]);
         load.wait_for(&Target::get(Address::Tcp(at.tcp), "/", None));
         bare.push(begin.elapsed().as_secs_f64() * 1e3);
         drop(server);

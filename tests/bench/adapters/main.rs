@@ -31,13 +31,17 @@ mod support;
 
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use stage::Stage;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[1..] {
-        ["application", tcp, unix] => bare::serve(tcp.parse().unwrap(), unix, value()),
+        ["application", tcp, unix] => {
+            bare::serve(tcp.parse().unwrap(), unix, &HeaderMap::new(), value());
+        }
         ["destination", tcp, folder] => destination::serve(tcp.parse().unwrap(), folder.as_ref()),
         _ if args.contains(&"--bench") || args.contains(&"quick") => run(&args),
         // `cargo test` runs benchmarks too.
