@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
@@ -56,7 +55,7 @@ impl SecretBuf {
 
     /// It lies where the configuration insists that plaintext be.
     pub fn is_kept_as_required(&self) -> bool {
-        self.is_empty() || !arena::is_insisted() || arena::contains(self.start.as_ptr())
+        is_kept_as_required(self.expose())
     }
 
     /// Copies `plaintext`; wiping the source remains with its owner.
@@ -133,13 +132,9 @@ impl SecretBuf {
         equal.into()
     }
 
-    /// `range` of a shared buffer as response bytes, without a copy: the [`Bytes`] keeps the
-    /// buffer alive, and the last holder's drop wipes it. An out-of-bounds range is empty.
-    pub fn share(self: &Arc<Self>, range: Range<usize>) -> Bytes {
-        if range.end > self.len() || range.start >= range.end {
-            return Bytes::new();
-        }
-        Bytes::from_owner(SharedBuf { buffer: Arc::clone(self), range })
+    /// The plaintext as response bytes, without a copy: the last holder's drop wipes it.
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(Owned(self))
     }
 }
 
@@ -171,15 +166,64 @@ impl fmt::Debug for SecretBuf {
     }
 }
 
-struct SharedBuf {
-    buffer: Arc<SecretBuf>,
-    range: Range<usize>,
+struct Owned(SecretBuf);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
 }
 
-impl AsRef<[u8]> for SharedBuf {
-    fn as_ref(&self) -> &[u8] {
-        self.buffer.expose().get(self.range.clone()).unwrap_or_default()
+/// A [`SecretBuf`] that is complete, and that answers are cut from.
+pub struct SharedBuf(Bytes);
+
+impl From<SecretBuf> for SharedBuf {
+    fn from(buffer: SecretBuf) -> Self {
+        Self(buffer.into_bytes())
     }
+}
+
+impl SharedBuf {
+    /// `range` of it as response bytes, without a copy: they keep the buffer alive, and the last
+    /// holder's drop wipes it. An out-of-bounds range is empty.
+    pub fn share(&self, range: Range<usize>) -> Bytes {
+        if range.end > self.len() || range.start >= range.end {
+            return Bytes::new();
+        }
+        self.0.slice(range)
+    }
+
+    /// As of a [`SecretBuf`].
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True for a buffer of length zero.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// It lies where the configuration insists that plaintext be.
+    pub fn is_kept_as_required(&self) -> bool {
+        is_kept_as_required(self.expose())
+    }
+}
+
+/// Shows the length alone.
+impl fmt::Debug for SharedBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[redacted {} bytes]", self.len())
+    }
+}
+
+fn is_kept_as_required(plaintext: &[u8]) -> bool {
+    let kept = || arena::contains(plaintext.as_ptr().cast_mut());
+    plaintext.is_empty() || !arena::is_insisted() || kept()
 }
 
 /// Plaintext of a length not known beforehand: grows by moving to a larger [`SecretBuf`],
@@ -264,6 +308,7 @@ mod tests {
     fn debug_shows_the_length_alone() {
         let buf = SecretBuf::copy_from(b"canary");
         assert_eq!(format!("{buf:?}"), "[redacted 6 bytes]");
+        assert_eq!(format!("{:?}", SharedBuf::from(buf)), "[redacted 6 bytes]");
     }
 
     #[test]
@@ -293,7 +338,7 @@ mod tests {
 
     #[test]
     fn shares_a_range_without_a_copy() {
-        let buf = Arc::new(SecretBuf::copy_from(b"0123456789"));
+        let buf = SharedBuf::from(SecretBuf::copy_from(b"0123456789"));
         let bytes = buf.share(2..5);
         assert_eq!(&bytes[..], b"234");
         assert!(std::ptr::eq(bytes.as_ptr(), buf.expose()[2..].as_ptr()));

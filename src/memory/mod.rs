@@ -38,7 +38,7 @@ pub use alloc::{InSecretMemory, WipingAllocator, in_ordinary_memory, in_secret_m
 pub use arena::{
     ArenaStatus, arena_status, grow_arena, has_room_for, insist_on_secret_memory, room_for_values,
 };
-pub use buf::{SecretBuf, SecretWriter};
+pub use buf::{SecretBuf, SecretWriter, SharedBuf};
 pub use environment::{take_env, take_token};
 pub(crate) use file::open_regular;
 pub use harden::{Hardening, harden};

@@ -1,18 +1,17 @@
 //! One secret as it was read: rendered once, at fetch time, into one [`SecretBuf`].
 //!
-//! Serving hands out ranges of that buffer ([`SecretBuf::share`]): the JSON object as Vault
+//! Serving hands out ranges of that buffer ([`SharedBuf::share`]): the JSON object as Vault
 //! sent it, and the bare value of each field. A field whose JSON form is its bare form (most
 //! passwords) is a range inside the JSON object and takes no further room.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use crate::lease::Lease;
-use crate::memory::SecretBuf;
+use crate::memory::{SecretBuf, SharedBuf};
 
 mod aws;
 mod etag;
@@ -26,7 +25,7 @@ pub use render::{RenderError, render};
 /// A secret, ready to serve. Immutable; a changed value is a new `Secret`.
 #[derive(Debug)]
 pub struct Secret {
-    plaintext: Arc<SecretBuf>,
+    plaintext: SharedBuf,
     json: Range<usize>,
     fields: BTreeMap<Box<str>, Field>,
     etag: Etag,
@@ -106,7 +105,7 @@ impl Secret {
         let text = |(name, range): (&str, _)| (name.into(), field(range));
         Self {
             etag,
-            plaintext: Arc::new(plaintext),
+            plaintext: plaintext.into(),
             json,
             fields: texts.into_iter().map(text).collect(),
             kv_version: None,

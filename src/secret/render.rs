@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -55,7 +54,7 @@ pub fn render(
         let etag = key.field_tag(kind, bare);
         fields.insert(name, Field { range, kind, etag });
     }
-    let plaintext = Arc::new(buffer.finish());
+    let plaintext = buffer.finish().into();
     let (rotates_in, ttl) = rotation.unzip();
     let ttl = ttl.and_then(|ttl| place_in(ttl, data)).unwrap_or(data.len()..data.len());
     let (before, after) = (data.get(..ttl.start), data.get(ttl.end..));

@@ -15,7 +15,6 @@ use super::head::Head;
 use super::policy::Declared;
 use super::problem::{Problem, QueryProblem};
 use super::query;
-use super::secret::share_all;
 use super::wanted::{Fetched, Waiting, Wanted};
 use crate::cache::ReadError;
 use crate::certificate::{
@@ -55,7 +54,7 @@ pub(super) async fn answer<S: Source>(
     if served.expires_in.is_some_and(|left| asked.elapsed() >= left) {
         return Err(ReadError::Expired.into());
     }
-    let mut answer = Answer::value(&served, tags, label, None, || Ok(share_all(made.keystore)))?;
+    let mut answer = Answer::value(&served, tags, label, None, || Ok(made.keystore.into_bytes()))?;
     if let Some(generated) = made.generated {
         // A generated one is made of letters, digits, `-` and `_`.
         let mut value =

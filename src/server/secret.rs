@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ring::digest;
 use serde::Serialize;
-use std::sync::Arc;
 
 use super::answer::{Answer, Label, Tags, quoted, tagged};
 use super::guard::Admitted;
@@ -20,7 +19,7 @@ use super::{Source, aws, certificate, keystore};
 use crate::cache::Served;
 use crate::certificate::{KeystoreForm, KeystoreThread};
 use crate::config::NameKind;
-use crate::memory::{SecretBuf, SecretWriter};
+use crate::memory::{SecretBuf, SecretWriter, SharedBuf};
 use crate::secret::{Kind, Secret};
 
 /// Answers an admitted request.
@@ -96,7 +95,7 @@ async fn whole<S: Source>(
         Form::Json => Ok(served.secret.json()),
         Form::Other(format) => {
             let buffer = served.secret.formatted(format).map_err(Problem::Unrepresentable)?;
-            Ok(share_all(buffer))
+            Ok(buffer.into_bytes())
         }
     })
 }
@@ -204,12 +203,7 @@ fn decode_base64(text: &[u8]) -> Result<Bytes, Problem> {
     let len = STANDARD
         .decode_slice(compact.expose(), decoded.expose_mut())
         .map_err(|_| Problem::NotBase64)?;
-    Ok(Arc::new(decoded).share(0..len))
-}
-
-pub(super) fn share_all(buffer: SecretBuf) -> Bytes {
-    let len = buffer.len();
-    Arc::new(buffer).share(0..len)
+    Ok(SharedBuf::from(decoded).share(0..len))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderValue;
-use std::sync::Arc;
 
 use crate::config::HeaderForm;
 use crate::memory::{SecretBuf, SecretWriter};
@@ -43,8 +42,7 @@ impl Credential {
             }
         };
         needles.retain(|needle| needle.len() >= SHORTEST_NEEDLE);
-        let text = Arc::new(text.finish());
-        let mut header = HeaderValue::from_maybe_shared(text.share(0..text.len())).ok()?;
+        let mut header = HeaderValue::from_maybe_shared(text.finish().into_bytes()).ok()?;
         header.set_sensitive(true);
         Some(Self { header: Some(header), needles })
     }
@@ -72,11 +70,10 @@ fn basic(user: &[u8], password: &[u8]) -> Option<(SecretWriter, Bytes)> {
     pair.push(password);
     let mut encoded = SecretBuf::zeroed(base64::encoded_len(pair.len(), true)?);
     STANDARD.encode_slice(pair.expose(), encoded.expose_mut()).ok()?;
-    let encoded = Arc::new(encoded);
     let mut text = SecretWriter::with_capacity(encoded.len() + 6);
     text.push(b"Basic ");
     text.push(encoded.expose());
-    Some((text, encoded.share(0..encoded.len())))
+    Some((text, encoded.into_bytes()))
 }
 
 /// Without the line end that a value written by an editor has.
