@@ -4,7 +4,7 @@
 //! what expired only when somebody calls it. Single flight is ours too: a fetch belongs to the
 //! cache and not to the first who asked for it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -56,7 +56,7 @@ pub struct SecretCache {
 }
 
 struct Shared {
-    declared: ArcSwap<HashMap<SecretName, Arc<Declared>>>,
+    declared: ArcSwap<BTreeMap<SecretName, Arc<Declared>>>,
     entries: moka::future::Cache<SecretKey, Arc<Entry>>,
     upstream: Upstream,
     flights: Flights,
@@ -90,7 +90,7 @@ impl SecretCache {
                 }
             })
             .build();
-        let declared = ArcSwap::from_pointee(reload::declare(declarations, &HashMap::new()));
+        let declared = ArcSwap::from_pointee(reload::declare(declarations, &BTreeMap::new()));
         let (flights, tasks, stop, fetched) = Default::default();
         let common = Arc::new(Common::new());
         let shared = Shared { declared, entries, upstream, flights, tasks, stop, fetched, common };
@@ -181,10 +181,7 @@ impl SecretCache {
         let declared = self.shared.declared.load();
         let missing = |name: &SecretName| !matches!(self.cached(name, None), Some(Ok(_)));
         let required = declared.iter().filter(|(_, declared)| declared.what().is_required());
-        let mut names: Vec<_> =
-            required.filter(|(name, _)| missing(name)).map(|(name, _)| name.clone()).collect();
-        names.sort();
-        names
+        required.filter(|(name, _)| missing(name)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Starts to fetch every required name, and to keep it fresh: one at once, the others spread

@@ -1,6 +1,6 @@
 //! Other declarations for a cache that is in use, and its orderly end.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl SecretCache {
 
     /// What the Vault of before made and would still have to be asked to end. It is not asked any
     /// more, and no other knows what it is.
-    fn leave_behind(&self, declared: &HashMap<SecretName, Arc<Declared>>) {
+    fn leave_behind(&self, declared: &BTreeMap<SecretName, Arc<Declared>>) {
         let replaced = declared.values().flat_map(|declared| declared.take_replaced());
         let replaced = replaced.filter(Held::outlives_us).map(|lease| lease.handle);
         let current = self.shared.entries.iter().filter_map(|(_, entry)| entry.leave_behind());
@@ -90,8 +90,8 @@ impl SecretCache {
 /// Declarations by name; one of the same thing as before stays the same object, with its history.
 pub(super) fn declare(
     declarations: &Declarations,
-    old: &HashMap<SecretName, Arc<Declared>>,
-) -> HashMap<SecretName, Arc<Declared>> {
+    old: &BTreeMap<SecretName, Arc<Declared>>,
+) -> BTreeMap<SecretName, Arc<Declared>> {
     let declared = |(name, what): (&SecretName, &_)| {
         let declared = match old.get(name) {
             Some(old) if old.what().is_of_the_same(what) => {

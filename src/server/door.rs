@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
@@ -43,45 +44,51 @@ pub(super) struct Session<S> {
 
 impl<S: Source> Session<S> {
     /// Answers one request; a failure is an answer too.
-    pub(super) async fn respond(
+    pub(super) fn respond(
         &self,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> {
         let (parts, _) = request.into_parts();
-        let head = Head::scan(&parts);
-        let policy = self.door.policy.load();
-        let response = match guard::admit(Candidate::new(&head, &self.peer, &policy)) {
-            Verdict::Admitted(admitted) => {
-                self.place.leave();
-                let answer = if admitted.action() == Some(Action::Events) {
-                    self.open_events(&admitted, &policy, &head)
-                } else {
-                    let stopping = &self.door.streams.stopping;
-                    let Door { source, keystores, policy: in_force, .. } = &*self.door;
-                    let (judge, admitted) = (&*policy, &admitted);
-                    let waiting = Waiting { stopping, policy: in_force, judge, admitted };
-                    let answer = secret::answer(&**source, keystores, admitted, &head, &waiting);
-                    answer.await.unwrap_or_else(Answer::from)
-                };
-                self.note_admitted(&admitted, &answer);
-                answer.response
+        async move {
+            let response = self.answer(&parts).await;
+            if let Some(audit) = &self.door.audit {
+                audit.room().await;
             }
-            Verdict::Refused(refused) => {
-                let problem = Problem::Denied(refused.denied);
-                self.note_refused(&refused, problem.code());
-                let mut response = problem.response();
-                if refused.caller().is_none() && self.place.is_held() {
-                    // A stranger takes its place anew.
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(header::CONNECTION, close);
-                }
-                response
-            }
-        };
-        if let Some(audit) = &self.door.audit {
-            audit.room().await;
+            Ok(response)
         }
-        Ok(response)
+    }
+
+    async fn answer(&self, parts: &Parts) -> Response<Body> {
+        let head = Head::scan(parts);
+        let policy = self.door.policy.load();
+        let admitted = match guard::admit(Candidate::new(&head, &self.peer, &policy)) {
+            Verdict::Admitted(admitted) => admitted,
+            Verdict::Refused(refused) => return self.refuse(&refused),
+        };
+        self.place.leave();
+        let answer = if admitted.action() == Some(Action::Events) {
+            self.open_events(&admitted, &policy, &head)
+        } else {
+            let Door { source, keystores, policy: in_force, streams, .. } = &*self.door;
+            let (judge, admitted, stopping) = (&*policy, &admitted, &streams.stopping);
+            let waiting = Waiting { stopping, policy: in_force, judge, admitted };
+            let answer = secret::answer(&**source, keystores, admitted, &head, &waiting);
+            answer.await.unwrap_or_else(Answer::from)
+        };
+        self.note_admitted(&admitted, &answer);
+        answer.response
+    }
+
+    fn refuse(&self, refused: &Refused<'_>) -> Response<Body> {
+        let problem = Problem::Denied(refused.denied);
+        self.note_refused(refused, problem.code());
+        let mut response = problem.response();
+        if refused.caller().is_none() && self.place.is_held() {
+            // A stranger takes its place anew.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
     }
 
     fn open_events(&self, admitted: &Admitted<'_>, judge: &Arc<Policy>, head: &Head<'_>) -> Answer {

@@ -1,7 +1,6 @@
 //! Who may ask for what, and how often: everything a reload replaces.
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -18,7 +17,7 @@ pub type SharedPolicy = Arc<ArcSwap<Policy>>;
 /// Callers, declared names and limits of the local door.
 pub struct Policy {
     pub(super) rules: Vec<Rule>,
-    pub(super) names: HashMap<SecretName, Declared>,
+    pub(super) names: BTreeMap<SecretName, Declared>,
     pub(super) limits: Limits,
     pub(super) total_rate: Option<Rate>,
     pub(super) refusals: Rate,

@@ -92,7 +92,8 @@ impl Entry {
         let Some(value) = value.as_ref() else {
             return Err(self.last_failure().unwrap_or(ReadError::NotReady));
         };
-        value.serve(&self.declared.what_now(), self.end(value)).ok_or_else(|| {
+        let what = self.declared.what_now();
+        value.serve(&what, value.end_when_denied(&what, self.denied())).ok_or_else(|| {
             self.bell.notify_one();
             self.last_failure().unwrap_or(ReadError::Expired)
         })
@@ -100,8 +101,12 @@ impl Entry {
 
     /// From when on `value` must not be served.
     fn end(&self, value: &Value) -> Instant {
-        let denied = self.failure.load().as_ref().and_then(|failure| failure.denied);
-        value.end_when_denied(&self.declared.what_now(), denied)
+        value.end_when_denied(&self.declared.what_now(), self.denied())
+    }
+
+    /// Since when Vault denies the read.
+    fn denied(&self) -> Option<Instant> {
+        self.failure.load().as_ref()?.denied
     }
 
     /// Follows the changes of the value's version.

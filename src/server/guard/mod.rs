@@ -226,17 +226,12 @@ impl<'r> Admitted<'r> {
     /// Every declared name of `kind`, or of all, that this caller may read, in order.
     pub(super) fn readable(&self, kind: Option<NameKind>) -> Vec<&'r Declared> {
         let policy = self.candidate.policy;
-        let mut readable: Vec<_> = policy
-            .names
-            .values()
-            .filter(|declared| {
-                let name = declared.name.as_str();
-                kind.is_none_or(|kind| kind == declared.kind)
-                    && self.candidate.matched.rules(policy).any(|rule| rule.allow.permits(name))
-            })
-            .collect();
-        readable.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        readable
+        let may_read = |declared: &&Declared| {
+            let name = declared.name.as_str();
+            kind.is_none_or(|kind| kind == declared.kind)
+                && self.candidate.matched.rules(policy).any(|rule| rule.allow.permits(name))
+        };
+        policy.names.values().filter(may_read).collect()
     }
 }
 
