@@ -3,8 +3,38 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Which processors who may use: the last one is for the server that is measured, the others are
+/// for who asks it and for what stands behind it. On a machine with one they share it.
+struct Processors {
+    measured: CpuSet,
+    others: CpuSet,
+}
+
+impl Processors {
+    fn of_this_machine() -> Self {
+        static ALL: OnceLock<CpuSet> = OnceLock::new();
+        let all = *ALL.get_or_init(|| sched_getaffinity(None).unwrap());
+        let (mut measured, mut others) = (CpuSet::new(), all);
+        let last = (0..CpuSet::MAX_CPU).rfind(|at| all.is_set(*at)).unwrap();
+        measured.set(last);
+        if all.count() > 1 {
+            others.unset(last);
+        }
+        Self { measured, others }
+    }
+}
+
+/// Keeps the calling thread, and all that it starts from now on, away from the servers that are
+/// measured. To be called first thing.
+pub(crate) fn keep_apart() {
+    sched_setaffinity(None, &Processors::of_this_machine().others).unwrap();
+}
 
 /// A child process; killed when dropped.
 pub(crate) struct Process {
@@ -14,6 +44,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// A server to be measured: it has a processor for itself.
+    pub(crate) fn measured(command: &mut Command) -> Self {
+        let Processors { measured, others } = Processors::of_this_machine();
+        sched_setaffinity(None, &measured).unwrap();
+        let server = Self::start(command);
+        sched_setaffinity(None, &others).unwrap();
+        server
+    }
+
+    /// What stands behind servers that are measured.
     pub(crate) fn start(command: &mut Command) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         Self { child: child.expect("the server starts"), answered: AtomicU64::new(0) }

@@ -95,6 +95,7 @@ struct Row {
 }
 
 fn run(plan: &Plan) {
+    process::keep_apart();
     let vault = Dev::start();
     vault.put("bench", json!({ "value": value() }));
     let stage = Stage { folder: tempfile::tempdir().unwrap(), vault: &vault };
@@ -257,7 +258,7 @@ impl Stage<'_> {
         let at = Addresses::free();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["bare", &at.tcp.to_string(), &at.unix]).args(head).stderr(Stdio::null());
-        (Process::start(&mut command), at)
+        (Process::measured(&mut command), at)
     }
 
     /// The `sidekey` that cargo built, serving.
@@ -300,7 +301,7 @@ impl Stage<'_> {
         };
         command.env_clear().args(["serve", "--log-level", "error", "--config"]).arg(config);
         command.env("VAULT_ADDR", self.vault.url()).env("VAULT_TOKEN", self.vault.root_token());
-        (Process::start(command.stderr(stderr)), at)
+        (Process::measured(command.stderr(stderr)), at)
     }
 
     fn file(&self, name: &str, content: &str) -> PathBuf {
@@ -336,7 +337,7 @@ impl VaultProxy {
         let config = write_private(&folder.path().join("proxy.hcl"), &config);
         let mut command = Command::new(binary);
         command.args(["proxy", "-log-level=error"]).arg(format!("-config={}", config.display()));
-        let process = Process::start(command.env("HOME", folder.path()).stderr(Stdio::null()));
+        let process = Process::measured(command.env("HOME", folder.path()).stderr(Stdio::null()));
         let target = Target::get(Address::Tcp(addr), "/v1/secret/data/bench", None);
         load.wait_for(&target);
         Some(Self { process, target, vault, folder })

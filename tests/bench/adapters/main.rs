@@ -78,6 +78,7 @@ fn run(args: &[&str]) {
     let parts = ["inbound", "outbound", "postgres"];
     let picked = |part| args.contains(&part) || !parts.iter().any(|part| args.contains(part));
     raise_file_limit();
+    process::keep_apart();
     println!("{}\n", figures::machine());
     let stage = Stage::set_up();
     if picked("inbound") {

@@ -140,7 +140,7 @@ fn pgbouncer(folder: &Path, peer: SocketAddr) -> Started {
     let config = write_private(&folder.join("pgbouncer.ini"), &config);
     let mut command = Command::new(program);
     as_another(&mut command, &[folder, &config]);
-    Ok((Process::start(command.arg("-q").arg(config).stderr(Stdio::null())), at))
+    Ok((Process::measured(command.arg("-q").arg(config).stderr(Stdio::null())), at))
 }
 
 /// It refuses to run as root, as PostgreSQL does.

@@ -64,7 +64,7 @@ fn nginx(stage: &Stage, peer: SocketAddr, listen: &str, server: &str) -> Started
     let config = stage.file(&format!("nginx-{}.conf", at.port()), &config);
     let mut command = Command::new(program);
     command.arg("-p").arg(&folder).arg("-c").arg(config).args(["-e", "/dev/null"]);
-    Ok((Process::start(command.stderr(Stdio::null())), at))
+    Ok((Process::measured(command.stderr(Stdio::null())), at))
 }
 
 /// TLS for `application`.
@@ -92,5 +92,5 @@ fn stunnel(stage: &Stage, peer: SocketAddr, service: &str) -> Started {
     );
     let config = stage.file(&format!("stunnel-{}.conf", at.port()), &config);
     let mut command = Command::new(program);
-    Ok((Process::start(command.arg(config).stderr(Stdio::null())), at))
+    Ok((Process::measured(command.arg(config).stderr(Stdio::null())), at))
 }

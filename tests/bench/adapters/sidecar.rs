@@ -49,5 +49,5 @@ fn start(stage: &Stage, section: &str, audit: bool) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidekey"));
     command.env_clear().args(["serve", "--log-level", "error", "--config"]).arg(config);
     command.env("VAULT_ADDR", stage.vault.url()).env("VAULT_TOKEN", stage.vault.root_token());
-    Process::start(command.stderr(Stdio::null()))
+    Process::measured(command.stderr(Stdio::null()))
 }
