@@ -9,3 +9,4 @@ mod hop;
 mod problem;
 mod relay;
 mod silence;
+mod upstream;

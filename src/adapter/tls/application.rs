@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -70,12 +69,6 @@ impl Inside {
         if let Self::Tcp(stream) = self {
             reset_when_dropped(stream, reset);
         }
-    }
-}
-
-impl Connection for Inside {
-    fn connected(&self) -> Connected {
-        Connected::new()
     }
 }
 

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::adapter::activity::Activity;
+use crate::adapter::upstream::Answer;
 
 /// Why a body does not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +113,7 @@ where
 
 /// The body of an answer: the destination's, or ours.
 pub(super) enum Reply {
-    Streamed(Data),
+    Streamed(Data<Answer<Data>>),
     Whole(Full<Bytes>),
 }
 

@@ -10,11 +10,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioTimer;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::connect::Unreached;
 use super::{Station, Use};
 use crate::adapter::activity::Activity;
+use crate::adapter::upstream::{Answer, Keeping, Upstream};
 use crate::cache::Served;
 use crate::config::{HeaderSpec, SIDEKEY_TOKEN_HEADER};
 use crate::observe::event;
@@ -38,20 +37,20 @@ mod refusal;
 
 use body::{Data, Reply};
 use credential::Credential;
-use pool::{Dial, Spawner};
+use pool::Dial;
 use refusal::Refusal;
 
 /// How long a connection of the application may stay unused after its first request, or take over
 /// a later one's head. Longer than most clients keep theirs, so that it is they who close.
 const IDLE: Duration = Duration::from_secs(90);
+/// Room for one head of an answer: what servers far away put into them is not ours to judge.
+const LARGEST_HEAD: usize = 400 << 10;
 
 /// One HTTP ambassador.
 pub(super) struct Http {
     pub(super) station: Arc<Station>,
     header: Option<HeaderSpec>,
     pool: ArcSwap<Pool>,
-    scheme: Scheme,
-    authority: Authority,
     host: HeaderValue,
 }
 
@@ -59,7 +58,7 @@ pub(super) struct Http {
 /// closes those that are not in use, and the others after their answer.
 struct Pool {
     certificate: Option<Etag>,
-    client: Client<Dial, Data>,
+    upstream: Upstream<Dial, Data>,
 }
 
 /// An answer, with what it was made with.
@@ -72,15 +71,13 @@ struct Outcome {
 impl Http {
     pub(super) fn new(station: Arc<Station>, header: Option<HeaderSpec>) -> Self {
         let destination = &station.spec.destination;
-        let scheme = if destination.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let authority = destination.authority();
         let default = if destination.tls.is_some() { ":443" } else { ":80" };
         let host = authority.strip_suffix(default).unwrap_or(&authority);
-        // Both were read as parts of a URL.
+        // Read as a part of a URL.
         let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static(""));
-        let authority = authority.parse().unwrap_or(Authority::from_static("invalid"));
         let pool = ArcSwap::from_pointee(Pool::new(&station, None));
-        Self { station, header, pool, scheme, authority, host }
+        Self { station, header, pool, host }
     }
 
     /// The pool for connections made with this certificate.
@@ -202,18 +199,16 @@ impl Http {
                 (Some(served), credential)
             }
         };
-        let client = match self.station.certificate().await {
-            Ok(certificate) => self.pool(certificate.as_ref()).client.clone(),
+        let pool = match self.station.certificate().await {
+            Ok(certificate) => self.pool(certificate.as_ref()),
             Err(error) => return Outcome::refused(Refusal::Unreached((&error).into()), served),
         };
         let is_head = parts.method == Method::HEAD;
         let activity = Arc::new(Activity::new());
-        let Ok(request) = self.outgoing((parts, body), &credential, &activity) else {
-            return Outcome::refused(Refusal::Target, served);
-        };
+        let request = self.outgoing((parts, body), &credential, &activity);
         let answered = tokio::select! {
             biased;
-            answered = client.request(request) => answered,
+            answered = pool.upstream.request(request) => answered,
             () = activity.quiet_for(self.station.spec.response_timeout) => {
                 return Outcome::refused(Refusal::Unreached(Unreached::Timeout), served);
             }
@@ -228,9 +223,9 @@ impl Http {
             }
             Ok(_) => Refusal::DestinationFailed,
             Err(error) => {
-                let refusal = Refusal::of_client(&error);
+                let refusal = Refusal::from(&error);
                 if !matches!(refusal, Refusal::RequestCutOff) {
-                    self.station.reached(Err(Refusal::cause(&error)));
+                    self.station.reached(Err(&error));
                 }
                 refusal
             }
@@ -243,28 +238,24 @@ impl Http {
         (parts, body): (Parts, Incoming),
         credential: &Credential,
         activity: &Arc<Activity>,
-    ) -> Result<Request<Data>, http::uri::InvalidUriParts> {
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(self.scheme.clone());
-        uri.authority = Some(self.authority.clone());
-        uri.path_and_query = parts.uri.into_parts().path_and_query;
-        uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    ) -> Request<Data> {
+        let path = parts.uri.into_parts().path_and_query;
         let mut request = Request::new(Data::counted(body, Arc::clone(activity)));
         *request.method_mut() = parts.method;
-        *request.uri_mut() = Uri::from_parts(uri)?;
+        *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
         // Where a certificate is all there is, the host is all that is ours.
         let ours = match (&self.header, &credential.header) {
             (Some(header), Some(value)) => (&header.name, value.clone()),
             _ => (&header::HOST, self.host.clone()),
         };
         *request.headers_mut() = head::outgoing(parts.headers, &self.host, ours);
-        Ok(request)
+        request
     }
 }
 
 /// The answer as the application gets it, and how many headers were kept from it.
 fn incoming(
-    response: Response<Incoming>,
+    response: Response<Answer<Data>>,
     is_head: bool,
     credential: &Credential,
     patience: Duration,
@@ -298,13 +289,9 @@ fn token(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
 
 impl Pool {
     fn new(station: &Arc<Station>, certificate: Option<Etag>) -> Self {
-        let client = Client::builder(Spawner)
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(station.spec.idle_timeout)
-            .set_host(false)
-            .http1_writev(true)
-            .build(Dial(Arc::clone(station)));
-        Self { certificate, client }
+        let time = station.spec.idle_timeout;
+        let keeping = Keeping { largest_head: LARGEST_HEAD, most: usize::MAX, time };
+        Self { certificate, upstream: Upstream::new(Dial(Arc::clone(station)), keeping) }
     }
 }
 

@@ -1,45 +1,39 @@
-//! What hyper-util's pool of connections asks for: a connection, and somebody to run it.
+//! The destination of requests, and connections that end with their certificate.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::Uri;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
-use tower_service::Service;
 
 use super::super::connect::{ConnectError, Outbound};
 use super::super::{Station, identity};
+use crate::adapter::upstream::Destination;
 use crate::lease::{now, until};
 use crate::memory::InSecretMemory;
 
-/// Connects to the destination, whatever the URI says: it is ours, and the same each time.
-#[derive(Clone)]
+/// The one destination of an ambassador.
 pub(super) struct Dial(pub(super) Arc<Station>);
 
-impl Service<Uri> for Dial {
-    type Response = TokioIo<Mortal>;
+impl Destination for Dial {
+    type Stream = Mortal;
     type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
+    async fn connect(&self) -> Result<Mortal, ConnectError> {
+        let certificate = self.0.certificate().await?;
+        let end = certificate.as_ref().and_then(|served| Some(now() + served.expires_in?));
+        let identity = identity(certificate.as_ref())?;
+        let stream = self.0.connector.connect(identity).await?;
+        let end = end.map(|end| Box::pin(until(end, now)) as End);
+        Ok(Mortal { stream, end })
     }
 
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let station = Arc::clone(&self.0);
-        Box::pin(async move {
-            let certificate = station.certificate().await?;
-            let end = certificate.as_ref().and_then(|served| Some(now() + served.expires_in?));
-            let identity = identity(certificate.as_ref())?;
-            let stream = station.connector.connect(identity).await?;
-            let end = end.map(|end| Box::pin(until(end, now)) as End);
-            Ok(TokioIo::new(Mortal { stream, end }))
-        })
+    /// Where its buffers, through which the credential goes, are in secret memory. Connections end
+    /// with the pool, which no stop has to wait for.
+    fn run(connection: impl Future<Output = ()> + Send + 'static) {
+        TaskTracker::new().spawn(InSecretMemory::of_credential(connection));
     }
 }
 
@@ -61,12 +55,6 @@ impl Mortal {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "its client certificate ended"));
         }
         Ok(())
-    }
-}
-
-impl Connection for Mortal {
-    fn connected(&self) -> Connected {
-        Connected::new()
     }
 }
 
@@ -110,20 +98,5 @@ impl AsyncWrite for Mortal {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
-    }
-}
-
-/// Runs connections where their buffers, through which the credential goes, are in secret memory.
-/// They end with the pool, which no stop has to wait for.
-#[derive(Clone)]
-pub(super) struct Spawner;
-
-impl<F> hyper::rt::Executor<F> for Spawner
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        TaskTracker::new().spawn(InSecretMemory::of_credential(future));
     }
 }

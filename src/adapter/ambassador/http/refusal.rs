@@ -9,6 +9,7 @@ use http::header::{self, HeaderValue};
 use super::super::connect::{ConnectError, Unreached, refuses_certificate};
 use super::body::Reply;
 use crate::adapter::problem;
+use crate::adapter::upstream::Unanswered;
 use crate::server::Denied;
 
 /// The names are stable: clients, metrics and the audit log use them.
@@ -31,6 +32,16 @@ pub(super) enum Refusal {
     DestinationFailed,
 }
 
+impl From<&Unanswered<ConnectError>> for Refusal {
+    /// Without the words of hyper's client: they may be the destination's.
+    fn from(error: &Unanswered<ConnectError>) -> Self {
+        match error {
+            Unanswered::Connect(error) => Self::Unreached(error.into()),
+            Unanswered::Broken(error) => Self::of_broken(error),
+        }
+    }
+}
+
 impl Refusal {
     pub(super) fn of(denied: &Denied) -> Self {
         match denied {
@@ -47,13 +58,9 @@ impl Refusal {
         }
     }
 
-    /// What hyper's client says, without its words: they may be the destination's.
-    pub(super) fn of_client(error: &hyper_util::client::legacy::Error) -> Self {
-        let mut source = error.source();
+    fn of_broken(error: &hyper::Error) -> Self {
+        let mut source: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(cause) = source {
-            if let Some(connect) = cause.downcast_ref::<ConnectError>() {
-                return Self::Unreached(connect.into());
-            }
             if cause.downcast_ref::<io::Error>().is_some_and(refuses_certificate) {
                 return Self::Unreached(Unreached::CertificateRefused);
             }
@@ -63,12 +70,6 @@ impl Refusal {
             source = cause.source();
         }
         Self::DestinationFailed
-    }
-
-    /// Why there was no connection, in our words and without those of hyper's client around it.
-    pub(super) fn cause(error: &hyper_util::client::legacy::Error) -> &(dyn Error + 'static) {
-        let connect = error.source().filter(|cause| cause.is::<ConnectError>());
-        connect.unwrap_or(error)
     }
 
     const fn row(self) -> (&'static str, u16, &'static str) {

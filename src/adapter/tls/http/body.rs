@@ -16,6 +16,7 @@ use super::pulse::Request;
 use super::stream::Handed;
 use crate::adapter::activity::Activity;
 use crate::adapter::tls::access::Reserved;
+use crate::adapter::upstream::Answer;
 use crate::observe::TlsMetrics;
 
 /// Why a request's body does not reach the application as a whole.
@@ -146,7 +147,7 @@ impl Body for Inbound {
 
 /// The application's answer.
 pub(super) struct Outbound {
-    body: Incoming,
+    body: Answer<Inbound>,
     /// Of the request, which the rest of the answer may wait for.
     activity: Arc<Activity>,
     patience: Patience,
@@ -157,7 +158,7 @@ impl Outbound {
     /// Fails when nothing comes for `patience`, if there is one, while its client would take more
     /// and sends nothing.
     pub(super) fn new(
-        body: Incoming,
+        body: Answer<Inbound>,
         activity: Arc<Activity>,
         patience: Option<Duration>,
         numbers: Arc<TlsMetrics>,

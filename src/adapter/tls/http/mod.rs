@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +26,7 @@ use super::handshake::Secured;
 use super::settings::H2;
 use super::{Hold, Identity, Station};
 use crate::adapter::activity::Activity;
+use crate::adapter::upstream::{Answer, Upstream};
 use crate::config::TlsHttp;
 use crate::server::Unstuck;
 
@@ -40,7 +40,6 @@ mod upgrade;
 
 use body::{Content, Inbound, Outbound, Reply};
 use head::Origin;
-use pool::Dial;
 use pulse::{Felt, Over, Patience, Pulse};
 use refusal::Refusal;
 use stream::Streams;
@@ -63,7 +62,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 pub(super) struct Http {
     station: Arc<Station>,
     limits: TlsHttp,
-    client: Client<Dial, Inbound>,
+    upstream: Upstream<Application, Inbound>,
 }
 
 /// One connection from outside.
@@ -79,7 +78,7 @@ struct Connection {
 
 impl Http {
     pub(super) fn new(station: Arc<Station>, limits: TlsHttp, application: Application) -> Self {
-        Self { station, limits, client: pool::pool(application) }
+        Self { station, limits, upstream: pool::pool(application) }
     }
 
     /// Until the client closes, a time is up, or `stop` asks to end: then the requests under way
@@ -241,7 +240,7 @@ impl Connection {
         admitted.apply(request.headers_mut());
         let answered = tokio::select! {
             biased;
-            answered = self.http.client.request(request) => answered,
+            answered = self.http.upstream.request(request) => answered,
             () = activity.quiet_for(limits.response_timeout) => return Err(Refusal::Timeout),
         };
         match answered {
@@ -253,7 +252,7 @@ impl Connection {
                 Ok(self.incoming(response, is_head, activity))
             }
             Err(error) => {
-                let refusal = Refusal::of_client(&error);
+                let refusal = Refusal::from(&error);
                 if refusal.is_of_application() {
                     self.http.station.reached(Err(&error));
                 }
@@ -269,14 +268,9 @@ impl Connection {
         upgrade: Option<&Upgrade>,
         body: Inbound,
     ) -> Result<Request<Inbound>, Refusal> {
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
-        // One name for the pool: it leads to the one application whatever it is.
-        uri.authority = Some(Authority::from_static("application"));
         let path = parts.uri.path_and_query().cloned();
-        uri.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
         let mut request = Request::new(body);
-        *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Refusal::Target)?;
+        *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
         let protocol = upgrade.and_then(|upgrade| upgrade.protocol.clone());
         *request.headers_mut() = head::outgoing(&mut parts, host, protocol, &self.origin);
         *request.method_mut() = parts.method;
@@ -286,7 +280,7 @@ impl Connection {
     /// The application agreed: from here on it is bytes.
     fn switch(
         &self,
-        mut response: Response<Incoming>,
+        mut response: Response<Answer<Inbound>>,
         upgrade: Upgrade,
     ) -> Result<Response<Content>, Refusal> {
         let protocol = upgrade.protocol.clone().ok_or(Refusal::Failed)?;
@@ -306,7 +300,7 @@ impl Connection {
 
     fn incoming(
         &self,
-        response: Response<Incoming>,
+        response: Response<Answer<Inbound>>,
         is_head: bool,
         activity: Arc<Activity>,
     ) -> Response<Content> {

@@ -11,6 +11,7 @@ use super::super::access;
 use super::super::application::ConnectError;
 use super::body::BodyError;
 use crate::adapter::problem;
+use crate::adapter::upstream::Unanswered;
 
 /// The names are stable: clients and metrics use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,29 +34,24 @@ impl From<access::Refusal> for Refusal {
     }
 }
 
-impl Refusal {
-    /// What hyper's client says, without its words: they may be the application's.
-    pub(super) fn of_client(error: &hyper_util::client::legacy::Error) -> Self {
-        let mut source = error.source();
-        while let Some(cause) = source {
-            if let Some(connect) = cause.downcast_ref::<ConnectError>() {
-                return match connect {
-                    ConnectError::Refused(_) => Self::Unreachable,
-                    ConnectError::Timeout(_) => Self::Timeout,
-                };
-            }
-            if let Some(body) = cause.downcast_ref::<BodyError>() {
-                return match body {
-                    BodyError::CutOff(_) => Self::BodyCutOff,
-                    BodyError::TooLong => Self::BodyTooLong,
-                    BodyError::Stalled => Self::BodyStalled,
-                };
-            }
-            source = cause.source();
+impl From<&Unanswered<ConnectError>> for Refusal {
+    /// Without the words of hyper's client: they may be the application's.
+    fn from(error: &Unanswered<ConnectError>) -> Self {
+        let broken = match error {
+            Unanswered::Connect(ConnectError::Refused(_)) => return Self::Unreachable,
+            Unanswered::Connect(ConnectError::Timeout(_)) => return Self::Timeout,
+            Unanswered::Broken(broken) => broken,
+        };
+        match broken.source().and_then(|source| source.downcast_ref()) {
+            Some(BodyError::CutOff(_)) => Self::BodyCutOff,
+            Some(BodyError::TooLong) => Self::BodyTooLong,
+            Some(BodyError::Stalled) => Self::BodyStalled,
+            None => Self::Failed,
         }
-        Self::Failed
     }
+}
 
+impl Refusal {
     const fn row(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::Host => ("host_refused", 400, "One valid Host is needed"),

@@ -39,7 +39,7 @@ impl Upgrade {
     }
 
     /// Both sides, when the application agreed to what it was asked for.
-    pub(super) fn agreed(self, response: &mut Response<Incoming>) -> Option<[OnUpgrade; 2]> {
+    pub(super) fn agreed<B>(self, response: &mut Response<B>) -> Option<[OnUpgrade; 2]> {
         let agreed = response.headers().get(header::UPGRADE)?;
         let same = agreed.as_bytes().eq_ignore_ascii_case(self.protocol?.as_bytes());
         same.then(|| [self.outside, hyper::upgrade::on(response)])
