@@ -24,6 +24,10 @@ pub(super) fn is_of_one_connection(name: &HeaderName) -> bool {
 
 /// What is left for the next connection.
 pub(super) fn passed_on(mut headers: HeaderMap) -> HeaderMap {
+    // Most heads have none of it.
+    if !headers.keys().any(|name| OF_ONE_CONNECTION.contains(name)) {
+        return headers;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

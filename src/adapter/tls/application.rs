@@ -113,6 +113,10 @@ impl AsyncWrite for Inside {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // Most requests are one piece, for which the kernel has a shorter way.
+        if let [whole] = bufs {
+            return self.poll_write(cx, whole);
+        }
         either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
     }
 

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Unreached;
 use super::{Station, Use};
-use crate::adapter::activity::Activity;
+use crate::adapter::activity::{Activity, Alarms};
 use crate::adapter::upstream::{Answer, Keeping, Upstream};
 use crate::cache::Served;
 use crate::config::{HeaderSpec, SIDEKEY_TOKEN_HEADER};
@@ -51,6 +51,7 @@ pub(super) struct Http {
     pub(super) station: Arc<Station>,
     header: Option<HeaderSpec>,
     pool: ArcSwap<Pool>,
+    alarms: Alarms,
     host: HeaderValue,
 }
 
@@ -77,7 +78,7 @@ impl Http {
         // Read as a part of a URL.
         let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static(""));
         let pool = ArcSwap::from_pointee(Pool::new(&station, None));
-        Self { station, header, pool, host }
+        Self { station, header, pool, alarms: Alarms::default(), host }
     }
 
     /// The pool for connections made with this certificate.
@@ -209,7 +210,7 @@ impl Http {
         let answered = tokio::select! {
             biased;
             answered = pool.upstream.request(request) => answered,
-            () = activity.quiet_for(self.station.spec.response_timeout) => {
+            () = activity.quiet_for_with(self.station.spec.response_timeout, &self.alarms) => {
                 return Outcome::refused(Refusal::Unreached(Unreached::Timeout), served);
             }
         };

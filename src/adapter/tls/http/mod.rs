@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -25,7 +25,7 @@ use super::application::Application;
 use super::handshake::Secured;
 use super::settings::H2;
 use super::{Hold, Identity, Station};
-use crate::adapter::activity::Activity;
+use crate::adapter::activity::{Activity, Alarms};
 use crate::adapter::upstream::{Answer, Upstream};
 use crate::config::TlsHttp;
 use crate::server::Unstuck;
@@ -39,7 +39,7 @@ mod stream;
 mod upgrade;
 
 use body::{Content, Inbound, Outbound, Reply};
-use head::Origin;
+use head::{Addressed, Origin};
 use pulse::{Felt, Over, Patience, Pulse};
 use refusal::Refusal;
 use stream::Streams;
@@ -63,6 +63,7 @@ pub(super) struct Http {
     station: Arc<Station>,
     limits: TlsHttp,
     upstream: Upstream<Application, Inbound>,
+    alarms: Alarms,
 }
 
 /// One connection from outside.
@@ -78,7 +79,7 @@ struct Connection {
 
 impl Http {
     pub(super) fn new(station: Arc<Station>, limits: TlsHttp, application: Application) -> Self {
-        Self { station, limits, upstream: pool::pool(application) }
+        Self { station, limits, upstream: pool::pool(application), alarms: Alarms::default() }
     }
 
     /// Until the client closes, a time is up, or `stop` asks to end: then the requests under way
@@ -222,7 +223,7 @@ impl Connection {
         body: Incoming,
         upgrade: &mut Option<Upgrade>,
     ) -> Result<Response<Content>, Refusal> {
-        let host = head::fits(&parts)?;
+        let addressed = self.origin.addressed(&parts)?;
         let admitted = self.http.station.access.decide(&self.identity, &parts).await?;
         self.http.station.count(&admitted);
         let limits = &self.http.limits;
@@ -236,12 +237,13 @@ impl Connection {
         let patience = self.http.station.spec.limits.idle_timeout;
         let most = limits.max_request_body;
         let body = Inbound::new(body, Arc::clone(&activity), most, patience, admitted.reserved());
-        let mut request = self.outgoing(parts, host.as_ref(), upgrade.as_ref(), body)?;
+        let mut request = self.outgoing(parts, &addressed, upgrade.as_ref(), body);
         admitted.apply(request.headers_mut());
+        let alarms = &self.http.alarms;
         let answered = tokio::select! {
             biased;
             answered = self.http.upstream.request(request) => answered,
-            () = activity.quiet_for(limits.response_timeout) => return Err(Refusal::Timeout),
+            () = activity.quiet_for_with(limits.response_timeout, alarms) => return Err(Refusal::Timeout),
         };
         match answered {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -264,17 +266,17 @@ impl Connection {
     fn outgoing(
         &self,
         mut parts: Parts,
-        host: Option<&Authority>,
+        addressed: &Addressed,
         upgrade: Option<&Upgrade>,
         body: Inbound,
-    ) -> Result<Request<Inbound>, Refusal> {
+    ) -> Request<Inbound> {
         let path = parts.uri.path_and_query().cloned();
         let mut request = Request::new(body);
         *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
         let protocol = upgrade.and_then(|upgrade| upgrade.protocol.clone());
-        *request.headers_mut() = head::outgoing(&mut parts, host, protocol, &self.origin);
+        *request.headers_mut() = head::outgoing(&mut parts, addressed, protocol, &self.origin);
         *request.method_mut() = parts.method;
-        Ok(request)
+        request
     }
 
     /// The application agreed: from here on it is bytes.

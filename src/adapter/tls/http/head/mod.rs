@@ -1,8 +1,8 @@
 //! Heads on their way through: what belongs to one connection stays behind, and who asked is for
 //! us alone to say.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -41,6 +41,15 @@ pub(super) struct Origin {
     port: HeaderValue,
     forwarded_for: HeaderValue,
     certificate: Option<HeaderValue>,
+    /// Whom the first request was for, as nearly all of a connection are.
+    first: OnceLock<Arc<Addressed>>,
+}
+
+/// Whom a request is for, and what is said of that.
+pub(super) struct Addressed {
+    /// Empty where HTTP/1.0 does not say.
+    host: HeaderValue,
+    forwarded: HeaderValue,
 }
 
 impl Origin {
@@ -57,12 +66,51 @@ impl Origin {
             port: server.port().into(),
             forwarded_for: value(&ip.to_string()).unwrap_or_else(empty),
             certificate: certificate.and_then(value),
+            first: OnceLock::new(),
+        }
+    }
+
+    /// Whom a request is for, when it is one that can be passed on.
+    pub(super) fn addressed(&self, parts: &Parts) -> Result<Arc<Addressed>, Refusal> {
+        fits(parts)?;
+        if let Some(first) = self.first.get().filter(|first| first.is_asked_by(parts)) {
+            return Ok(Arc::clone(first));
+        }
+        let addressed = Arc::new(self.say(host(parts)?.as_ref()));
+        if !addressed.host.is_empty() {
+            let _ = self.first.set(Arc::clone(&addressed));
+        }
+        Ok(addressed)
+    }
+
+    fn say(&self, host: Option<&Authority>) -> Addressed {
+        // No authority has a quote in it.
+        let host = host.map_or("", Authority::as_str);
+        let named = if host.is_empty() { String::new() } else { format!(";host=\"{host}\"") };
+        let forwarded = format!("for={}{named};proto=https", self.client);
+        let value = |text: &str| HeaderValue::from_str(text);
+        let empty = HeaderValue::from_static("");
+        Addressed {
+            host: value(host).unwrap_or(empty.clone()),
+            forwarded: value(&forwarded).unwrap_or(empty),
         }
     }
 }
 
-/// Whom a request is for, when it is one that can be passed on.
-pub(super) fn fits(parts: &Parts) -> Result<Option<Authority>, Refusal> {
+impl Addressed {
+    /// In one way, and in these letters.
+    fn is_asked_by(&self, parts: &Parts) -> bool {
+        let mut hosts = parts.headers.get_all(header::HOST).into_iter();
+        let asked = match (parts.uri.authority(), hosts.next(), hosts.next()) {
+            (None, Some(host), None) => host.as_bytes(),
+            (Some(authority), None, None) => authority.as_str().as_bytes(),
+            _ => return false,
+        };
+        asked == self.host.as_bytes()
+    }
+}
+
+fn fits(parts: &Parts) -> Result<(), Refusal> {
     // A trace is answered with the request, and what we put in; a tunnel leads past the path.
     if parts.method == Method::TRACE || parts.method == Method::CONNECT {
         return Err(Refusal::Method);
@@ -70,7 +118,7 @@ pub(super) fn fits(parts: &Parts) -> Result<Option<Authority>, Refusal> {
     if !parts.uri.path().starts_with('/') {
         return Err(Refusal::Target);
     }
-    host(parts)
+    Ok(())
 }
 
 /// In HTTP/2 and in a whole URI the authority counts; else there is one `Host` header (RFC 9112,
@@ -109,7 +157,7 @@ fn authority(text: &[u8]) -> Result<Authority, Refusal> {
 /// A request's headers for the application.
 pub(super) fn outgoing(
     parts: &mut Parts,
-    host: Option<&Authority>,
+    addressed: &Addressed,
     upgrade: Option<HeaderValue>,
     origin: &Origin,
 ) -> HeaderMap {
@@ -142,24 +190,17 @@ pub(super) fn outgoing(
         _ => "1.1 sidekey",
     };
     headers.append(header::VIA, HeaderValue::from_static(via));
-    say_who(&mut headers, host, origin);
+    say_who(&mut headers, addressed, origin);
     headers
 }
 
-fn say_who(headers: &mut HeaderMap, host: Option<&Authority>, origin: &Origin) {
-    let mut forwarded = format!("for={}", origin.client);
-    let host = host.map_or("", Authority::as_str);
-    let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static(""));
-    if let Some(text) = host.to_str().ok().filter(|text| !text.is_empty()) {
-        // No authority has a quote in it. Writing to a String cannot fail.
-        let _ = write!(forwarded, ";host=\"{text}\"");
+fn say_who(headers: &mut HeaderMap, addressed: &Addressed, origin: &Origin) {
+    let Addressed { host, forwarded } = addressed;
+    if !host.is_empty() {
         headers.insert(FORWARDED_HOST, host.clone());
     }
-    headers.insert(header::HOST, host);
-    forwarded.push_str(";proto=https");
-    if let Ok(forwarded) = HeaderValue::try_from(forwarded) {
-        headers.insert(header::FORWARDED, forwarded);
-    }
+    headers.insert(header::HOST, host.clone());
+    headers.insert(header::FORWARDED, forwarded.clone());
     headers.insert(FORWARDED_FOR, origin.forwarded_for.clone());
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
     headers.insert(FORWARDED_PORT, origin.port.clone());

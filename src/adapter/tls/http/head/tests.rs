@@ -11,10 +11,10 @@ fn parts(version: Version, target: &str, headers: &[(&str, &str)]) -> Parts {
 
 fn sent(version: Version, headers: &[(&str, &str)]) -> Vec<String> {
     let mut parts = parts(version, "/", headers);
-    let host = fits(&parts).unwrap();
     let (client, server) = ("[2001:db8::1]:9".parse(), "192.0.2.1:443".parse());
     let origin = Origin::new(client.unwrap(), server.unwrap(), None);
-    let out = outgoing(&mut parts, host.as_ref(), None, &origin);
+    let addressed = origin.addressed(&parts).unwrap();
+    let out = outgoing(&mut parts, &addressed, None, &origin);
     let mut out: Vec<_> =
         out.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
     out.sort();
@@ -141,6 +141,27 @@ fn one_host() {
     assert_eq!(host(one, "https://b.example/", &[HOST]), Ok(Some("b.example".into())));
     assert_eq!(host(two, "https://b.example/", &[HOST]), Err(Refusal::Host));
     assert_eq!(host(two, "https://b.example/", &[]), Ok(Some("b.example".into())));
+}
+
+#[test]
+fn each_request_of_a_connection_says_whom_it_is_for() {
+    let (client, server) = ("192.0.2.7:9".parse(), "192.0.2.1:443".parse());
+    let origin = Origin::new(client.unwrap(), server.unwrap(), None);
+    let said = |version, target: &str, headers: &[(&str, &str)]| {
+        let addressed = origin.addressed(&parts(version, target, headers));
+        addressed.map(|addressed| addressed.forwarded.to_str().unwrap().to_owned())
+    };
+    let for_host = |host: &str| Ok(format!("for=192.0.2.7;host=\"{host}\";proto=https"));
+    let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+    assert_eq!(said(Version::HTTP_10, "/", &[]), Ok("for=192.0.2.7;proto=https".into()));
+    assert_eq!(said(one, "/", &[("host", "")]), Err(Refusal::Host));
+    for _ in 0..2 {
+        assert_eq!(said(one, "/", &[HOST]), for_host("a.example:8443"));
+        assert_eq!(said(two, "https://a.example:8443/", &[]), for_host("a.example:8443"));
+        assert_eq!(said(one, "/", &[("host", "b.example")]), for_host("b.example"));
+        assert_eq!(said(two, "https://b.example/", &[HOST]), Err(Refusal::Host));
+        assert_eq!(said(one, "/", &[HOST, HOST]), Err(Refusal::Host));
+    }
 }
 
 #[test]
