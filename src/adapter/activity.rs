@@ -33,12 +33,11 @@ impl Activity {
     /// Ends when nothing moved for `patience`.
     pub(super) async fn quiet_for(&self, patience: Duration) {
         loop {
-            let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-            let end = self.base + last + patience;
-            if end <= Instant::now() {
+            let end = self.end(patience);
+            sleep_until(end).await;
+            if self.end(patience) == end {
                 return;
             }
-            sleep_until(end).await;
         }
     }
 
@@ -46,13 +45,17 @@ impl Activity {
     pub(super) async fn quiet_for_with(&self, patience: Duration, alarms: &Alarms) {
         let mut alarm = alarms.take(patience);
         loop {
-            let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-            let end = self.base + last + patience;
-            if end <= Instant::now() {
+            let end = self.end(patience);
+            alarm.until(end).await;
+            if self.end(patience) == end && end <= Instant::now() {
                 return;
             }
-            alarm.until(end).await;
         }
+    }
+
+    /// When nothing will have moved for `patience`, unless something does.
+    fn end(&self, patience: Duration) -> Instant {
+        self.base + Duration::from_millis(self.last.load(Ordering::Relaxed)) + patience
     }
 }
 

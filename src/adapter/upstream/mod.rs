@@ -238,3 +238,6 @@ impl<B: Send + 'static> fmt::Debug for Answer<B> {
         f.debug_struct("Answer").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
