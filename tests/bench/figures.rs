@@ -24,9 +24,9 @@ pub(crate) fn percentile(sorted: &[u32], of_hundred: usize) -> f64 {
 pub(crate) fn machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
     let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let kernel = read("/proc/sys/kernel/osrelease");
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cpu = cpu.trim_start_matches([' ', '\t', ':']);
     format!("Linux {}, {cores} x {cpu}, {CONNECTIONS} connections from one thread", kernel.trim())
 }
