@@ -210,6 +210,8 @@ impl<B: Send + 'static> Body for Answer<B> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             None => self.end(),
+            // Nothing comes behind them, and not everybody asks.
+            Some(Ok(frame)) if frame.is_trailers() => self.end(),
             Some(Ok(_)) => {}
             Some(Err(_)) => self.connection = None,
         }

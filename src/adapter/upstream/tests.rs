@@ -91,6 +91,30 @@ async fn a_connection_serves_one_request_after_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn however_an_answer_ends_it_leaves_its_connection() {
+    const START: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n";
+    let (upstream, mut accepted) = upstream(4);
+    let mut far = first(&upstream, &mut accepted).await;
+    for answer in [format!("{START}\r\n"), format!("{START}a: b\r\n\r\n")] {
+        let (answered, ()) = tokio::join!(ask(&upstream), serve(&mut far, &answer));
+        let mut body = answered.unwrap().into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "ok");
+        // The trailers, or the end.
+        let last = body.frame().await.map(Result::unwrap);
+        assert!(last.is_none_or(|frame| frame.is_trailers()));
+        drop(body);
+        tokio::task::yield_now().await;
+    }
+    let nothing = "HTTP/1.1 204 No Content\r\n\r\n";
+    let (answered, ()) = tokio::join!(ask(&upstream), serve(&mut far, nothing));
+    drop(answered.unwrap());
+    tokio::task::yield_now().await;
+    let (answered, ()) = tokio::join!(ask(&upstream), serve(&mut far, WHOLE));
+    assert_eq!(read(answered).await, "ok");
+    assert!(accepted.try_recv().is_err(), "no other was made");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_was_closed_meanwhile_is_replaced_by_another() {
     let (upstream, mut accepted) = upstream(4);
     let far = first(&upstream, &mut accepted).await;
