@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::uri::PathAndQuery;
+use http::{Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -47,6 +48,13 @@ pub(super) struct Upstream<D, B> {
     kept: Arc<Kept<B>>,
 }
 
+/// What a request asks for when its URI is this: a path, which is never empty (RFC 9112, 3.2.1).
+pub(super) fn target(uri: Uri) -> Uri {
+    // Of a fragment alone a path is left that holds nothing, and says that it is `/`.
+    let path = uri.into_parts().path_and_query.filter(|path| path.as_str() != "/");
+    Uri::from(path.unwrap_or(PathAndQuery::from_static("/")))
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unanswered<E> {
@@ -70,7 +78,7 @@ where
         Self { destination, largest_head, kept: Arc::new(kept) }
     }
 
-    /// Sends a request, whose URI is a path alone, and whose headers are complete. It goes out
+    /// Sends a request, whose URI is a [`target`], and whose headers are complete. It goes out
     /// again by itself only when it had not been written at all to a kept connection that turned
     /// out to be closed.
     ///
@@ -144,6 +152,7 @@ impl<B: Send + 'static> Kept<B> {
     /// The one that was used last. Those that are not ready yet are left to others.
     fn take(&self) -> Option<SendRequest<B>> {
         let mut idle = self.lock();
+        while idle.connections.pop_if(|(connection, _)| connection.is_closed()).is_some() {}
         let at = idle.connections.iter().rposition(|(connection, _)| connection.is_ready())?;
         let (connection, since) = idle.connections.remove(at);
         (since.elapsed() < self.time).then_some(connection)
@@ -151,6 +160,9 @@ impl<B: Send + 'static> Kept<B> {
 
     fn keep(self: &Arc<Self>, connection: SendRequest<B>) {
         let mut idle = self.lock();
+        if idle.connections.len() >= self.most {
+            idle.connections.retain(|(kept, _)| kept.is_ready());
+        }
         if connection.is_closed() || idle.connections.len() >= self.most {
             return;
         }

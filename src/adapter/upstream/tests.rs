@@ -171,6 +171,32 @@ async fn no_more_than_there_is_room_for_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_were_closed_take_no_room() {
+    let (upstream, mut accepted) = upstream(1);
+    for _ in 0..2 {
+        drop(first(&upstream, &mut accepted).await);
+        tokio::task::yield_now().await;
+    }
+    let mut far = first(&upstream, &mut accepted).await;
+    let (answered, ()) = tokio::join!(ask(&upstream), serve(&mut far, WHOLE));
+    assert_eq!(read(answered).await, "ok");
+}
+
+#[test]
+fn a_target_is_a_path() {
+    for (uri, asked) in [
+        ("/a?b", "/a?b"),
+        ("https://a.example", "/"),
+        ("https://a.example/", "/"),
+        ("https://a.example#x", "/"),
+        ("https://a.example?x", "/?x"),
+        ("https://a.example/a%2Fb?c#d", "/a%2Fb?c"),
+    ] {
+        assert_eq!(target(uri.parse().unwrap()).to_string(), asked, "{uri}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_given_up_takes_its_connection_with_it() {
     let (upstream, mut accepted) = upstream(4);
     let begun = async {

@@ -10,8 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -20,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::connect::Unreached;
 use super::{Station, Use};
 use crate::adapter::activity::{Activity, Alarms};
-use crate::adapter::upstream::{Answer, Keeping, Upstream};
+use crate::adapter::upstream::{self, Answer, Keeping, Upstream};
 use crate::cache::Served;
 use crate::config::{HeaderSpec, SIDEKEY_TOKEN_HEADER};
 use crate::observe::event;
@@ -240,10 +239,9 @@ impl Http {
         credential: &Credential,
         activity: &Arc<Activity>,
     ) -> Request<Data> {
-        let path = parts.uri.into_parts().path_and_query;
         let mut request = Request::new(Data::counted(body, Arc::clone(activity)));
         *request.method_mut() = parts.method;
-        *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+        *request.uri_mut() = upstream::target(parts.uri);
         // Where a certificate is all there is, the host is all that is ours.
         let ours = match (&self.header, &credential.header) {
             (Some(header), Some(value)) => (&header.name, value.clone()),

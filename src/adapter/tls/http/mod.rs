@@ -4,14 +4,14 @@
 //! understood reaches the application; bodies pass piece by piece.
 
 use std::convert::Infallible;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -26,7 +26,7 @@ use super::handshake::Secured;
 use super::settings::H2;
 use super::{Hold, Identity, Station};
 use crate::adapter::activity::{Activity, Alarms};
-use crate::adapter::upstream::{Answer, Upstream};
+use crate::adapter::upstream::{self, Answer, Upstream};
 use crate::config::TlsHttp;
 use crate::server::Unstuck;
 
@@ -270,9 +270,8 @@ impl Connection {
         upgrade: Option<&Upgrade>,
         body: Inbound,
     ) -> Request<Inbound> {
-        let path = parts.uri.path_and_query().cloned();
         let mut request = Request::new(body);
-        *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+        *request.uri_mut() = upstream::target(mem::take(&mut parts.uri));
         let protocol = upgrade.and_then(|upgrade| upgrade.protocol.clone());
         *request.headers_mut() = head::outgoing(&mut parts, addressed, protocol, &self.origin);
         *request.method_mut() = parts.method;
