@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::client::Client;
 use super::mode::Mode;
-use super::secrets::{add_p256_key, random};
+use super::secrets::{add_ec_key, random};
 use super::stage::{CALLER, Load, Stage};
 use super::support::needle::Needles;
 use super::support::postgres::Postgres;
@@ -183,7 +183,7 @@ fn set_up(vault: &Dev, mode: Mode) -> Scene {
     let (http, tcp, postgres) = (listening("api"), listening("cache"), listening("db"));
     let key = sidecar.get("/certificates/web/key.pem", &caller).text();
     let stage = Stage::new("ambassador", mode, sidecar, needles);
-    add_p256_key(&mut stage.needles.borrow_mut(), "client key", &key);
+    add_ec_key(&mut stage.needles.borrow_mut(), "client key", &key);
     Scene { stage, echo, http, tcp, postgres, _server: server }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::mode::Mode;
 use super::moments::engine;
-use super::secrets::{add_p256_key, client_certificate, own_tls};
+use super::secrets::{add_ec_key, client_certificate, own_tls};
 use super::stage::{self, Stage};
 use super::support::canary::canary;
 use super::support::needle::Needles;
@@ -116,7 +116,7 @@ pub fn plain() {
     assert_eq!(sidecar.get("/secrets/db/password", &token).status, 200);
     let key = sidecar.get("/certificates/web/key.pem", &token);
     assert_eq!(key.status, 200, "{}", key.text());
-    add_p256_key(&mut needles, "certificate key", &key.text());
+    add_ec_key(&mut needles, "certificate key", &key.text());
     let stage = Stage::new("plain", Mode::Protected, sidecar, needles);
     let found = stage.look("idle after fetch");
     eprintln!("{}", found.places());

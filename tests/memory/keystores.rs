@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::mode::Mode;
 use super::moments::engine;
-use super::secrets::{add_p256_key, random};
+use super::secrets::{add_ec_key, random};
 use super::stage::{CALLER, Load, Stage};
 use super::support::client;
 use super::support::needle::Needles;
@@ -66,7 +66,7 @@ fn learn_keys(stage: &Stage, token: &str) {
     for name in CERTIFICATES {
         let answer = client::get(stage.addr(), &format!("/certificates/{name}/key.pem"), token);
         let needles = &mut stage.needles.borrow_mut();
-        add_p256_key(needles, &format!("key of {name}"), &answer.text());
+        add_ec_key(needles, &format!("key of {name}"), &answer.text());
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::audit::RawAudit;
 use super::client::Client;
 use super::mode::Mode;
-use super::secrets::{add_p256_key, approle, random, wrap};
+use super::secrets::{add_ec_key, approle, random, wrap};
 use super::stage::{CALLER, Load, Stage};
 use super::support::eventually;
 use super::support::jwt::Signer;
@@ -194,7 +194,7 @@ fn certificate(vault: &Real, builder: &Builder, needles: &mut Needles) -> (Strin
     let role = json!({ "certificate": clients.pem(), "allowed_common_names": "app" });
     vault.set_up("POST", "auth/cert/certs/app", with(role, lives()));
     let pair = clients.client("app");
-    add_p256_key(needles, "client key", &pair.key);
+    add_ec_key(needles, "client key", &pair.key);
     let certificate = builder.file("client.pem", &pair.certificate);
     let key = builder.file("client.key", &pair.key);
     let vault = format!("client_cert = \"{certificate}\"\nclient_key = \"{key}\"");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::audit::RawAudit;
 use super::client::Client;
 use super::mode::Mode;
-use super::secrets::{Values, add_p256_key, add_rsa_key, approle, client_certificate, random};
+use super::secrets::{Values, add_ec_key, add_rsa_key, approle, client_certificate, random};
 use super::stage::{CALLER, Load, Stage};
 use super::support::eventually;
 use super::support::needle::Needles;
@@ -41,11 +41,12 @@ pub fn run(name: &'static str, vault: Real, mode: Mode) {
 /// A PKI engine with a role for each type of key.
 pub fn engine(vault: &impl TestVault) {
     vault.pki(json!({ "common_name": "root", "key_type": "ec" }));
-    for key_type in ["ec", "rsa"] {
+    for (name, key_type, bits) in [("ec", "ec", 256), ("ec384", "ec", 384), ("rsa", "rsa", 2048)] {
         let role = json!({
-            "allowed_domains": "example.io", "allow_subdomains": true, "key_type": key_type,
+            "allowed_domains": "example.io", "allow_subdomains": true,
+            "key_type": key_type, "key_bits": bits,
         });
-        vault.set_up("POST", &format!("pki/roles/{key_type}"), role);
+        vault.set_up("POST", &format!("pki/roles/{name}"), role);
     }
 }
 
@@ -100,6 +101,12 @@ fn set_up(name: &'static str, vault: Real, mode: Mode) -> Scene {
         common_name = "local.example.io"
         ttl = "1h"
         key = "local"
+        [certificates.local384]
+        role = "ec384"
+        common_name = "local384.example.io"
+        ttl = "1h"
+        key = "local"
+        key_bits = 384
         [certificates.vault]
         role = "ec"
         common_name = "vault.example.io"
@@ -130,12 +137,13 @@ fn set_up(name: &'static str, vault: Real, mode: Mode) -> Scene {
     Scene { vault, stage, host, socket, by_env, by_file, audit }
 }
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/secrets/app",
     "/secrets/app/quoted",
     "/secrets/app/long",
     "/certificates/local",
     "/certificates/local/key.pem",
+    "/certificates/local384/bundle.pem",
     "/certificates/vault/key.pem",
     "/certificates/rsa/bundle.pem",
     "/certificates/rsa",
@@ -184,7 +192,7 @@ impl Scene {
         }
         assert_eq!(client.get(host, "/secrets/app/long"), 200);
         assert_eq!(client.body, next.long.as_bytes());
-        for name in ["local", "vault", "rsa"] {
+        for name in ["local", "local384", "vault", "rsa"] {
             assert_eq!(
                 client.send("POST", host, &format!("/certificates/{name}/refresh"), ""),
                 200
@@ -232,14 +240,14 @@ impl Scene {
     fn learn_keys(&self, which: &str) {
         let mut client = Client::tcp(self.stage.addr(), &self.by_env);
         let mut needles = self.stage.needles.borrow_mut();
-        for name in ["local", "vault", "rsa"] {
+        for name in ["local", "local384", "vault", "rsa"] {
             let path = format!("/certificates/{name}/key.pem");
             assert_eq!(client.get(&self.host, &path), 200, "{path}");
             let pem = String::from_utf8(client.body.clone()).unwrap();
             let which = format!("{which} key of {name}");
             match name {
                 "rsa" => add_rsa_key(&mut needles, &which, &pem),
-                _ => add_p256_key(&mut needles, &which, &pem),
+                _ => add_ec_key(&mut needles, &which, &pem),
             }
         }
     }

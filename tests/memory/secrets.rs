@@ -93,33 +93,38 @@ pub fn client_certificate(builder: &Builder, needles: &mut Needles) -> String {
     let certificate = rcgen::CertificateParams::new(vec!["app".into()]).unwrap();
     let certificate = certificate.self_signed(&pair).unwrap();
     let pem = pair.serialize_pem();
-    add_p256_key(needles, "client key", &pem);
+    add_ec_key(needles, "client key", &pem);
     let cert_file = builder.file("client.pem", &certificate.pem());
     let key_file = builder.file("client.key", &pem);
     format!("client_cert = \"{cert_file}\"\nclient_key = \"{key_file}\"")
 }
 
-/// A key on P-256 as PKCS #8: the bare number in either byte order, as ring computes with it,
+/// A key on P-256 or P-384 as PKCS #8: the bare number in either byte order, as ring computes with it,
 /// and as PEM text. All forms have one name: a control finds the key when it finds one of them.
-pub fn add_p256_key(needles: &mut Needles, which: &str, pem: &str) {
-    for (_, form) in forms_of_p256_key(pem) {
+pub fn add_ec_key(needles: &mut Needles, which: &str, pem: &str) {
+    for (_, form) in forms_of_ec_key(pem) {
         needles.add(which, &form);
     }
 }
 
 /// The same, each by a name of its own.
-pub fn forms_of_p256_key(pem: &str) -> [(&'static str, Vec<u8>); 4] {
+pub fn forms_of_ec_key(pem: &str) -> [(&'static str, Vec<u8>); 4] {
     let (der, text) = pem_body(pem);
     // PKCS #8 starts and ends with what every such key has in common or makes public.
-    let number: Vec<u8> = der[36..68].to_vec();
+    let (number, own_text, order): (_, _, &[u64]) = match der.len() {
+        138 => (36..68, 48..92, &P256),
+        185 => (35..83, 48..108, &P384),
+        other => panic!("a key of {other} bytes"),
+    };
+    let number: Vec<u8> = der[number].to_vec();
     let mut reversed = number.clone();
     reversed.reverse();
-    let computed_with = montgomery(&number);
+    let computed_with = montgomery(&number, order);
     [
         ("number", number),
         ("number, reversed", reversed),
         ("number, as it is computed with", computed_with),
-        ("text", text.as_bytes()[48..92].to_vec()),
+        ("text", text.as_bytes()[own_text].to_vec()),
     ]
 }
 
@@ -142,22 +147,32 @@ fn pem_body(pem: &str) -> (Vec<u8>, String) {
     (der.expect("PEM"), text)
 }
 
-/// A number, times 2^256, modulo the order of the curve P-256; little-endian.
-fn montgomery(number: &[u8]) -> Vec<u8> {
-    const ORDER: [u64; 4] =
-        [0xF3B9_CAC2_FC63_2551, 0xBCE6_FAAD_A717_9E84, u64::MAX, 0xFFFF_FFFF_0000_0000];
+/// The orders of the curves, little-endian.
+const P256: [u64; 4] =
+    [0xF3B9_CAC2_FC63_2551, 0xBCE6_FAAD_A717_9E84, u64::MAX, 0xFFFF_FFFF_0000_0000];
+const P384: [u64; 6] = [
+    0xECEC_196A_CCC5_2973,
+    0x581A_0DB2_48B0_A77A,
+    0xC763_4D81_F437_2DDF,
+    u64::MAX,
+    u64::MAX,
+    u64::MAX,
+];
+
+/// A number, times 2 to the power of the order's bits, modulo the order; little-endian.
+fn montgomery(number: &[u8], order: &[u64]) -> Vec<u8> {
     let limb = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
     let mut limbs: Vec<u64> = number.rchunks_exact(8).map(limb).collect();
-    for _ in 0..256 {
-        let carry = limbs[3] >> 63 == 1;
-        for at in (0..4).rev() {
+    for _ in 0..order.len() * 64 {
+        let carry = limbs[order.len() - 1] >> 63 == 1;
+        for at in (0..order.len()).rev() {
             let low = if at == 0 { 0 } else { limbs[at - 1] >> 63 };
             limbs[at] = limbs[at] << 1 | low;
         }
-        if carry || !limbs.iter().rev().lt(ORDER.iter().rev()) {
+        if carry || !limbs.iter().rev().lt(order.iter().rev()) {
             let mut borrow = false;
-            for (limb, order) in limbs.iter_mut().zip(ORDER) {
-                let (less, first) = limb.overflowing_sub(order);
+            for (limb, order) in limbs.iter_mut().zip(order) {
+                let (less, first) = limb.overflowing_sub(*order);
                 let (less, second) = less.overflowing_sub(u64::from(borrow));
                 (*limb, borrow) = (less, first | second);
             }

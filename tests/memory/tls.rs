@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::client::Client;
 use super::mode::Mode;
 use super::moments::engine;
-use super::secrets::{add_p256_key, forms_of_p256_key, random};
+use super::secrets::{add_ec_key, forms_of_ec_key, random};
 use super::stage::{CALLER, Stage};
 use super::support::eventually;
 use super::support::needle::Needles;
@@ -61,7 +61,7 @@ fn start(vault: &Dev, mode: Mode) -> Scene {
 pub fn forms_of_a_key(vault: &Dev) {
     let Scene { stage, addr, token, bearer } = start(vault, Mode::Unprotected);
     let answer = stage.sidecar.get("/certificates/web", &token).json();
-    let forms = forms_of_p256_key(answer["private_key"].as_str().unwrap());
+    let forms = forms_of_ec_key(answer["private_key"].as_str().unwrap());
     for (name, form) in forms.into_iter().filter(|(name, _)| *name != "number, reversed") {
         stage.needles.borrow_mut().add(name, &form);
     }
@@ -109,7 +109,7 @@ pub fn run(vault: &Dev, mode: Mode) {
 fn learn(stage: &Stage, token: &str, which: &str) -> String {
     let answer = stage.sidecar.get("/certificates/web", token).json();
     let key = answer["private_key"].as_str().unwrap();
-    add_p256_key(&mut stage.needles.borrow_mut(), &format!("{which} key"), key);
+    add_ec_key(&mut stage.needles.borrow_mut(), &format!("{which} key"), key);
     answer["issuing_ca"].as_str().unwrap().to_owned()
 }
 
