@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// When something last moved.
 pub(super) struct Activity {
@@ -32,30 +32,22 @@ impl Activity {
 
     /// Ends when nothing moved for `patience`.
     pub(super) async fn quiet_for(&self, patience: Duration) {
-        loop {
-            let end = self.end(patience);
-            sleep_until(end).await;
-            if self.end(patience) == end {
-                return;
-            }
-        }
+        self.quiet_for_with(patience, &Alarms::default()).await;
     }
 
     /// The same, with an alarm of somebody who needs it no more.
     pub(super) async fn quiet_for_with(&self, patience: Duration, alarms: &Alarms) {
         let mut alarm = alarms.take(patience);
+        let end = || {
+            let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+            self.base + last + patience
+        };
         loop {
-            let end = self.end(patience);
-            alarm.until(end).await;
-            if self.end(patience) == end && end <= Instant::now() {
+            alarm.until(end()).await;
+            if end() <= Instant::now() {
                 return;
             }
         }
-    }
-
-    /// When nothing will have moved for `patience`, unless something does.
-    fn end(&self, patience: Duration) -> Instant {
-        self.base + Duration::from_millis(self.last.load(Ordering::Relaxed)) + patience
     }
 }
 

@@ -44,18 +44,16 @@ pub(super) struct Session<S> {
 
 impl<S: Source> Session<S> {
     /// Answers one request; a failure is an answer too.
-    pub(super) fn respond(
+    pub(super) async fn respond(
         &self,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Body>, Infallible>> {
+    ) -> Result<Response<Body>, Infallible> {
         let (parts, _) = request.into_parts();
-        async move {
-            let response = self.answer(&parts).await;
-            if let Some(audit) = &self.door.audit {
-                audit.room().await;
-            }
-            Ok(response)
+        let response = self.answer(&parts).await;
+        if let Some(audit) = &self.door.audit {
+            audit.room().await;
         }
+        Ok(response)
     }
 
     async fn answer(&self, parts: &Parts) -> Response<Body> {

@@ -1,6 +1,5 @@
 //! Which value is asked for, beyond its name: a version, a life, a change.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,27 +86,12 @@ impl Wanted {
         etag: impl Fn(&Secret) -> Option<HeaderValue>,
         waiting: &Waiting<'_>,
     ) -> Result<Fetched<'d>, ReadError> {
-        match self.wait {
-            None => {
-                let (served, tags) = self.fetch_now(source, declared).await?;
-                Ok(Fetched::Value(served, tags))
-            }
-            // Boxed, as what fetches below: seldom needed, and not to make each request's future
-            // larger.
-            Some(wait) => Box::pin(self.wait(wait, source, declared, head, etag, waiting)).await,
-        }
-    }
-
-    async fn wait<'d, S: Source>(
-        &self,
-        most: Duration,
-        source: &S,
-        declared: &'d Declared,
-        head: &Head<'_>,
-        etag: impl Fn(&Secret) -> Option<HeaderValue>,
-        waiting: &Waiting<'_>,
-    ) -> Result<Fetched<'d>, ReadError> {
-        let mut patience = pin!(tokio::time::sleep(most));
+        let Some(wait) = self.wait else {
+            let (served, tags) = self.fetch_now(source, declared).await?;
+            return Ok(Fetched::Value(served, tags));
+        };
+        // Boxed, as what fetches below: seldom needed, and not to make each request's future larger.
+        let mut patience = Box::pin(tokio::time::sleep(wait));
         let (mut last, mut uncached) = (false, 0);
         loop {
             let changes = source.changes(&declared.name);

@@ -50,6 +50,17 @@ async fn serve(far: &mut DuplexStream, answer: &str) {
     far.write_all(answer.as_bytes()).await.unwrap();
 }
 
+/// Accepts a connection, takes one request, and answers it.
+async fn accept(
+    accepted: &mut mpsc::UnboundedReceiver<DuplexStream>,
+    answer: &str,
+) -> DuplexStream {
+    let another = tokio::time::timeout(TIME, accepted.recv()).await;
+    let mut far = another.expect("another connection is made").unwrap();
+    serve(&mut far, answer).await;
+    far
+}
+
 async fn read(answered: Answered) -> Bytes {
     answered.unwrap().into_body().collect().await.unwrap().to_bytes()
 }
@@ -64,12 +75,7 @@ async fn first(
     upstream: &Tested,
     accepted: &mut mpsc::UnboundedReceiver<DuplexStream>,
 ) -> DuplexStream {
-    let served = async {
-        let another = tokio::time::timeout(TIME, accepted.recv()).await;
-        let mut far = another.expect("another connection is made").unwrap();
-        serve(&mut far, WHOLE).await;
-        far
-    };
+    let served = accept(accepted, WHOLE);
     let (answered, far) = tokio::join!(ask(upstream), served);
     assert_eq!(read(answered).await, "ok");
     tokio::task::yield_now().await;
@@ -199,11 +205,7 @@ fn a_target_is_a_path() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_given_up_takes_its_connection_with_it() {
     let (upstream, mut accepted) = upstream(4);
-    let begun = async {
-        let mut far = accepted.recv().await.unwrap();
-        serve(&mut far, "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nsome").await;
-        far
-    };
+    let begun = accept(&mut accepted, "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nsome");
     let (answered, mut far) = tokio::join!(ask(&upstream), begun);
     let mut body = answered.unwrap().into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "some");
@@ -215,13 +217,10 @@ async fn an_answer_that_is_given_up_takes_its_connection_with_it() {
 #[tokio::test(start_paused = true)]
 async fn what_becomes_another_protocol_is_not_kept() {
     let (upstream, mut accepted) = upstream(4);
-    let switched = async {
-        let mut far = accepted.recv().await.unwrap();
-        let answer =
-            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: a\r\n\r\n";
-        serve(&mut far, answer).await;
-        far
-    };
+    let switched = accept(
+        &mut accepted,
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: a\r\n\r\n",
+    );
     let (answered, mut far) = tokio::join!(ask(&upstream), switched);
     let mut response = answered.unwrap();
     let upgraded = hyper::upgrade::on(&mut response);
@@ -237,11 +236,8 @@ async fn what_becomes_another_protocol_is_not_kept() {
 #[tokio::test(start_paused = true)]
 async fn nonsense_is_no_answer() {
     let (upstream, mut accepted) = upstream(4);
-    let nonsense = async {
-        let mut far = accepted.recv().await.unwrap();
-        serve(&mut far, "SSH-2.0-OpenSSH\r\n\r\n").await;
-    };
-    let (answered, ()) = tokio::join!(ask(&upstream), nonsense);
+    let nonsense = accept(&mut accepted, "SSH-2.0-OpenSSH\r\n\r\n");
+    let (answered, _far) = tokio::join!(ask(&upstream), nonsense);
     let Err(Unanswered::Broken(error)) = answered else { panic!("{answered:?}") };
     assert!(error.is_parse(), "{error}");
 }
